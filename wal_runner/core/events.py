@@ -1,0 +1,250 @@
+"""The facts that a log holds: one immutable tuple type an event, named in the past tense.
+
+Pure; anything may import it. Invariant: the order of an event's fields is its order on disk,
+and a field is only ever added at the end, with a default. Type numbers are never reused.
+
+Events are named tuples rather than dataclasses because millions of them are made, packed and
+folded: a named tuple costs a third of a frozen dataclass and packs as the array that it is.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeAlias
+
+
+class Status(IntEnum):
+    """Where an item stands. What the log has never heard of is pending too."""
+
+    PENDING = 0
+    STARTED = 1
+    SUCCEEDED = 2
+    FAILED = 3
+    IN_DOUBT = 4
+    ABANDONED = 5
+
+    @property
+    def word(self) -> str:
+        """Give the status as the command line and its JSON spell it: ``in_doubt``."""
+        return self.name.lower()
+
+
+class Decision(IntEnum):
+    """What a verdict says about one start that was in doubt."""
+
+    HAPPENED = 1
+    DID_NOT_HAPPEN = 2
+    ABANDON = 3
+
+    @property
+    def word(self) -> str:
+        """Give the decision as the command line spells it: ``did_not_happen``."""
+        return self.name.lower()
+
+
+class ErrorInfo(NamedTuple):
+    """An exception as text, capped in size; never a pickle."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class SessionOpened(NamedTuple):
+    """A process opened the log for running. *boot* names the boot of *host*."""
+
+    session: int
+    host: str
+    pid: int
+    boot: str
+    argv: tuple[str, ...]
+    cwd: str
+    user: str
+    version: str
+    pid_started: str = ""
+
+
+class SessionClosed(NamedTuple):
+    """The session ended in order; what it had started was released or has an outcome."""
+
+    session: int
+
+
+class SessionLost(NamedTuple):
+    """The session's process died. This is the crash report: its started items are in doubt."""
+
+    session: int
+
+
+class ItemStarted(NamedTuple):
+    """An attempt began; its name is the seq of this event. Durable before fn is called.
+
+    Complete in itself, so that folding a tail needs no look-up: *before* is the item's status
+    (None where the log did not know it). Fields behind these are kept for a content digest, a
+    function version and a payload.
+    """
+
+    item_id: str
+    attempt: int = 1
+    generation: int = 0
+    before: Status | None = None
+
+
+class ItemSucceeded(NamedTuple):
+    """fn returned. *result* is its packed value (None: it returned None, or *omitted* says why)."""
+
+    start_seq: int
+    elapsed_ns: int
+    result: bytes | None = None
+    omitted: str | None = None
+
+
+class ItemFailed(NamedTuple):
+    """fn raised, and the effect is known not to be complete."""
+
+    start_seq: int
+    elapsed_ns: int
+    error: ErrorInfo
+
+
+class ItemInterrupted(NamedTuple):
+    """The attempt ended in a live session without a known outcome: the item is in doubt."""
+
+    start_seq: int
+    elapsed_ns: int
+    reason: str
+    error: ErrorInfo | None = None
+
+
+class ItemReleased(NamedTuple):
+    """The attempt was claimed and its fn never began: the item is pending again."""
+
+    start_seq: int
+
+
+class ItemReconciled(NamedTuple):
+    """Evidence settled a doubt. Applies only while that very start is in doubt."""
+
+    start_seq: int
+    decision: Decision
+    by: str
+    note: str
+    result: bytes | None = None
+    omitted: str | None = None
+
+
+class ItemReopened(NamedTuple):
+    """A person or a policy asked for the item to run again: pending, in the next generation.
+
+    Complete in itself like `ItemStarted`; *generation* is the new one.
+    """
+
+    item_id: str
+    start_seq: int
+    before: Status
+    attempts: int
+    generation: int
+    by: str
+    note: str
+
+
+class LateOutcome(NamedTuple):
+    """What a session that was declared lost knew after all; may settle a doubt, claims nothing."""
+
+    item_id: str
+    start_seq: int
+    elapsed_ns: int
+    result: bytes | None = None
+    omitted: str | None = None
+    error: ErrorInfo | None = None
+
+
+class CursorAdvanced(NamedTuple):
+    """Every page of *source* before *cursor* is dealt with. None: the source ended."""
+
+    source: str
+    cursor: bytes | None
+
+
+class SnapshotTaken(NamedTuple):
+    """The snapshot table holds the fold up to *seq*, and *digest* sums up its rows."""
+
+    seq: int
+    digest: int
+
+
+class LogCompacted(NamedTuple):
+    """Events up to *base_seq* are dropped; the snapshot and *base_hash* stand for them."""
+
+    base_seq: int
+    base_hash: bytes
+    archive: str = ""
+
+
+class KeyRuleSet(NamedTuple):
+    """From here on the items of this log are named by *rule*."""
+
+    rule: str
+    by: str
+    note: str
+
+
+TYPE_NUMBERS: dict[type, int] = {
+    SessionOpened: 1,
+    SessionClosed: 2,
+    SessionLost: 3,
+    ItemStarted: 4,
+    ItemSucceeded: 5,
+    ItemFailed: 6,
+    ItemInterrupted: 7,
+    ItemReleased: 8,
+    ItemReconciled: 9,
+    ItemReopened: 10,
+    LateOutcome: 11,
+    CursorAdvanced: 12,
+    SnapshotTaken: 13,
+    LogCompacted: 14,
+    KeyRuleSet: 15,
+    # 16 is kept for ItemAttested (imports), 17 to 19 for EffectStarted, EffectSucceeded and
+    # EffectFailed. Do not give them to anything else.
+}
+
+Event = (
+    SessionOpened
+    | SessionClosed
+    | SessionLost
+    | ItemStarted
+    | ItemSucceeded
+    | ItemFailed
+    | ItemInterrupted
+    | ItemReleased
+    | ItemReconciled
+    | ItemReopened
+    | LateOutcome
+    | CursorAdvanced
+    | SnapshotTaken
+    | LogCompacted
+    | KeyRuleSet
+)
+
+EventArray: TypeAlias = tuple[Any, ...]
+"""An event as it is stored, ``(type number, field, ...)``: see `wal_runner.core.arrays`."""
+
+
+class Record(NamedTuple):
+    """One value of the log: events of one session, committed together, as their arrays.
+
+    *time_ns* is wall time at commit; only shown, never compared. *chain* covers this record
+    and all before it. Event number ``i`` has seq ``first_seq + i``.
+    """
+
+    first_seq: int
+    session: int
+    time_ns: int
+    arrays: tuple[EventArray, ...]
+    chain: bytes = b""
+
+    @property
+    def last_seq(self) -> int:
+        """Give the seq of the record's last event."""
+        return self.first_seq + len(self.arrays) - 1

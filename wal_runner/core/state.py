@@ -1,0 +1,528 @@
+"""The state of a log: what its events add up to.
+
+Pure. Imported by recovery, the runner and the readers. Invariant: state is the fold of the
+events and of nothing else; `State.apply` is the only place where it changes, and what it makes
+of a record depends on no clock, host or table on disk.
+
+`State.items` holds the items that were touched since the fold began. Folded from the first
+event that is all of them; folded from a snapshot it is an overlay over the snapshot's rows.
+`apply` never reads an item that was touched before, so the two cannot differ. While a snapshot is
+written, what it stands for is set aside in `State.frozen`, and dropped once the rows hold it.
+
+In these tables an item and an attempt are *rows*: the fields of `ItemState` and `OpenAttempt`
+without the trailing ones that have their default, as a plain tuple. Millions of them are made, most
+have two fields, and a plain tuple of numbers costs a quarter of a named one and the garbage
+collector nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, assert_never
+
+from wal_runner.core.arrays import SESSION_OPENED, STARTED, SUCCEEDED, corrupt, from_array
+from wal_runner.core.events import (
+    CursorAdvanced,
+    Decision,
+    ErrorInfo,
+    ItemFailed,
+    ItemInterrupted,
+    ItemReconciled,
+    ItemReleased,
+    ItemReopened,
+    ItemStarted,
+    ItemSucceeded,
+    KeyRuleSet,
+    LateOutcome,
+    LogCompacted,
+    SessionClosed,
+    SessionLost,
+    SessionOpened,
+    SnapshotTaken,
+    Status,
+)
+from wal_runner.core.transitions import CONFLICT, Attempt, Happening, transition
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from wal_runner.core.events import Event, EventArray, Record
+
+SESSIONS_REMEMBERED_MAX = 64
+"""Sessions that ended are forgotten beyond this many, oldest first, unless a doubt names them."""
+
+
+Row: TypeAlias = tuple[Any, ...]
+"""`ItemState` or `OpenAttempt` as a plain tuple, its trailing defaults left out."""
+
+
+class ItemState(NamedTuple):
+    """One item as the log knows it.
+
+    *start_seq* names its last attempt. *failed_seq* is the seq of the failure while the status is
+    FAILED, else 0. *result* is packed; None stands for None unless *omitted* says why there is no
+    result. *error* is the last failure.
+    """
+
+    status: Status
+    start_seq: int
+    attempts: int = 1
+    generation: int = 0
+    failed_seq: int = 0
+    result: bytes | None = None
+    omitted: str | None = None
+    error: ErrorInfo | None = None
+
+
+class OpenAttempt(NamedTuple):
+    """An attempt without an outcome: STARTED, or IN_DOUBT since *doubted_ns* for *reason*."""
+
+    item_id: str
+    session: int
+    started_ns: int
+    attempt: int = 1
+    generation: int = 0
+    status: Status = Status.STARTED
+    doubted_ns: int = 0
+    reason: str = ""
+
+
+class SessionInfo(NamedTuple):
+    """One session: who opened it, and how it ended ("", "closed" or "lost")."""
+
+    number: int
+    host: str
+    pid: int
+    boot: str
+    argv: tuple[str, ...]
+    cwd: str
+    user: str
+    version: str
+    pid_started: str
+    opened_ns: int
+    last_ns: int = 0
+    ended_ns: int = 0
+    ending: str = ""
+
+
+_VERDICTS = {
+    Decision.HAPPENED: Happening.VERDICT_HAPPENED,
+    Decision.DID_NOT_HAPPEN: Happening.VERDICT_DID_NOT_HAPPEN,
+    Decision.ABANDON: Happening.VERDICT_ABANDON,
+}
+
+# Plain numbers for the rows: a Status would be looked up, packed and compared more slowly.
+_STARTED: Final = int(Status.STARTED)
+_SUCCEEDED: Final = int(Status.SUCCEEDED)
+_FIELDS_OF_A_FIRST_ATTEMPT: Final = 3
+
+
+def item_row(item: ItemState) -> Row:
+    """Give *item* as a row."""
+    return _cut(item, _ITEM_DEFAULTS)
+
+
+def item_of(row: Row) -> ItemState:
+    """Give the item that *row* stands for. Raise ValueError or TypeError where it is none."""
+    status, start_seq, *more = row
+    if len(more) == len(_ITEM_DEFAULTS) and more[-1] is not None:
+        more[-1] = ErrorInfo(*more[-1])
+    return ItemState(Status(status), start_seq, *more)
+
+
+def attempt_row(attempt: OpenAttempt) -> Row:
+    """Give *attempt* as a row."""
+    return _cut(attempt, _ATTEMPT_DEFAULTS)
+
+
+def attempt_of(row: Row) -> OpenAttempt:
+    """Give the attempt that *row* stands for."""
+    attempt = OpenAttempt(*row)
+    return attempt._replace(status=Status(attempt.status))
+
+
+def _cut(fields: tuple[Any, ...], defaults: tuple[Any, ...]) -> Row:
+    end = len(fields)
+    required = end - len(defaults)
+    while end > required and fields[end - 1] == defaults[end - 1 - required]:
+        end -= 1
+    return (*(int(field) if isinstance(field, Status) else field for field in fields[:end]),)
+
+
+_ITEM_DEFAULTS: Final = tuple(ItemState._field_defaults.values())
+_ATTEMPT_DEFAULTS: Final = tuple(OpenAttempt._field_defaults.values())
+
+
+class State:
+    """The fold of a log up to `seq`. Read its attributes; change it by `apply` only.
+
+    *elapsed_ns* is the time that the *timed* successes took in all.
+    """
+
+    __slots__ = (
+        "base_seq",
+        "chain",
+        "conflicts",
+        "counts",
+        "cursors",
+        "elapsed_ns",
+        "frozen",
+        "frozen_seq",
+        "items",
+        "key_rule",
+        "last_session",
+        "open",
+        "results_omitted",
+        "seq",
+        "sessions",
+        "snapshot_seq",
+        "timed",
+    )
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.chain = b""
+        self.items: dict[str, Row] = {}
+        self.frozen: dict[str, Row] = {}
+        self.frozen_seq = 0
+        self.open: dict[int, Row] = {}
+        self.sessions: dict[int, SessionInfo] = {}
+        self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
+        self.cursors: dict[str, bytes] = {}
+        self.key_rule: str | None = None
+        self.conflicts = 0
+        self.results_omitted = 0
+        self.elapsed_ns = 0
+        self.timed = 0
+        self.last_session = 0
+        self.snapshot_seq = 0
+        self.base_seq = 0
+
+    def copy(self) -> State:
+        """Give a state that can be folded further without touching this one."""
+        other = State()
+        for name in self.__slots__:
+            value = getattr(self, name)
+            setattr(other, name, value.copy() if isinstance(value, dict) else value)
+        return other
+
+    def without_items(self) -> State:
+        """Give a copy that holds everything but the items: what a snapshot says beside its rows."""
+        other = State()
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if name not in {"items", "frozen"}:
+                setattr(other, name, value.copy() if isinstance(value, dict) else value)
+        return other
+
+    def __eq__(self, other: object) -> bool:
+        """Compare everything that the log says, the bytes of the chain too; not what is frozen."""
+        if not isinstance(other, State):
+            return NotImplemented
+        names = set(self.__slots__) - {"items", "frozen", "frozen_seq"}
+        return all(getattr(self, name) == getattr(other, name) for name in names) and dict(self.touched()) == dict(
+            other.touched()
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{status.word} {n}" for status, n in self.counts.items() if n)
+        return f"State(seq={self.seq}, {counts or 'empty'})"
+
+    def row(self, item_id: str) -> Row | None:
+        """Give an item that was touched since the fold began; None leaves the word to the snapshot."""
+        return self.items.get(item_id) or self.frozen.get(item_id)
+
+    def item(self, item_id: str) -> ItemState | None:
+        """Give what `row` gives, with its names."""
+        row = self.row(item_id)
+        return None if row is None else item_of(row)
+
+    def touched(self) -> Iterator[tuple[str, Row]]:
+        """Give the rows of the items that were touched since the fold began."""
+        yield from self.items.items()
+        yield from ((item_id, row) for item_id, row in self.frozen.items() if item_id not in self.items)
+
+    def attempt(self, start_seq: int) -> OpenAttempt | None:
+        """Give the attempt *start_seq* while it is open: STARTED or IN_DOUBT."""
+        row = self.open.get(start_seq)
+        return None if row is None else attempt_of(row)
+
+    def attempts(self, status: Status | None = None) -> list[tuple[int, OpenAttempt]]:
+        """Give the open attempts, those of *status* if one is given, each with its start_seq."""
+        found = [(start_seq, attempt_of(row)) for start_seq, row in self.open.items()]
+        return [pair for pair in found if status is None or pair[1].status is status]
+
+    # --- What a snapshot stands for ---------------------------------------------------
+
+    def freeze(self) -> None:
+        """Set aside what was touched so far; from here on changes are kept apart from it."""
+        assert not self.frozen, "what was frozen is dropped before the next freeze"
+        self.frozen, self.items = self.items, {}
+        self.frozen_seq = self.seq
+
+    def drop_frozen(self) -> None:
+        """Forget what was frozen: the rows hold it, or something newer."""
+        self.frozen = {}
+        self.frozen_seq = 0
+
+    def thaw(self) -> None:
+        """Take back a freeze whose snapshot did not come about."""
+        self.frozen.update(self.items)
+        self.items, self.frozen = self.frozen, {}
+        self.frozen_seq = 0
+
+    # --- The fold ---------------------------------------------------------------------
+
+    def apply(self, record: Record) -> None:
+        """Fold *record* in. Raise `LogCorrupt` where no writer of ours can have written it.
+
+        The two commonest events, a first start and a success without a result, are folded inline:
+        a log of ten million items is mostly these, and start-up waits for them. Whatever is not
+        plainly one of the two goes the long way, which says the same (a property test holds both).
+        """
+        first_seq, session, time_ns, arrays, chain = record
+        if first_seq != self.seq + 1:
+            raise corrupt(first_seq, f"it follows seq {self.seq}, so events are missing")
+        if arrays[0][0] != SESSION_OPENED:
+            self._refuse_the_dead(first_seq, session)
+        items, frozen, attempts = self.items, self.frozen, self.open
+        starts = successes = elapsed_ns = 0
+        seq = first_seq - 1
+        for array in arrays:
+            seq += 1
+            kind = array[0]
+            if kind == SUCCEEDED and 3 <= len(array) <= 4:  # noqa: PLR2004 - (type, back, elapsed, result)
+                back, took = array[1], array[2]
+                if type(back) is int and type(took) is int:
+                    start_seq = seq - back
+                    attempt = attempts.pop(start_seq, None)
+                    if attempt is not None:
+                        if len(attempt) == _FIELDS_OF_A_FIRST_ATTEMPT and attempt[1] == session and took >= 0:
+                            if len(array) == 3:  # noqa: PLR2004 - no result
+                                items[attempt[0]] = (_SUCCEEDED, start_seq)
+                                successes += 1
+                                elapsed_ns += took
+                                continue
+                            if type(array[3]) is bytes:
+                                items[attempt[0]] = (_SUCCEEDED, start_seq, 1, 0, 0, array[3])
+                                successes += 1
+                                elapsed_ns += took
+                                continue
+                        attempts[start_seq] = attempt
+            elif kind == STARTED and len(array) == 2:  # noqa: PLR2004 - (type, item id)
+                item_id = array[1]
+                if type(item_id) is str and item_id not in items and item_id not in frozen:
+                    items[item_id] = (_STARTED, seq)
+                    attempts[seq] = (item_id, session, time_ns)
+                    starts += 1
+                    continue
+            self._apply_event(seq, session, time_ns, array)
+        counts = self.counts
+        counts[Status.STARTED] += starts - successes
+        counts[Status.SUCCEEDED] += successes
+        self.timed += successes
+        self.elapsed_ns += elapsed_ns
+        self.seq = seq
+        self.chain = chain
+        info = self.sessions.get(session)
+        if info is not None:
+            self.sessions[session] = info._replace(last_ns=time_ns)
+
+    def _apply_event(self, seq: int, session: int, time_ns: int, array: EventArray) -> None:
+        event = from_array(seq, array)
+        if not isinstance(event, SessionOpened):
+            self._refuse_the_dead(seq, session)
+        match event:
+            case ItemStarted():
+                self._start(seq, session, time_ns, event)
+            case ItemSucceeded():
+                if self._settle(seq, session, event.start_seq, Happening.SUCCEEDED, event):
+                    self.timed += 1
+                    self.elapsed_ns += event.elapsed_ns
+            case ItemFailed():
+                self._settle(seq, session, event.start_seq, Happening.FAILED, event)
+            case ItemInterrupted():
+                self._interrupt(seq, session, time_ns, event)
+            case ItemReleased():
+                self._settle(seq, session, event.start_seq, Happening.RELEASED, event)
+            case ItemReconciled():
+                self._settle(seq, None, event.start_seq, _VERDICTS[event.decision], event)
+            case LateOutcome():
+                kind = Happening.LATE_SUCCESS if event.error is None else Happening.LATE_FAILURE
+                self._settle(seq, None, event.start_seq, kind, event)
+            case ItemReopened():
+                self._reopen(seq, event)
+            case SessionOpened():
+                self._open_session(seq, session, time_ns, event)
+            case SessionClosed():
+                self._close_session(seq, event.session, time_ns)
+            case SessionLost():
+                self._lose_session(seq, event.session, time_ns)
+            case CursorAdvanced():
+                if event.cursor is None:
+                    self.cursors.pop(event.source, None)
+                else:
+                    self.cursors[event.source] = event.cursor
+            case SnapshotTaken():
+                self.snapshot_seq = event.seq
+            case LogCompacted():
+                self.base_seq = event.base_seq
+            case KeyRuleSet():
+                self.key_rule = event.rule
+            case _:
+                assert_never(event)
+
+    # --- Items ------------------------------------------------------------------
+
+    def _start(self, seq: int, session: int, time_ns: int, event: ItemStarted) -> None:
+        known = self.item(event.item_id)
+        if known is not None and known.status is not event.before:
+            raise corrupt(seq, f"it starts an item that is {known.status.word}")
+        before = Status.PENDING if event.before is None else event.before
+        if transition(before, Happening.STARTED, Attempt.CURRENT) is not Status.STARTED:
+            raise corrupt(seq, f"it starts an item that is {before.word}")
+        if event.before is not None:
+            self.counts[before] -= 1
+        self.counts[Status.STARTED] += 1
+        self.items[event.item_id] = item_row(ItemState(Status.STARTED, seq, event.attempt, event.generation))
+        self.open[seq] = attempt_row(
+            OpenAttempt(event.item_id, session, time_ns, event.attempt, event.generation)
+        )
+
+    def _settle(
+        self,
+        seq: int,
+        session: int | None,
+        start_seq: int,
+        happening: Happening,
+        event: ItemSucceeded | ItemFailed | ItemReleased | ItemReconciled | LateOutcome,
+    ) -> bool:
+        """End the attempt *start_seq*, or count a conflict where it has ended already."""
+        attempt = self.attempt(start_seq)
+        if attempt is None:
+            # What the item became since is not looked up: for a stale attempt the table says
+            # the same whatever the status is (a test walks it).
+            if transition(Status.PENDING, happening, Attempt.STALE) is not CONFLICT:
+                raise corrupt(seq, f"{happening.value} names attempt {start_seq}, which is not open")
+            self.conflicts += 1
+            return False
+        if session is not None and session != attempt.session:
+            raise corrupt(seq, f"session {session} settles an attempt of session {attempt.session}")
+        status = transition(attempt.status, happening, Attempt.CURRENT)
+        if not isinstance(status, Status):
+            raise corrupt(seq, f"{happening.value} cannot follow {attempt.status.word}")
+        del self.open[start_seq]
+        self.counts[attempt.status] -= 1
+        self.counts[status] += 1
+        self.items[attempt.item_id] = item_row(_settled(seq, start_seq, attempt, status, event))
+        if getattr(event, "omitted", None) is not None:
+            self.results_omitted += 1
+        return True
+
+    def _interrupt(self, seq: int, session: int, time_ns: int, event: ItemInterrupted) -> None:
+        attempt = self.attempt(event.start_seq)
+        if attempt is None:
+            self.conflicts += 1
+            return
+        if session != attempt.session:
+            raise corrupt(seq, f"session {session} interrupts an attempt of session {attempt.session}")
+        self._doubt(event.start_seq, attempt, event.reason, time_ns, event.error)
+
+    def _doubt(
+        self, start_seq: int, attempt: OpenAttempt, reason: str, time_ns: int, error: ErrorInfo | None = None
+    ) -> None:
+        if attempt.status is Status.IN_DOUBT:
+            return
+        self.counts[Status.STARTED] -= 1
+        self.counts[Status.IN_DOUBT] += 1
+        self.open[start_seq] = attempt_row(
+            attempt._replace(status=Status.IN_DOUBT, doubted_ns=time_ns, reason=reason)
+        )
+        self.items[attempt.item_id] = item_row(
+            ItemState(Status.IN_DOUBT, start_seq, attempt.attempt, attempt.generation, error=error)
+        )
+
+    def _reopen(self, seq: int, event: ItemReopened) -> None:
+        known = self.item(event.item_id)
+        if known is not None and known.status is not event.before:
+            raise corrupt(seq, f"it reopens an item that is {known.status.word}")
+        if transition(event.before, Happening.REOPENED, Attempt.STALE) is not Status.PENDING:
+            raise corrupt(seq, f"it reopens an item that is {event.before.word}")
+        self.counts[event.before] -= 1
+        self.counts[Status.PENDING] += 1
+        self.items[event.item_id] = item_row(
+            ItemState(Status.PENDING, event.start_seq, event.attempts, event.generation)
+        )
+
+    # --- Sessions ---------------------------------------------------------------
+
+    def _refuse_the_dead(self, seq: int, session: int) -> None:
+        info = self.sessions.get(session)
+        if info is None or info.ending:
+            raise corrupt(seq, f"it was appended by session {session}, which was not open")
+
+    def _open_session(self, seq: int, session: int, time_ns: int, event: SessionOpened) -> None:
+        if event.session <= self.last_session or event.session != session:
+            raise corrupt(seq, f"session number {event.session} was used before")
+        self.last_session = event.session
+        self.sessions[event.session] = SessionInfo(*event, opened_ns=time_ns)
+
+    def _close_session(self, seq: int, session: int, time_ns: int) -> None:
+        if any(attempt.session == session for _, attempt in self.attempts(Status.STARTED)):
+            raise corrupt(seq, f"session {session} closed and left items started")
+        self._end_session(seq, session, "closed", time_ns)
+
+    def _lose_session(self, seq: int, session: int, time_ns: int) -> None:
+        self._end_session(seq, session, "lost", time_ns)
+        for start_seq, attempt in self.attempts(Status.STARTED):
+            if attempt.session == session:
+                self._doubt(start_seq, attempt, f"session {session} died", time_ns)
+
+    def _end_session(self, seq: int, session: int, ending: str, time_ns: int) -> None:
+        info = self.sessions.get(session)
+        if info is None or info.ending:
+            raise corrupt(seq, f"session {session}, which it ends, was not open")
+        self.sessions[session] = info._replace(ending=ending, ended_ns=time_ns)
+        if len(self.sessions) > SESSIONS_REMEMBERED_MAX:
+            self._forget_sessions()
+
+    def _forget_sessions(self) -> None:
+        named = {attempt.session for _, attempt in self.attempts()}
+        ended = [n for n, info in self.sessions.items() if info.ending and n not in named]
+        for number in sorted(ended)[: max(0, len(self.sessions) - SESSIONS_REMEMBERED_MAX)]:
+            del self.sessions[number]
+
+
+def fold(records: Iterable[Record], initial: State | None = None) -> State:
+    """Give the state after *records*, starting from *initial*, which is left as it is.
+
+    ``fold(all) == fold(tail, fold(prefix))`` wherever the cut is.
+    """
+    state = State() if initial is None else initial.copy()
+    for record in records:
+        state.apply(record)
+    return state
+
+
+def _settled(
+    seq: int,
+    start_seq: int,
+    attempt: OpenAttempt,
+    status: Status,
+    event: ItemSucceeded | ItemFailed | ItemReleased | ItemReconciled | LateOutcome,
+) -> ItemState:
+    item = ItemState(status, start_seq, attempt.attempt, attempt.generation)
+    match event:
+        case ItemSucceeded() | ItemReconciled():
+            return item._replace(result=event.result, omitted=event.omitted)
+        case ItemFailed():
+            return item._replace(failed_seq=seq, error=event.error)
+        case ItemReleased():
+            return item
+        case LateOutcome():
+            failed_seq = seq if status is Status.FAILED else 0
+            return item._replace(result=event.result, omitted=event.omitted, error=event.error, failed_seq=failed_seq)
+        case _:
+            assert_never(event)

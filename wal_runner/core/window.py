@@ -1,0 +1,51 @@
+"""How many items are started with one commit.
+
+Pure. Used by the dispatcher. Invariant: what is started ahead costs nothing while the process
+lives, but a power cut leaves it in doubt; so a window grows only while commits cost more than a
+small part of the work, and never holds more than 50 ms of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+WINDOW_MAX: Final = 1024
+"""More gains nothing: at 1,024 a commit costs less than the bookkeeping of its items (measured)."""
+
+WORK_AHEAD_S_MAX: Final = 0.05
+"""Slow items, such as model calls, are never claimed ahead for nothing."""
+
+WORK_A_COMMIT_MIN: Final = 16.0
+"""A window grows until its work takes so many times as long as its commit: about 6 % for the log."""
+
+
+class Window:
+    """The number of items to start with the next commit; `size` follows what was measured."""
+
+    def __init__(self, size_max: int = WINDOW_MAX) -> None:
+        if size_max < 1:
+            raise ValueError(f"A window of {size_max} starts nothing; give max_in_doubt at least 1.")
+        self.size_max = min(size_max, WINDOW_MAX)
+        self.size = 1
+
+    def observe(self, *, items: int, work_s: float, commit_s: float) -> None:
+        """Adapt to a window of *items* that took *work_s*, begun by a commit that took *commit_s*."""
+        if items == 0:
+            return
+        item_s = max(work_s / items, 1e-9)
+        wanted = min(WORK_A_COMMIT_MIN * commit_s, WORK_AHEAD_S_MAX) / item_s
+        # Doubling at most, because the first items of a run are often slower or quicker than the rest.
+        self.size = max(1, min(int(wanted), 2 * self.size, self.size_max))
+
+
+def started_ahead(*, workers: int, item_s: float, commit_s: float, ahead_max: int) -> int:
+    """Give how many items to have started beyond one a worker, so that no worker waits for a commit.
+
+    While one commit runs, workers take ``workers * commit_s / item_s`` items; three times as many,
+    because commits and items vary. Bounded by 50 ms of work.
+    """
+    if item_s <= 0:
+        return ahead_max
+    wanted = workers * min(3.0 * commit_s, WORK_AHEAD_S_MAX) / item_s
+    return min(round(wanted), ahead_max)

@@ -1,0 +1,153 @@
+"""Records to bytes and back, and the chain that ties them together.
+
+Imported by the engines under `wal_runner.log`. Invariant: ``decode(encode(x)) == x``, and bytes
+that no encoder of ours makes are `LogCorrupt` or `LogTooNew`, with bounded memory, never a guess.
+
+A record's value is its chain hash, then one msgpack array ``[session, time, event, event, ...]``,
+where an event is its array (`wal_runner.core.arrays`). One call of msgpack unpacks it whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgpack
+
+from wal_runner.core.arrays import to_array
+from wal_runner.core.events import Record
+from wal_runner.errors import ItemIdInvalid, LogCorrupt
+from wal_runner.log.format import (
+    CHAIN_BYTES,
+    EVENT_BYTES_MAX,
+    EVENTS_A_RECORD_MAX,
+    RECORD_BYTES_MAX,
+    RECORD_HEADER_BYTES_MAX,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from wal_runner.core.events import Event, EventArray
+
+# Every way in which msgpack says that bytes are not what was packed.
+UNPACK_ERRORS: Final = (
+    ValueError,  # ExtraData, FormatError, StackError and UnicodeDecodeError are ValueErrors
+    TypeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    msgpack.exceptions.UnpackException,
+)
+
+# The session and the time stand in a record's array before its events.
+_HEADER_FIELDS: Final = 2
+_FIXARRAY: Final = 0x90
+_FIXARRAY_MAX: Final = 15
+_ARRAY_16: Final = 0xDC
+
+
+def first_chain(log_id: str) -> bytes:
+    """Give the hash that the first record of a log chains to; no other log's record fits it."""
+    return hashlib.blake2b(log_id.encode(), digest_size=CHAIN_BYTES, person=b"walrun-chain").digest()
+
+
+def chained(previous: bytes, first_seq: int, payload: bytes) -> bytes:
+    """Give the hash of a record, which covers *payload* and, by *previous*, all before it."""
+    digest = hashlib.blake2b(previous, digest_size=CHAIN_BYTES)
+    digest.update(first_seq.to_bytes(8, "big"))
+    digest.update(payload)
+    return digest.digest()
+
+
+def encode_records(
+    events: Sequence[Event], *, first_seq: int, session: int, time_ns: int, previous: bytes
+) -> list[tuple[Record, bytes]]:
+    """Cut *events* into records, each with its value as stored. The order is kept."""
+    made = []
+    seq = first_seq
+    packer = msgpack.Packer()
+    header = cast("bytes", packer.pack(session)) + cast("bytes", packer.pack(time_ns))
+    for arrays, bodies in _cut(events, first_seq, packer):
+        count = packer.pack_array_header(len(arrays) + _HEADER_FIELDS)
+        payload = b"".join((count, header, *bodies))
+        chain = chained(previous, seq, payload)
+        made.append((Record(seq, session, time_ns, tuple(arrays), chain), chain + payload))
+        previous = chain
+        seq += len(arrays)
+    return made
+
+
+def decode_record(first_seq: int, value: bytes, previous: bytes | None) -> Record:
+    """Read a record back. Raise `LogCorrupt` where it is not what was chained to *previous*.
+
+    With ``previous=None`` the chain is not checked; only a reader that has no place to start
+    from may ask for that. The fields of the events are checked by whoever reads them.
+    """
+    chain, payload = value[:CHAIN_BYTES], value[CHAIN_BYTES:]
+    if previous is not None and chain != chained(previous, first_seq, payload):
+        raise _corrupt(first_seq, "its hash does not fit the record before it")
+    try:
+        session, time_ns, *arrays = msgpack.unpackb(
+            payload,
+            use_list=False,
+            max_ext_len=0,
+            max_map_len=0,
+            max_array_len=EVENTS_A_RECORD_MAX + _HEADER_FIELDS,
+        )
+    except UNPACK_ERRORS as error:
+        raise _corrupt(first_seq, f"it is not msgpack as we write it ({error})") from error
+    if type(session) is not int or type(time_ns) is not int or not arrays:
+        raise _corrupt(first_seq, "its header is not a session and a time")
+    if not all(type(array) is tuple and array for array in arrays):
+        raise _corrupt(first_seq, "it holds something that is no event")
+    return Record(first_seq, session, time_ns, tuple(arrays), chain)
+
+
+def record_count(value: bytes) -> int:
+    """Read how many events a stored record holds, without decoding them."""
+    head = value[CHAIN_BYTES : CHAIN_BYTES + 3]
+    count = 0
+    if head and _FIXARRAY <= head[0] <= _FIXARRAY + _FIXARRAY_MAX:
+        count = head[0] - _FIXARRAY - _HEADER_FIELDS
+    elif len(head) == 3 and head[0] == _ARRAY_16:  # noqa: PLR2004 - the mark and two bytes of length
+        count = int.from_bytes(head[1:], "big") - _HEADER_FIELDS
+    if count <= 0:
+        raise _corrupt(None, "its header does not say how many events it holds")
+    return count
+
+
+def _cut(
+    events: Iterable[Event], first_seq: int, packer: msgpack.Packer
+) -> Iterator[tuple[list[EventArray], list[bytes]]]:
+    """Group *events* so that each group packs into one record; a large event stands alone."""
+    room = RECORD_BYTES_MAX - CHAIN_BYTES - RECORD_HEADER_BYTES_MAX
+    arrays: list[EventArray] = []
+    bodies: list[bytes] = []
+    size = 0
+    pack: Any = packer.pack
+    for seq, event in enumerate(events, first_seq):
+        array = to_array(seq, event)
+        body = pack(array)
+        length = len(body)
+        if size + length > room and arrays:
+            yield arrays, bodies
+            arrays, bodies, size = [], [], 0
+        if length > EVENT_BYTES_MAX:
+            raise ItemIdInvalid(
+                f"An event of {length:,} bytes is over the limit of {EVENT_BYTES_MAX:,}. Use shorter ids."
+            )
+        arrays.append(array)
+        bodies.append(body)
+        size += length
+    if arrays:
+        yield arrays, bodies
+
+
+def _corrupt(seq: int | None, why: str) -> LogCorrupt:
+    where = "A record" if seq is None else f"The record at event {seq}"
+    return LogCorrupt(
+        f"{where} is not as it was written: {why}. Run `walrun verify`; restore the log from a backup.",
+        seq=seq,
+    )

@@ -1,0 +1,141 @@
+"""Opening LMDB, and the one place where its exceptions are translated.
+
+Imported by the LMDB engine and by compaction's rewrite. Invariant: no `lmdb.Error` leaves this
+package, and LMDB is never opened in a mode that can lose a commit or kill the process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from wal_runner.errors import (
+    DiskFull,
+    LogAlreadyOpen,
+    LogCorrupt,
+    LogError,
+    LogReadOnly,
+    StorageFailed,
+)
+from wal_runner.log.format import FILE_MODE, MAP_BYTES, MAP_BYTES_MIN, ROOM_FLOOR_BYTES, TABLES_MAX
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+_DAMAGED = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+    lmdb.IncompatibleError,
+    lmdb.NotFoundError,
+)
+
+
+def open_env(file: Path, *, read_only: bool) -> lmdb.Environment:
+    """Open the LMDB file, which exists, in the only mode that we use.
+
+    ``lock=False``: the gate stands in for LMDB's lock. ``writemap=False``: with it a full disk is
+    a SIGBUS. The map is one very large sparse one, halved until the system grants it.
+    """
+    size = MAP_BYTES
+    while True:
+        try:
+            with translated(file, "opened"):
+                return lmdb.open(
+                    str(file),
+                    subdir=False,
+                    create=False,
+                    readonly=read_only,
+                    map_size=size,
+                    mode=FILE_MODE,
+                    max_dbs=TABLES_MAX,
+                    sync=True,
+                    metasync=True,
+                    writemap=False,
+                    map_async=False,
+                    lock=False,
+                    lib_version=0,
+                )
+        except _MapRefused:
+            size //= 2
+            if size < MAP_BYTES_MIN:
+                raise StorageFailed(
+                    f"The system grants no memory map for {file}. Raise `ulimit -v`, then open the log again."
+                ) from None
+
+
+def create_env(file: Path) -> lmdb.Environment:
+    """Make a new LMDB file. LMDB takes an empty file for a new one, so this is never an opening."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    os.close(descriptor)
+    return open_env(file, read_only=False)
+
+
+class _MapRefused(Exception):  # noqa: N818 - never leaves this module
+    """mmap failed for the size asked."""
+
+
+@contextmanager
+def translated(file: Path, doing: str) -> Iterator[None]:
+    """Turn whatever LMDB raises while *file* is being *doing* into an error of ours."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise translate(error, file, doing) from error
+
+
+def translate(error: lmdb.Error, file: Path, doing: str) -> Exception:
+    """Give our error for an LMDB error: what is the matter, and what to do."""
+    code = getattr(error, "code", 0)
+    if isinstance(error, lmdb.MapFullError):
+        return DiskFull(f"{file} has filled its whole map. Run `walrun compact`, or begin a new log.")
+    if isinstance(error, lmdb.DiskError) or code in _NO_ROOM or (code == errno.EIO and _is_full(file)):
+        return DiskFull(
+            f"The disk of {file} is full. Nothing more was started. Free some space, then run the same again."
+        )
+    if isinstance(error, lmdb.ReadonlyError) or code in _NO_RIGHT:
+        return LogReadOnly(f"{file} cannot be written. Read the log, or change its owner or its mode.")
+    if code == errno.ENOMEM and doing == "opened":
+        return _MapRefused()
+    if "already open in this process" in str(error):
+        return LogAlreadyOpen(f"{file} is open in this process already. Use the Runner that has it open.")
+    if isinstance(error, _DAMAGED):
+        return LogCorrupt(
+            f"{file} could not be {doing}: it is damaged ({error}). Run `walrun verify`; restore it from a backup."
+        )
+    if isinstance(error, lmdb.PanicError) or code in {errno.EIO, errno.ENXIO}:
+        return StorageFailed(
+            f"The disk of {file} reported an error while it was {doing} ({error}). Look at the system's messages, "
+            "move the folder to a sound disk, run `walrun verify`, then run again."
+        )
+    return LogError(
+        f"{file} could not be {doing}: {error}. Run `walrun verify`, and report this if the log is sound."
+    )
+
+
+def _is_full(file: Path) -> bool:
+    # A short write on a full disk comes out of LMDB as EIO (measured on ext4, tmpfs and under
+    # RLIMIT_FSIZE), which would send the reader to look for a broken disk.
+    try:
+        space = os.statvfs(file.parent)
+    except OSError:
+        return False
+    return space.f_bavail * space.f_frsize < ROOM_FLOOR_BYTES or _reached_file_limit(file)
+
+
+def _reached_file_limit(file: Path) -> bool:
+    import resource  # noqa: PLC0415 - POSIX only, and needed on the way to an error only
+
+    soft, _hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return soft != resource.RLIM_INFINITY and file.stat().st_size + ROOM_FLOOR_BYTES >= soft

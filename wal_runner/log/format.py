@@ -1,0 +1,111 @@
+"""The constants of the disk format, in one page. `docs/reference/on-disk-format.md` explains them.
+
+Shared by everything under `wal_runner.log`. Invariant: a number or name that was written to a
+disk is never given another meaning; a change of meaning is a new `FORMAT_VERSION`.
+"""
+
+from __future__ import annotations
+
+
+FORMAT_VERSION = 1
+"""Version 1: blake2b chain of 16 bytes, rows with a CRC-32. The only one so far."""
+
+MAGIC = "wal_runner log"
+
+# --- The folder -----------------------------------------------------------------
+
+IDENTITY_NAME = "IDENTITY"
+DATA_NAME = "data.mdb"
+GATE_NAME = "GATE"
+HEAD_NAME = "HEAD"
+SESSIONS_NAME = "sessions"
+ARCHIVE_NAME = "archive"
+REWRITE_NAME = "data.mdb.rewrite"
+"""A compaction builds its copy here; one that is found was left by a crash and is worth nothing."""
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
+# --- Sub-databases of data.mdb ----------------------------------------------------
+
+LOG_TABLE = b"log"
+ITEMS_TABLE = b"items"
+OPEN_TABLE = b"open"
+META_TABLE = b"meta"
+TABLES_MAX = 8
+
+META_LOG_ID = b"log_id"
+META_FORMAT = b"format"
+META_BASE = b"base"
+META_SNAPSHOT = b"snapshot"
+META_ROWS = b"rows"
+META_BASE_STATE = b"base_state"
+META_SNAPSHOTTER = b"snapshotter"
+
+# --- Records ------------------------------------------------------------------------
+
+CHAIN_BYTES = 16
+RECORD_BYTES_MAX = 2016
+"""A record is cut before it grows beyond this: two fit an LMDB page of 4,096 bytes. Between 2,030
+and 3,900 bytes a value wastes up to 43 % of its pages (measured). One event may be larger alone."""
+
+RECORD_HEADER_BYTES_MAX = 32
+"""Array header, session and time, at their longest."""
+
+EVENTS_A_RECORD_MAX = 1024
+"""More never fit: the shortest event takes three bytes."""
+
+EVENT_BYTES_MAX = 64 * 1024 * 1024
+"""A larger event is refused when it is written, whatever it is made of."""
+
+ITEM_ID_BYTES_MAX = 16 * 1024 * 1024
+"""A longer id is refused before anything of it is written; ids of megabytes stay possible."""
+
+READ_BYTES_MAX = 8 * 1024 * 1024
+"""One entry of the gate copies out at most about this much log."""
+
+READ_RECORDS_MAX = 4096
+
+# --- What goes into an event ----------------------------------------------------------
+
+RESULT_BYTES_MAX = 1024 * 1024
+"""A larger result is omitted, and the item has succeeded all the same."""
+
+ERROR_MESSAGE_CHARS_MAX = 2_000
+TRACEBACK_CHARS_MAX = 8_000
+NOTE_CHARS_MAX = 4_000
+ARGV_MAX = 32
+ARGV_CHARS_MAX = 500
+
+# --- Rows of the snapshot ---------------------------------------------------------------
+
+KEY_TEXT_BYTES_MAX = 255
+"""An id of at most so many UTF-8 bytes is its row's key; a longer one goes by its hash."""
+
+KEY_HASH_MARK = b"\xff"
+"""No UTF-8 text begins with this byte, so a hash is never taken for an id."""
+
+# --- Scratch slots ---------------------------------------------------------------------------
+
+SCRATCH_SLOTS = 4096
+"""At most so many starts of one session can be without a durable outcome."""
+
+SCRATCH_SLOT_BYTES = 128
+
+# --- The map, and room ahead ---------------------------------------------------------------
+
+MAP_BYTES = 1 << 40
+"""One sparse map for the life of the log: a map that is never resized has no resize races. It is
+halved until the system grants it (``ulimit -v``)."""
+
+MAP_BYTES_MIN = 1 << 26
+
+STRUCTURE_CHECK_BYTES_MAX = 64 * 1024 * 1024
+"""A file that a process left in mid-commit is walked page by page (0.1 GB/s) up to this size."""
+
+ROOM_FLOOR_BYTES = 256 * 1024
+"""Room kept free for the outcomes of what runs, whatever that is: LMDB copies about 20 pages a
+commit before it can free any."""
+
+ROOM_AN_ITEM_BYTES = 4 * 1024
+"""Room kept free for each running item's outcome: an error with its traceback fits."""

@@ -1,0 +1,141 @@
+"""The gate: the lock around every access to a log, reads too.
+
+Imported by the LMDB engine. Invariant: at most one thread of one process is inside; nobody runs
+user code there. An in-process mutex comes first, because threads share the descriptor that flock
+is tied to; then ``flock(LOCK_EX)``. LMDB's own lock is not used: across PID namespaces, and when
+lock.mdb is deleted, it loses commits (measured). The lock is always exclusive and never upgraded:
+two overlapping readers with shared locks starved a writer for seconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from pathlib import Path
+
+from wal_runner.errors import LogBusy, LogReadOnly, LogReplaced
+
+
+_POLL_S = (0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002)
+"""Waits between two tries. Polling keeps the wait interruptible and bounded; flock has no timeout."""
+
+_HOLDER_BYTES = 20
+
+
+class Gate:
+    """An exclusive lock on one file, between threads and between processes."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self._path = path
+        self._writable = writable
+        flags = os.O_RDWR if writable else os.O_RDONLY
+        try:
+            self._descriptor = os.open(path, flags | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise LogReplaced(f"{path} is gone. Restore the folder as it was, then open the log again.") from None
+        except PermissionError:
+            raise LogReadOnly(f"{path} cannot be written. Read the log, or change its owner.") from None
+        except OSError as error:
+            raise LogReadOnly(f"{path} cannot be opened: {error.strerror}. Read the log instead.") from error
+        self._identity = _identity(os.fstat(self._descriptor))
+        # A lock, not an RLock: nothing inside the gate may come back to it.
+        self.mutex = threading.Lock()
+
+    def acquire(self, wait_s: float) -> None:
+        """Enter, or raise `LogBusy` after *wait_s*, naming the holder and whether it is stopped."""
+        deadline = time.monotonic() + wait_s
+        if not self.mutex.acquire(timeout=wait_s):
+            raise LogBusy(f"Another thread of this process held {self._path} for {wait_s:g} s. Try again.")
+        try:
+            self._lock(deadline, wait_s)
+            self._check_still_there()
+        except BaseException:
+            self._unlock()
+            self.mutex.release()
+            raise
+
+    def release(self) -> None:
+        """Leave the gate."""
+        self._unlock()
+        self.mutex.release()
+
+    def close(self) -> None:
+        """Close the descriptor, which also leaves the gate."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _lock(self, deadline: float, wait_s: float) -> None:
+        tries = 0
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LogBusy(_busy_message(self._path, self._descriptor, wait_s)) from None
+                time.sleep(_POLL_S[min(tries, len(_POLL_S) - 1)])
+                tries += 1
+            else:
+                break
+        if self._writable:
+            # For the message of whoever waits in vain; /proc/locks does not exist everywhere.
+            os.pwrite(self._descriptor, b"%-*d" % (_HOLDER_BYTES, os.getpid()), 0)
+
+    def _unlock(self) -> None:
+        if self._descriptor >= 0:
+            # Explicit, because a forked child may have a duplicate of the descriptor open.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _check_still_there(self) -> None:
+        # Two processes with locks on two different GATE files would both be inside.
+        try:
+            found = _identity(self._path.stat())
+        except FileNotFoundError:
+            found = None
+        if found != self._identity:
+            raise LogReplaced(
+                f"{self._path} was moved, deleted or replaced while the log was open. Stop everything that "
+                "uses this log, put the folder in order, and open it again."
+            )
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
+
+
+def _busy_message(path: Path, descriptor: int, wait_s: float) -> str:
+    pid = _holder(descriptor)
+    if pid is None:
+        return f"Another process has held {path} for {wait_s:g} s. Wait for it, then try again."
+    if _is_stopped(pid):
+        return (
+            f"Process {pid} holds {path} and is stopped, so nobody can go on. Continue it (`kill -CONT {pid}`) "
+            "or end it, then try again."
+        )
+    return f"Process {pid} has held {path} for {wait_s:g} s. Wait for it, then try again."
+
+
+def _holder(descriptor: int) -> int | None:
+    """Find who holds the lock: what the kernel says where it can be asked, else what was written."""
+    inode = os.fstat(descriptor).st_ino
+    try:
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if "FLOCK" in fields and "->" not in fields and fields[5].rpartition(":")[2] == str(inode):
+                return int(fields[4]) if int(fields[4]) > 0 else None
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return int(os.pread(descriptor, _HOLDER_BYTES, 0))
+    except ValueError:
+        return None
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in {"T", "t"}

@@ -1,0 +1,78 @@
+"""HEAD: a witness beside the log, written after each commit inside the gate.
+
+Imported by the LMDB engine. Invariant: on an honest disk HEAD never leads the log, so a HEAD that
+is ahead proves that the log went back: a commit rolled back, or an old copy put in place. It is
+not fsynced: a missing or torn HEAD is no witness and proves nothing.
+
+Before a commit HEAD is marked *writing*: whoever finds the mark on the same boot knows that a process
+died in a commit, and that data.mdb differs from what HEAD remembers for that reason.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from wal_runner.log.format import CHAIN_BYTES, FILE_MODE
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_BOOT_BYTES = 16
+_LAYOUT = struct.Struct(f"<4sQ{CHAIN_BYTES}sQQQ?{_BOOT_BYTES}s")
+_CRC = struct.Struct("<I")
+_MAGIC = b"WRH1"
+HEAD_BYTES = _LAYOUT.size + _CRC.size
+
+
+class Witness(NamedTuple):
+    """The end of the log after a commit, and what data.mdb looked like then.
+
+    *writing* is the boot (hashed) on which a commit was under way since, or empty.
+    """
+
+    seq: int
+    chain: bytes
+    inode: int
+    size: int
+    mtime_ns: int
+    writing: bytes = b""
+
+
+def open_head(path: Path) -> int:
+    """Open HEAD for writing, and give its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+
+
+def boot_mark(boot: str) -> bytes:
+    """Give the mark of a boot; that of an unknown one is empty and equals none."""
+    return blake2b(boot.encode(), digest_size=_BOOT_BYTES).digest() if boot else b""
+
+
+def write_head(descriptor: int, witness: Witness) -> None:
+    """Remember the end of the log. Not durable by itself; the kernel keeps it past our death."""
+    seq, chain, inode, size, mtime_ns, writing = witness
+    body = _LAYOUT.pack(
+        _MAGIC, seq, chain.ljust(CHAIN_BYTES, b"\0"), inode, size, mtime_ns, bool(writing), writing
+    )
+    os.pwrite(descriptor, body + _CRC.pack(zlib.crc32(body)), 0)
+
+
+def read_head(path: Path) -> Witness | None:
+    """Give what HEAD says, or None where it is missing, torn or not ours."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if len(content) != HEAD_BYTES:
+        return None
+    body = content[: _LAYOUT.size]
+    (crc,) = _CRC.unpack(content[_LAYOUT.size :])
+    if crc != zlib.crc32(body):
+        return None
+    magic, seq, chain, inode, size, mtime_ns, is_writing, boot = _LAYOUT.unpack(body)
+    return Witness(seq, chain, inode, size, mtime_ns, boot if is_writing else b"") if magic == _MAGIC else None

@@ -1,0 +1,220 @@
+"""What an engine that keeps a log must do. One conformance suite runs against every engine.
+
+Imported by recovery and the runner, which know no engine beyond these types. Invariant: whatever
+changes a log happens inside `Log.exclusive`, in one transaction that is durable when it returns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from wal_runner.core.events import Event, ItemFailed, ItemInterrupted, ItemSucceeded, Record
+    from wal_runner.core.state import Row, State
+    from wal_runner.log.scratch import Remains
+
+GATE_WAIT_S = 5.0
+"""After so long in front of the gate the wait ends in `LogBusy`, which names who holds it."""
+
+
+class Liveness(NamedTuple):
+    """What the kernel says of a session: is its process alive, or at least its effects?
+
+    *alive* is what counts: a session is dead only when nothing holds its lock any more. When
+    *owner_alive* is false and *alive* is true, the process died and a command that it started
+    is still running.
+    """
+
+    alive: bool
+    owner_alive: bool
+
+
+class Room(NamedTuple):
+    """How much the log takes on disk, in bytes and events."""
+
+    file_bytes: int
+    used_bytes: int
+    records: int
+    rows: int
+
+
+class Scratch(Protocol):
+    """The scratch slots of a session: what became of its starts since the last commit.
+
+    `begin` and `finish` may be called by any thread; the rest is the dispatcher's.
+    """
+
+    def free_slots(self) -> int:
+        """Say how many more starts can be armed."""
+
+    def arm(self, start_seqs: Sequence[int]) -> list[int]:
+        """Give each start a slot that says that its fn has not begun. Call before they are durable."""
+
+    def begin(self, slot: int, start_seq: int) -> None:
+        """Mark that fn is about to be called."""
+
+    def finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
+        """Keep the outcome until its commit is durable."""
+
+    def free(self, slots: Iterable[int]) -> None:
+        """Take slots back, once the commit of their outcomes is durable."""
+
+    def disarm(self, slots: Iterable[int]) -> None:
+        """Take back slots whose starts were not committed."""
+
+
+class Session(Protocol):
+    """A session's lock. It is released by `close`, or by the kernel when its holders died."""
+
+    @property
+    def number(self) -> int:
+        """Give the session's number, which no other session of this log ever has."""
+
+    @property
+    def descriptor(self) -> int | None:
+        """Give the descriptor that a child must inherit to keep the session alive, if there is one."""
+
+    @property
+    def scratch(self) -> Scratch:
+        """Give the session's scratch slots."""
+
+    def close(self) -> None:
+        """Release the lock and remove what stood for the session. Call after SessionClosed."""
+
+    def abandon(self) -> None:
+        """Release the lock and leave the rest, as a crash would."""
+
+
+class Turn(Protocol):
+    """One exclusive, all-or-nothing turn at the log: catch up, decide, append."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """Give what was appended since the seq that the turn was asked for."""
+
+    @property
+    def end(self) -> int:
+        """Give the last seq, appended ones of this turn included."""
+
+    @property
+    def appended(self) -> Sequence[Record]:
+        """Give what this turn appended so far."""
+
+    def append(self, session: int, events: Sequence[Event]) -> None:
+        """Add *events* of *session*; they are durable when the turn has ended without an error."""
+
+    def new_session(self, last: int) -> Session:
+        """Take a number above *last* that was never used, and its lock.
+
+        Append its SessionOpened in this turn.
+        """
+
+    def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
+        """Ask the kernel who lives. One that is dead can append nothing after this turn."""
+
+    def remains(self, session: int) -> Mapping[int, Remains]:
+        """Give what a dead session's slots say of its starts, by start_seq; silence is doubt."""
+
+    def retire(self, sessions: Iterable[int]) -> None:
+        """Remove what stood for dead *sessions*, once this turn is durable."""
+
+    def reserve(self, running: int) -> None:
+        """Make sure of room for the outcomes of *running* items, or raise `DiskFull`."""
+
+    def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
+        """Give what `Log.look_up` gives, as of this turn."""
+
+    def snapshotter(self) -> int:
+        """Give the session that writes a snapshot at this time, or 0; it may be dead by now."""
+
+    def set_snapshotter(self, session: int) -> None:
+        """Say which session writes a snapshot from now on; 0 for none."""
+
+    def put_rows(self, rows: Iterable[tuple[str, Row]]) -> None:
+        """Write *rows* to the snapshot table, in the order given (sorted is quickest)."""
+
+    def put_snapshot(self, state: State) -> int:
+        """Make the snapshot stand for *state*, whose items have all been put; give its digest."""
+
+    def put_base_state(self, state: State) -> None:
+        """Keep *state*, without its items, as what the log begins with once it is dropped up to there."""
+
+    def drop(self, until: int, *, records_max: int) -> tuple[int, bytes]:
+        """Remove records up to *until*, *records_max* at most; give the new base, as `Log.base`.
+
+        The snapshot stands for what is dropped, so *until* is at most the snapshot's seq.
+        """
+
+
+class Log(Protocol):
+    """A log in some engine, opened for reading or for writing."""
+
+    @property
+    def log_id(self) -> str:
+        """Give the log's own name, made at random when it was created."""
+
+    @property
+    def path(self) -> Path:
+        """Give where the log is."""
+
+    @property
+    def read_only(self) -> bool:
+        """Say whether this handle may write."""
+
+    def exclusive(self, after: int, *, wait_s: float = GATE_WAIT_S) -> AbstractContextManager[Turn]:
+        """Begin a turn that has caught up from *after*.
+
+        Leaving the block commits what was appended; an exception in it appends nothing. Raise
+        `CommitUnknown` when the commit itself failed: fold again and look. Raise `LogBusy` after
+        *wait_s* in front of the gate, `Compacted` when events after *after* were dropped.
+        """
+
+    def read(self, after: int, *, limit: int) -> Sequence[Record]:
+        """Give at most *limit* records after seq *after*, in order and without a gap.
+
+        Empty at the end of the log. Raise `Compacted` when they were dropped.
+        """
+
+    def snapshot(self) -> State:
+        """Give the state of the snapshot, without its items; a new state where there is none."""
+
+    def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
+        """Give the snapshot's rows of *ids*, in their order, checked but not decoded; None where there is none.
+
+        `wal_runner.log.rows` reads them: millions of finished items are looked up for their status only.
+        """
+
+    def scan(self, after_key: bytes, *, limit: int) -> tuple[Sequence[tuple[str, Row]], bytes]:
+        """Give at most *limit* rows in key order after *after_key*, and where to go on.
+
+        Start from ``b""``; the end is an empty page.
+        """
+
+    def row_sums(self) -> tuple[int, int]:
+        """Give how many rows the snapshot table should hold, and the order-free sum of their checksums."""
+
+    def base(self) -> tuple[int, bytes]:
+        """Give the seq up to which events were dropped, and the chain hash there."""
+
+    def base_state(self) -> State:
+        """Give the state that a replay begins with, without items: at the base, or a little after it."""
+
+    def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
+        """Ask the kernel who lives, without a turn. It may be otherwise a moment later."""
+
+    def room(self) -> Room:
+        """Tell how much the log takes."""
+
+    def rewrite(self) -> None:
+        """Give disk space back by a verified copy in key order and an atomic swap.
+
+        Call when no other session lives; it is asked again under the gate, and `LogBusy` raised.
+        """
+
+    def close(self) -> None:
+        """Release everything but the sessions. Calling it again does nothing."""

@@ -1,0 +1,291 @@
+"""Scratch slots: what became of each started item since the last commit, kept past our death.
+
+Imported by the LMDB engine. The slots stand in the session's own file, in memory that the kernel
+shares with the file: a store survives the process that made it, not the machine. Invariant: a slot
+says "armed" or holds an outcome only for the very start that it names, in this file, on this boot;
+whatever is missing, foreign or damaged says nothing, and what nobody speaks of is in doubt.
+
+A slot is a tag (start_seq and a code), a word, and room for a small outcome. The codes differ in
+many bits, so that a flipped bit makes no code into another. A larger outcome goes into a file beside
+it first. The file is preallocated: a store into a hole on a full disk would kill the process.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import threading
+import zlib
+from collections import deque
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import msgpack
+
+from wal_runner.core.arrays import from_array, to_array
+from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
+from wal_runner.errors import LogCorrupt, LogForked
+from wal_runner.log.codec import UNPACK_ERRORS
+from wal_runner.log.format import FILE_MODE, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from wal_runner.core.events import Event
+
+_HEADER: Final = struct.Struct("<8s16s16sQQQ")
+_CRC: Final = struct.Struct("<I")
+_MAGIC: Final = b"WRSCR\0\0\1"
+_SLOT: Final = struct.Struct("<QQ")
+_BESIDE: Final = struct.Struct("<QQ")
+_ELAPSED: Final = struct.Struct("<Q")
+
+_WORDS_A_SLOT: Final = SCRATCH_SLOT_BYTES // 8
+_FIRST_SLOT_AT: Final = SCRATCH_SLOT_BYTES
+"""The header takes the place of one slot."""
+
+PAYLOAD_BYTES_MAX: Final = SCRATCH_SLOT_BYTES - _SLOT.size
+SCRATCH_BYTES: Final = _FIRST_SLOT_AT + SCRATCH_SLOTS * SCRATCH_SLOT_BYTES
+
+# Codes behind the start_seq in a tag; any two differ in eight bits or more.
+_CODE_BITS: Final = 16
+_ARMED: Final = 0x0F33
+_BEGUN: Final = 0xF0CC
+_SUCCEEDED: Final = 0x33F0
+_SUCCEEDED_INLINE: Final = 0xCC0F
+_EVENT_INLINE: Final = 0x5A96
+_EVENT_BESIDE: Final = 0xA569
+_CODE_MASK: Final = (1 << _CODE_BITS) - 1
+
+
+class Remains(NamedTuple):
+    """What a slot says of one start: whether its fn began, and its outcome if it ended."""
+
+    begun: bool
+    outcome: ItemSucceeded | ItemFailed | ItemInterrupted | None = None
+
+
+class Scratch:
+    """The slots of one living session. `begin` and `finish` may be called by any thread."""
+
+    def __init__(self, descriptor: int, beside: Path, *, log_id: str, session: int, boot: str, shared: bool) -> None:
+        allocate(descriptor)
+        os.pwrite(descriptor, _header(descriptor, log_id, session, boot), 0)
+        self._descriptor = descriptor
+        self._beside_path = beside
+        self._beside: int | None = None
+        self._beside_end = 0
+        self._beside_users: set[int] = set()
+        self._beside_lock = threading.Lock()
+        self._free = deque(range(SCRATCH_SLOTS))
+        # On file systems that copy on write, a store into preallocated memory may still need space.
+        self._map = mmap.mmap(descriptor, SCRATCH_BYTES) if shared else None
+        self._bytes: Any = _Written(descriptor)
+        self._words: Any = _WrittenWords(descriptor)
+        if self._map is not None:
+            self._bytes = memoryview(self._map)
+            self._words = self._bytes.cast("Q")
+
+    def free_slots(self) -> int:
+        """Say how many more starts can be armed."""
+        return len(self._free)
+
+    def arm(self, start_seqs: Sequence[int]) -> list[int]:
+        """Give each start a slot that says "armed": durable soon, its fn not begun."""
+        words, take = self._words, self._free.popleft
+        slots = []
+        for start_seq in start_seqs:
+            slot = take()
+            words[(slot + 1) * _WORDS_A_SLOT] = start_seq << _CODE_BITS | _ARMED
+            slots.append(slot)
+        return slots
+
+    def begin(self, slot: int, start_seq: int) -> None:
+        """Mark that fn is about to be called. From here on a crash leaves the item in doubt."""
+        self._words[(slot + 1) * _WORDS_A_SLOT] = start_seq << _CODE_BITS | _BEGUN
+
+    def finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
+        """Keep the outcome. What does not fit and cannot be written stays "begun": in doubt after a crash."""
+        words, at = self._words, (slot + 1) * _WORDS_A_SLOT
+        if type(event) is ItemSucceeded and event[3] is None:
+            _, elapsed_ns, result, _ = event
+            if result is None:
+                words[at + 1] = elapsed_ns
+                words[at] = start_seq << _CODE_BITS | _SUCCEEDED
+                return
+            if len(result) + _ELAPSED.size <= PAYLOAD_BYTES_MAX:
+                self._put(slot, start_seq, _SUCCEEDED_INLINE, _ELAPSED.pack(elapsed_ns) + result)
+                return
+        packed = cast("bytes", msgpack.packb(to_array(start_seq, event)))
+        if len(packed) <= PAYLOAD_BYTES_MAX:
+            self._put(slot, start_seq, _EVENT_INLINE, packed)
+        else:
+            self._put_beside(slot, start_seq, packed)
+
+    def free(self, slots: Iterable[int]) -> None:
+        """Take slots back. Call once the commit of their outcomes is durable, not before."""
+        slots = list(slots)
+        self._free.extend(slots)
+        if self._beside_users:
+            with self._beside_lock:
+                self._beside_users.difference_update(slots)
+                if not self._beside_users:
+                    self._beside_end = 0
+
+    def disarm(self, slots: Iterable[int]) -> None:
+        """Take back slots whose starts were not committed; they name no start any more."""
+        for slot in slots:
+            self._words[(slot + 1) * _WORDS_A_SLOT] = 0
+            self._free.append(slot)
+
+    def disown(self) -> None:
+        """Refuse every store from now on: in a forked child, the slots are the parent's."""
+        self.close()
+        self._bytes = self._words = _Forked()
+
+    def close(self) -> None:
+        """Let go of the memory and the file beside; the session's file is its owner's."""
+        if self._map is not None:
+            self._words.release()
+            self._bytes.release()
+            self._map.close()
+            self._map = None
+        if self._beside is not None:
+            os.close(self._beside)
+            self._beside = None
+
+    def _put(self, slot: int, start_seq: int, code: int, payload: bytes) -> None:
+        # The tag last: until it stands, the slot says "begun".
+        start = _FIRST_SLOT_AT + slot * SCRATCH_SLOT_BYTES + _SLOT.size
+        self._bytes[start : start + len(payload)] = payload
+        at = (slot + 1) * _WORDS_A_SLOT
+        self._words[at + 1] = len(payload) << 32 | zlib.crc32(payload)
+        self._words[at] = start_seq << _CODE_BITS | code
+
+    def _put_beside(self, slot: int, start_seq: int, packed: bytes) -> None:
+        try:
+            with self._beside_lock:
+                if self._beside is None:
+                    self._beside = os.open(self._beside_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+                descriptor, at = self._beside, self._beside_end
+                self._beside_end += len(packed)
+                self._beside_users.add(slot)
+            written = os.pwrite(descriptor, packed, at)
+        except OSError:
+            return  # A full disk: the commit will say so. Until then the slot says "begun".
+        if written == len(packed):
+            self._put(slot, start_seq, _EVENT_BESIDE, _BESIDE.pack(at, len(packed)) + _CRC.pack(zlib.crc32(packed)))
+
+
+class _Forked:
+    """What a forked child finds in place of its parent's slots."""
+
+    def __setitem__(self, place: object, value: object) -> None:
+        raise LogForked("This item was started by the parent process. Leave the child with os._exit(), or exec.")
+
+
+class _Written:
+    """What stands in for mapped memory where a store must be a write."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __setitem__(self, place: slice, payload: bytes) -> None:
+        os.pwrite(self._descriptor, payload, place.start)
+
+
+class _WrittenWords:
+    """As `_Written`, by words of eight bytes."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __setitem__(self, word: int, value: int) -> None:
+        os.pwrite(self._descriptor, _ELAPSED.pack(value), word * 8)
+
+
+def allocate(descriptor: int) -> None:
+    """Give the file all its blocks, or raise OSError."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, SCRATCH_BYTES)
+    else:
+        os.pwrite(descriptor, bytes(SCRATCH_BYTES), 0)
+
+
+def read_remains(path: Path, beside: Path, *, log_id: str, session: int, boot: str) -> dict[int, Remains]:
+    """Give what the slots of a dead session say, by start_seq; nothing where the file is not to be believed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return {}
+    try:
+        expected = _header(descriptor, log_id, session, boot)
+        content = os.pread(descriptor, SCRATCH_BYTES, 0)
+    finally:
+        os.close(descriptor)
+    if not boot or len(content) != SCRATCH_BYTES or content[: len(expected)] != expected:
+        return {}
+    remains: dict[int, Remains] = {}
+    for at in range(_FIRST_SLOT_AT, SCRATCH_BYTES, SCRATCH_SLOT_BYTES):
+        tag, word = _SLOT.unpack_from(content, at)
+        if not tag:
+            continue
+        start_seq, code = tag >> _CODE_BITS, tag & _CODE_MASK
+        said = _said(start_seq, code, word, content[at + _SLOT.size : at + SCRATCH_SLOT_BYTES], beside)
+        # Two slots that name one start contradict each other; then nobody knows.
+        remains[start_seq] = said if start_seq not in remains else Remains(begun=True)
+    return remains
+
+
+def _said(start_seq: int, code: int, word: int, room: bytes, beside: Path) -> Remains:
+    """Read one slot. Whatever does not fit together says "begun", which leaves the item in doubt."""
+    if code == _ARMED:
+        return Remains(begun=False)
+    if code == _SUCCEEDED:
+        return Remains(begun=True, outcome=ItemSucceeded(start_seq, word))
+    payload = room[: word >> 32]
+    if code in {_SUCCEEDED_INLINE, _EVENT_INLINE, _EVENT_BESIDE} and zlib.crc32(payload) == word & 0xFFFF_FFFF:
+        if code == _SUCCEEDED_INLINE:
+            (elapsed_ns,) = _ELAPSED.unpack_from(payload)
+            return Remains(begun=True, outcome=ItemSucceeded(start_seq, elapsed_ns, payload[_ELAPSED.size :]))
+        packed = payload if code == _EVENT_INLINE else _read_beside(beside, payload)
+        return Remains(begun=True, outcome=_outcome(start_seq, packed))
+    return Remains(begun=True)
+
+
+def _read_beside(beside: Path, payload: bytes) -> bytes:
+    at, size = _BESIDE.unpack_from(payload)
+    (crc,) = _CRC.unpack_from(payload, _BESIDE.size)
+    try:
+        with beside.open("rb") as file:
+            file.seek(at)
+            packed = file.read(size)
+    except OSError:
+        return b""
+    return packed if zlib.crc32(packed) == crc else b""
+
+
+def _outcome(start_seq: int, packed: bytes) -> Any:  # noqa: ANN401 - one of three events, or None
+    try:
+        event: Event = from_array(start_seq, msgpack.unpackb(packed, use_list=False, max_ext_len=0, max_map_len=0))
+    except (*UNPACK_ERRORS, LogCorrupt):
+        return None
+    return event if isinstance(event, ItemSucceeded | ItemFailed | ItemInterrupted) else None
+
+
+def _header(descriptor: int, log_id: str, session: int, boot: str) -> bytes:
+    # The inode, because a copied folder carries the marks of another life; the boot, because after
+    # a power cut the file holds whatever had happened to be written back.
+    stat = os.fstat(descriptor)
+    body = _HEADER.pack(
+        _MAGIC,
+        blake2b(log_id.encode(), digest_size=16).digest(),
+        blake2b(boot.encode(), digest_size=16).digest(),
+        session,
+        stat.st_dev,
+        stat.st_ino,
+    )
+    return body + _CRC.pack(zlib.crc32(body))

@@ -1,0 +1,115 @@
+"""Session files: a session lives while somebody holds the lock on its file.
+
+Imported by the LMDB engine, which calls everything here inside the gate. Invariant: no clock and
+no heartbeat decides; the kernel does, when the last holder of the descriptor is gone.
+
+Two files a session, and a third (``sessions/N.large``) for outcomes too large for a scratch slot. ``sessions/N`` is locked by the owner, and its descriptor is inherited by the
+commands that it runs for items: the session lives until they end too. ``sessions/N.owner`` is
+locked by the owner alone, so that a reader can tell "owner dead, effect still running".
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from typing import TYPE_CHECKING
+
+from wal_runner.errors import LogReplaced
+from wal_runner.log.format import FILE_MODE
+from wal_runner.log.protocol import Liveness
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME = re.compile(r"(\d+)(\.owner|\.large)?\Z")
+
+
+class SessionFile:
+    """The locks of one session of this process."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self._path = folder / str(number)
+        self._owner_path = folder / f"{number}.owner"
+        self._owner_descriptor = _create_locked(self._owner_path)
+        self.descriptor: int | None = _create_locked(self._path)
+
+    def check_still_there(self) -> None:
+        """Raise `LogReplaced` when the file was deleted: others could not tell that we live."""
+        assert self.descriptor is not None, "a closed session appends nothing"
+        try:
+            same = os.path.samestat(self._path.stat(), os.fstat(self.descriptor))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise LogReplaced(
+                f"{self._path} was deleted or replaced while its session ran. Other processes may hold the "
+                "session dead; stop this process and open the log again."
+            )
+
+    def close(self) -> None:
+        """Remove the files and release the locks."""
+        if self.descriptor is None:
+            return
+        self._path.unlink(missing_ok=True)
+        self._owner_path.unlink(missing_ok=True)
+        beside(self._path.parent, self.number).unlink(missing_ok=True)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close our descriptors and leave the files: what a forked child does, and what a crash does."""
+        if self.descriptor is None:
+            return
+        os.close(self.descriptor)
+        os.close(self._owner_descriptor)
+        self.descriptor = None
+
+
+def beside(folder: Path, number: int) -> Path:
+    """Give where the session's large outcomes wait for their commit."""
+    return folder / f"{number}.large"
+
+
+def numbers_in(folder: Path) -> set[int]:
+    """Give the session numbers that have files, a crash between file and commit included."""
+    return {int(match[1]) for name in os.listdir(folder) if (match := _NAME.match(name))}  # noqa: PTH208 - names only
+
+
+def probe(folder: Path, number: int) -> Liveness:
+    """Ask the kernel whether the session's locks are held. A missing file is held by nobody."""
+    return Liveness(
+        alive=_is_held(folder / str(number)),
+        owner_alive=_is_held(folder / f"{number}.owner"),
+    )
+
+
+def remove(folder: Path, number: int) -> None:
+    """Remove the files of a dead session."""
+    (folder / str(number)).unlink(missing_ok=True)
+    (folder / f"{number}.owner").unlink(missing_ok=True)
+    beside(folder, number).unlink(missing_ok=True)
+
+
+def _create_locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two who probe at once do not take each other for the owner.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""The pages of data.mdb, walked in pure Python before LMDB is let at them.
+
+Imported by the LMDB engine and by verification. LMDB answers a damaged page with SIGABRT or SIGBUS
+(measured), which would take the caller down; the walk only reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmdb.verify import VerifyError
+from lmdb.verify import verify as find_problems
+
+from wal_runner.errors import LogCorrupt
+from wal_runner.log.format import DATA_NAME, GATE_NAME
+from wal_runner.log.gate import Gate
+from wal_runner.log.protocol import GATE_WAIT_S
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def structural_problems(folder: Path) -> list[str]:
+    """Give what is wrong with the structure of the log in *folder*, under its gate."""
+    gate = Gate(folder / GATE_NAME, writable=False)
+    try:
+        gate.acquire(GATE_WAIT_S)
+        try:
+            return problems_of(folder / DATA_NAME)
+        finally:
+            gate.release()
+    finally:
+        gate.close()
+
+
+def check_structure(data: Path) -> None:
+    """Raise `LogCorrupt` where *data* has structural problems. Call inside the gate."""
+    problems = problems_of(data)
+    if problems:
+        raise LogCorrupt(
+            f"{data} is damaged: {problems[0]} ({len(problems)} problems). Nothing was opened. Restore it from a backup."
+        )
+
+
+def problems_of(data: Path) -> list[str]:
+    """Walk the pages of *data*; give what is wrong with them."""
+    try:
+        return [str(problem) for problem in find_problems(str(data), subdir=False)]
+    except VerifyError as error:
+        return [str(error)]
+    except (ValueError, IndexError, RecursionError, OverflowError, MemoryError) as error:
+        return [f"its pages cannot be walked ({type(error).__name__}: {error})"]

@@ -1,0 +1,271 @@
+"""Looking at a log: items, counts, doubts, crashes, history. Writes nothing.
+
+Imported by the runner and the command line. Invariant: what is shown is the fold of the log, and a
+crash that no run has recorded yet is shown apart from it, as what the next run will record.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from wal_runner.core import arrays
+from wal_runner.core.events import ItemReopened, ItemStarted, LateOutcome, Status
+from wal_runner.core.identity import item_id as id_text
+from wal_runner.core.state import item_of
+from wal_runner.errors import Compacted
+from wal_runner.log import opening
+from wal_runner.log.protocol import Liveness
+from wal_runner.log.results import decode_result
+from wal_runner.log.rows import decode_row, row_key
+from wal_runner.recovery.loading import catch_up, load, records_after
+
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    from wal_runner.core.events import ErrorInfo, Event, Record
+    from wal_runner.core.state import ItemState, OpenAttempt, Row, SessionInfo, State
+    from wal_runner.log.protocol import Log
+    from wal_runner.recovery.writer import LogWriter
+
+SCAN_ROWS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as the log knows it. *result* is None too where *omitted* says why it was not kept."""
+
+    item_id: str
+    status: Status
+    attempts: int
+    generation: int
+    start_seq: int
+    result: Any = None
+    omitted: str | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One event of the log, with its seq, and the session and wall time (ns since 1970) of its record."""
+
+    seq: int
+    time_ns: int
+    session: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReport:
+    """A session that did not end in order, or has not ended: who it is, and what it has open.
+
+    *recorded* is true once the log says that it was lost. While *effect_running* is true its process
+    is dead and a command that it started is not: the session counts as alive until that ends.
+    """
+
+    info: SessionInfo
+    alive: bool
+    effect_running: bool
+    recorded: bool
+    open: list[tuple[int, OpenAttempt]]
+
+
+class LogView:
+    """A log to look at. Every question catches up with the log first.
+
+    From `Runner.open_read` it is read-only: not a byte of the folder is written, and it may be a
+    folder that this user cannot write. Threads may share one.
+    """
+
+    def __init__(self, log: Log, state: State, *, live: LogWriter | None = None) -> None:
+        self._log = log
+        self._own_state = state
+        self._live = live
+        self._lock = threading.RLock() if live is None else live.lock
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the log at *path* for looking. Raises as `Runner` does; never creates one."""
+        log = opening.open_for_reading(path)
+        try:
+            return cls(log, load(log))
+        except BaseException:
+            opening.close(log)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the log. Closing again does nothing."""
+        if self._live is None:
+            opening.close(self._log)
+
+    @property
+    def path(self) -> str:
+        """Give the log's folder."""
+        return str(self._log.path)
+
+    @property
+    def log_id(self) -> str:
+        """Give the log's own name."""
+        return self._log.log_id
+
+    @property
+    def log(self) -> Log:
+        """Give the engine; for other rooms of the package."""
+        return self._log
+
+    def state(self) -> State:
+        """Give the state at the end of the log. Its items are those since the snapshot; do not change it."""
+        with self._lock:
+            if self._live is not None:
+                self._live.catch_up()
+                return self._live.state
+            try:
+                catch_up(self._log, self._own_state)
+            except Compacted:
+                self._own_state = load(self._log)
+            return self._own_state
+
+    # --- Items ---------------------------------------------------------------------------
+
+    def id_of(self, item_id: object) -> str:
+        """Give the text of an id. Raise `ItemIdInvalid` where it is none."""
+        return id_text(item_id)
+
+    def status(self, item_id: object) -> Status:
+        """Give an item's status; PENDING where the log has never heard of it."""
+        item = self.item(item_id)
+        return Status.PENDING if item is None else item.status
+
+    def item(self, item_id: object) -> Item | None:
+        """Give one item, or None where the log has never heard of it."""
+        name = self.id_of(item_id)
+        with self._lock:
+            row = self.state().row(name)
+            if row is None:
+                value = self._log.look_up([name])[0]
+                row = None if value is None else decode_row(row_key(name), value)[1]
+        return None if row is None else _public(name, item_of(row))
+
+    def items(self, status: Status | None = None) -> Iterator[Item]:
+        """Give every item that the log knows, those of *status* if one is given, in id order."""
+        for name, row in self._rows():
+            if status is None or row[0] == status:
+                yield _public(name, item_of(row))
+
+    def results(self) -> Iterator[tuple[str, Any]]:
+        """Give (item id, result) of every item that succeeded and whose result was not omitted."""
+        for item in self.items(Status.SUCCEEDED):
+            if item.omitted is None:
+                yield item.item_id, item.result
+
+    def counts(self) -> Mapping[Status, int]:
+        """Give how many items the log knows in each status."""
+        return dict(self.state().counts)
+
+    def _rows(self) -> Iterator[tuple[str, Row]]:
+        """Merge the snapshot's rows with what was touched since, in key order."""
+        with self._lock:
+            touched = {row_key(name): (name, row) for name, row in self.state().touched()}
+        overlay = iter(sorted(touched.items()))
+        ahead = next(overlay, None)
+        for key, pair in self._stored_rows():
+            while ahead is not None and ahead[0] <= key:
+                yield ahead[1]
+                ahead = next(overlay, None)
+            if key not in touched:
+                yield pair
+        while ahead is not None:
+            yield ahead[1]
+            ahead = next(overlay, None)
+
+    def _stored_rows(self) -> Iterator[tuple[bytes, tuple[str, Row]]]:
+        after = b""
+        while True:
+            rows, after = self._log.scan(after, limit=SCAN_ROWS)
+            if not rows:
+                return
+            for pair in rows:
+                yield row_key(pair[0]), pair
+
+    # --- History -------------------------------------------------------------------------
+
+    def records(self, after: int | None = None) -> Iterator[Record]:
+        """Give the records of the log behind seq *after*, or all that it still holds."""
+        yield from records_after(self._log, self._log.base()[0] if after is None else after)
+
+    def history(self, item_id: object) -> list[HistoryEntry]:
+        """Give every event of one item that the log still holds, in order. Reads the whole log."""
+        name = self.id_of(item_id)
+        starts = {seq for seq, attempt in self.state().attempts() if attempt.item_id == name}
+        item = self.item(name)
+        if item is not None:
+            starts.add(item.start_seq)  # its events may stand behind a base that its start does not
+        entries = []
+        for record in self.records():
+            for seq, event in _events_of_item(record, name, starts):
+                entries.append(HistoryEntry(seq, record.time_ns, record.session, event))
+        return entries
+
+    # --- Sessions and crashes --------------------------------------------------------------
+
+    def sessions(self) -> list[SessionReport]:
+        """Give every session that is alive, died, or left something open, the oldest first."""
+        with self._lock:
+            state = self.state()
+            unended = [number for number, info in state.sessions.items() if not info.ending]
+            liveness = dict(self._log.liveness(unended))
+            by_session: dict[int, list[tuple[int, OpenAttempt]]] = {}
+            for start_seq, attempt in sorted(state.attempts()):
+                by_session.setdefault(attempt.session, []).append((start_seq, attempt))
+            reports = []
+            for number, info in sorted(state.sessions.items()):
+                lives = liveness.get(number, Liveness(alive=False, owner_alive=False))
+                reports.append(
+                    SessionReport(
+                        info=info,
+                        alive=lives.alive,
+                        effect_running=lives.alive and not lives.owner_alive,
+                        recorded=bool(info.ending),
+                        open=by_session.get(number, []),
+                    )
+                )
+        return [r for r in reports if r.alive or r.open or r.info.ending != "closed"]
+
+
+def _public(name: str, item: ItemState) -> Item:
+    return Item(
+        name,
+        item.status,
+        item.attempts,
+        item.generation,
+        item.start_seq,
+        decode_result(item.result),
+        item.omitted,
+        item.error,
+    )
+
+
+def _events_of_item(record: Record, name: str, starts: set[int]) -> Iterator[tuple[int, Event]]:
+    for seq, array in enumerate(record.arrays, record.first_seq):
+        if array[0] == arrays.STARTED and array[1] != name:
+            continue  # most events of a log are starts of other items
+        event = arrays.from_array(seq, array)
+        match event:
+            case ItemStarted():
+                starts.add(seq)
+                yield seq, event
+            case ItemReopened() | LateOutcome():
+                if event.item_id == name:
+                    yield seq, event
+            case _:
+                if getattr(event, "start_seq", None) in starts:
+                    yield seq, event

@@ -1,0 +1,144 @@
+"""Opening a log for running: find who died, record what they left, begin a session.
+
+Imported by the runner, the verdicts and compaction. Invariant: what a dead session's scratch slots
+prove, its loss, and the new session are one transaction; and only the kernel says who is dead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from wal_runner.core.events import ItemReleased, SessionLost, SessionOpened, Status
+from wal_runner.failpoints import failpoint
+from wal_runner.log import host, opening
+from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
+from wal_runner.log.results import capped
+from wal_runner.recovery.loading import load
+from wal_runner.recovery.writer import LogWriter
+from wal_runner.version import VERSION
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wal_runner.core.events import Event
+    from wal_runner.core.state import State
+    from wal_runner.log.protocol import Log, Session, Turn
+
+
+def open_writer(path: str | os.PathLike[str], *, must_exist: bool = False) -> tuple[LogWriter, bool]:
+    """Open the log at *path* for a new session, or create it; say whether it is new.
+
+    When this returns, sessions that died are recorded as lost and what they had started is settled,
+    released or in doubt.
+    """
+    log, created = opening.open_for_writing(path, must_exist=must_exist)
+    try:
+        return begin_session(log), created
+    except BaseException:
+        opening.close(log)
+        raise
+
+
+def begin_session(log: Log) -> LogWriter:
+    """Begin a session on *log*, with everything that recovery has to say."""
+    state = load(log)
+    session: Session | None = None
+    try:
+        with log.exclusive(state.seq) as turn:
+            for record in turn.records:
+                state.apply(record)
+            dead = dead_sessions(turn, state)
+            record_evidence(turn, state, dead)
+            session = turn.new_session(state.last_session)
+            failpoint("session.before_commit")
+            events: list[Event] = [_session_opened(session.number)]
+            events += (SessionLost(number) for number in dead)
+            turn.append(session.number, events)
+            turn.retire(dead)
+            failpoint("recover.before_commit")
+    except BaseException:
+        if session is not None:
+            session.close()
+        raise
+    failpoint("recover.after_commit")
+    failpoint("session.after_commit")
+    for record in turn.appended:
+        state.apply(record)
+    return LogWriter(log, state, session)
+
+
+def bury_the_dead(writer: LogWriter) -> Sequence[int]:
+    """Record the sessions that died since we opened; give their numbers.
+
+    Cheap when nobody died: nothing is written.
+    """
+    with writer.lock:
+        others = [n for n in open_sessions(writer.state) if n != writer.session.number]
+        if not others or all(liveness.alive for liveness in writer.log.liveness(others).values()):
+            return ()
+        dead: list[int] = []
+
+        def decide(turn: Turn) -> list[Event]:
+            dead[:] = dead_sessions(turn, writer.state)
+            record_evidence(turn, writer.state, dead)
+            turn.retire(dead)
+            return [SessionLost(number) for number in dead]
+
+        writer.turn(decide, snapshot=False)
+        return dead
+
+
+def open_sessions(state: State) -> list[int]:
+    """Give the sessions that have not ended on record."""
+    return [number for number, info in state.sessions.items() if not info.ending]
+
+
+def dead_sessions(turn: Turn, state: State) -> list[int]:
+    """Give the sessions that have not ended on record and whose lock nobody holds.
+
+    A session whose process died while a command that it started runs on is not among them: until
+    that ends, its effect may still come.
+    """
+    numbers = open_sessions(state)
+    return [number for number, liveness in turn.liveness(numbers).items() if not liveness.alive]
+
+
+def record_evidence(turn: Turn, state: State, dead: Sequence[int]) -> None:
+    """Append, in the dead sessions' own names, the outcomes and releases that their slots prove."""
+    for number in dead:
+        remains = turn.remains(number)
+        events: list[Event] = []
+        for start_seq, attempt in state.attempts(Status.STARTED):
+            said = remains.get(start_seq) if attempt.session == number else None
+            if said is None:
+                continue
+            if said.outcome is not None:
+                events.append(said.outcome)
+            elif not said.begun:
+                events.append(ItemReleased(start_seq))
+        if events:
+            turn.append(number, events)
+
+
+def _session_opened(number: int) -> SessionOpened:
+    return SessionOpened(
+        session=number,
+        host=host.host_name(),
+        pid=os.getpid(),
+        boot=host.boot_id(),
+        argv=tuple(capped(part, ARGV_CHARS_MAX) for part in sys.argv[:ARGV_MAX]),
+        cwd=_working_directory(),
+        user=host.user_name(),
+        version=VERSION,
+        pid_started=host.process_started(os.getpid()),
+    )
+
+
+def _working_directory() -> str:
+    try:
+        return capped(os.getcwd(), ARGV_CHARS_MAX)  # noqa: PTH109 - text is wanted, and Path.cwd() is slower
+    except OSError:
+        return ""  # it was removed

@@ -1,0 +1,85 @@
+"""Replay: the history of a log, and the state at any point of it. Audit without a server.
+
+Imported by the package and the command line. Invariant: what is replayed is what recovery folds,
+record by record, the chain checked on the way.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from wal_runner.core.arrays import events_of
+from wal_runner.core.events import Record
+from wal_runner.core.state import State
+from wal_runner.errors import Compacted
+from wal_runner.log import opening
+from wal_runner.recovery.loading import records_after
+from wal_runner.recovery.reader import HistoryEntry
+
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from wal_runner.log.protocol import Log
+
+Until = int | datetime | None
+
+
+def replay(path: str | os.PathLike[str], until: Until = None) -> State:
+    """Fold the log at *path* from its first event, up to *until*, and give the state there.
+
+    *until* is a seq, or a datetime with a time zone (wall time at commit). After a compaction the fold begins
+    at the base that it left: counts, sessions and open attempts are whole, and `State.items` holds
+    the items that were touched since. Raises `Compacted` where *until* lies before the base,
+    `LogCorrupt` where the chain is broken. Writes nothing.
+    """
+    log = opening.open_for_reading(path)
+    try:
+        return replay_log(log, until)
+    finally:
+        opening.close(log)
+
+
+def replay_log(log: Log, until: Until = None) -> State:
+    """As `replay`, for a log that is open."""
+    state = base_state(log)
+    if isinstance(until, int) and until < state.seq:
+        raise Compacted(f"{log.path} was compacted up to event {state.seq}. Ask for a seq from there on.")
+    for record in records_until(log, state.seq, until):
+        state.apply(record)
+    return state
+
+
+def base_state(log: Log) -> State:
+    """Give the state that the log begins with: empty, or what a compaction left."""
+    return log.base_state()
+
+
+def entries(log: Log, until: Until = None) -> Iterator[HistoryEntry]:
+    """Give the events that the log still holds, up to *until*, in order."""
+    for record in records_until(log, log.base()[0], until):
+        for seq, event in events_of(record):
+            yield HistoryEntry(seq, record.time_ns, record.session, event)
+
+
+def records_until(log: Log, after: int, until: Until) -> Iterator[Record]:
+    """Give the records behind seq *after* up to *until*; the last one may be cut."""
+    if isinstance(until, datetime):
+        if until.tzinfo is None:
+            raise ValueError(f"until={until} has no time zone. Add one, as in {until.isoformat()}+00:00.")
+        limit_ns = int(until.timestamp() * 1e9)
+        for record in records_after(log, after):
+            # Wall time may go back; the history ends where it first passes the limit.
+            if record.time_ns > limit_ns:
+                return
+            yield record
+        return
+    for record in records_after(log, after):
+        if until is None or record.last_seq <= until:
+            yield record
+            continue
+        if record.first_seq <= until:
+            yield record._replace(arrays=record.arrays[: until - record.first_seq + 1])
+        return

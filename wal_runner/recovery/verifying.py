@@ -1,0 +1,135 @@
+"""Verify a log: its structure, its chain, its rows, and that they all tell the same.
+
+Imported by the command line. Invariant: writes nothing, and damage is reported, never raised. What
+LMDB could stumble over is looked at in pure Python first, so no damage can take the caller down.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wal_runner.core.arrays import events_of
+from wal_runner.core.events import Status
+from wal_runner.errors import LogCorrupt, LogError, LogLost, LogTooNew, LogWentBack
+from wal_runner.log.folder import read_identity
+from wal_runner.log.rows import encode_row, row_key, stored_checksum
+from wal_runner.log.structure import structural_problems
+from wal_runner.recovery.loading import records_after
+from wal_runner.recovery.reader import SCAN_ROWS, LogView
+
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from wal_runner.core.state import State
+    from wal_runner.log.protocol import Log
+
+TRIES_MAX: Final = 3
+"""A log that is written while it is verified is looked at again, so many times."""
+
+SUM_MODULUS: Final = 1 << 64
+
+DAMAGE: Final = (LogCorrupt, LogWentBack, LogLost, LogTooNew)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is not as it should be. *part* says where: structure, chain, rows, state, folder."""
+
+    part: str
+    text: str
+    seq: int | None = None
+
+
+def verify(path: str | os.PathLike[str]) -> Iterator[Problem]:
+    """Give every problem of the log at *path*, as it is found; none means that it is sound.
+
+    Reads all of it. Raises only what says that there is nothing to verify: `LogMissing`, `NotALog`,
+    `LogBusy`, `LogReadOnly`.
+    """
+    folder = Path(path).absolute()
+    try:
+        read_identity(folder)
+    except DAMAGE as error:
+        yield Problem("folder", str(error))
+        return
+    problems = list(structural_problems(folder))
+    if problems:
+        yield from (Problem("structure", text) for text in problems)
+        return
+    try:
+        view = LogView.open(folder)
+    except DAMAGE as error:
+        yield _problem("folder", error)
+        return
+    with view:
+        try:
+            folded = _fold_all(view.log)
+        except DAMAGE as error:
+            yield _problem("chain", error)
+            return
+        yield from _row_problems(view, folded)
+
+
+def _fold_all(log: Log) -> State:
+    """Walk the chain from the base to the end, every field of every event checked."""
+    state = log.base_state()
+    for record in records_after(log, state.seq):
+        events_of(record)
+        state.apply(record)
+    return state
+
+
+def _row_problems(view: LogView, folded: State) -> Iterator[Problem]:
+    log = view.log
+    for _ in range(TRIES_MAX):
+        sums = log.row_sums()
+        try:
+            state = view.state()
+            statuses, found = _count_rows(log, state)
+        except DAMAGE as error:
+            yield _problem("rows", error)
+            return
+        if log.row_sums() == sums and view.state().seq == state.seq:
+            break
+    else:
+        return  # it is being written too fast to be compared; what could be checked alone was sound
+    if found != sums:
+        yield Problem("rows", f"{found[0]} rows add up to {found[1]:016x}; {sums[0]} and {sums[1]:016x} were written.")
+    if statuses != {status: count for status, count in state.counts.items() if count}:
+        yield Problem("rows", f"The items are {_words(statuses)}, and the counts say {_words(state.counts)}.")
+    if folded.seq == state.seq and (folded.counts, folded.open) != (state.counts, state.open):
+        yield Problem(
+            "state", f"The events add up to {_words(folded.counts)}, and the snapshot with its tail to {_words(state.counts)}."
+        )
+
+
+def _count_rows(log: Log, state: State) -> tuple[dict[Status, int], tuple[int, int]]:
+    """Count the items by status, and sum up the stored rows."""
+    touched = dict(state.touched())
+    statuses: Counter[Status] = Counter(Status(row[0]) for row in touched.values())
+    rows = total = 0
+    after = b""
+    while True:
+        page, after = log.scan(after, limit=SCAN_ROWS)
+        if not page:
+            break
+        for item_id, row in page:
+            key = row_key(item_id)
+            rows += 1
+            total += stored_checksum(encode_row(key, item_id, row))
+            if item_id not in touched:
+                statuses[Status(row[0])] += 1
+    return dict(statuses), (rows, total % SUM_MODULUS)
+
+
+def _problem(part: str, error: LogError) -> Problem:
+    return Problem(part, str(error), getattr(error, "seq", None))
+
+
+def _words(counts: dict[Status, int]) -> str:
+    return ", ".join(f"{count:,} {status.word}" for status, count in counts.items() if count) or "none"

@@ -1,0 +1,182 @@
+"""The one place that appends: a session's view of its log, kept folded.
+
+Imported by recovery, compaction, verdicts and the runner. Invariant: every change is one turn inside
+the log's `exclusive`: catch up with what others appended, decide on the caught-up state, append. What
+is durable is folded; what failed is not, and after doubt about a commit the log itself is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from wal_runner.core.events import SessionClosed, Status
+from wal_runner.core.state import State
+from wal_runner.errors import Compacted, LogClosed, SessionDeclaredLost
+from wal_runner.failpoints import failpoint
+from wal_runner.log import opening
+from wal_runner.log.protocol import GATE_WAIT_S
+from wal_runner.recovery.loading import load
+from wal_runner.recovery.snapshots import TAIL_EVENTS_AT_CLOSE, Snapshots
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from wal_runner.core.events import Event, Record
+    from wal_runner.log.protocol import Log, Session, Turn
+
+
+class LogWriter:
+    """Appends the events of one session. Threads take turns; each method is one turn, or none.
+
+    *lock* is held during a turn: hold it to read `state` together with something of your own.
+    """
+
+    def __init__(self, log: Log, state: State, session: Session) -> None:
+        self.log = log
+        self.state = state
+        self.session = session
+        self.lock = threading.RLock()
+        self.snapshots = Snapshots(session.number)
+        self.generation = 0
+        """Counts how often items left the overlay: what was looked up before is then looked up again."""
+        self._half_folded = False
+        self._closed = False
+
+    def turn(
+        self,
+        decide: Callable[[Turn], Sequence[Event]],
+        *,
+        snapshot: bool = True,
+        force_snapshot: bool = False,
+        wait_s: float = GATE_WAIT_S,
+    ) -> Sequence[Record]:
+        """Append what *decide* gives, atomically and durably, and give it as records.
+
+        *decide* runs inside the gate, with `state` caught up; it must be short, and may raise, which
+        appends nothing. Raise `CommitUnknown` when the commit itself failed: the next turn finds out.
+        """
+        with self.lock:
+            self._check_usable()
+            before = self.state.seq
+            try:
+                with self.log.exclusive(before, wait_s=wait_s) as turn:
+                    self._fold(turn.records)
+                    self._check_not_lost()
+                    events = decide(turn)
+                    if events:
+                        turn.append(self.session.number, events)
+                    if snapshot:
+                        self.snapshots.ride(turn, self.state, force=force_snapshot)
+            except Compacted:
+                # We lag behind a compaction: what we missed is in the snapshot now.
+                self._load_anew()
+                return self.turn(decide, snapshot=snapshot, force_snapshot=force_snapshot, wait_s=wait_s)
+            except BaseException:
+                self.snapshots.fell()
+                raise
+            self._fold(turn.appended)
+            self._settle_snapshot()
+            return turn.appended
+
+    def append(self, events: Sequence[Event]) -> Sequence[Record]:
+        """Append *events* as they are."""
+        return self.turn(lambda _turn: events)
+
+    def catch_up(self) -> None:
+        """Fold what others appended, writing nothing."""
+        self.turn(lambda _turn: (), snapshot=False)
+
+    def take_snapshot(self) -> int:
+        """Write a whole snapshot now, in as many turns as it takes; give the seq that it stands for.
+
+        Give the older one's where another session is writing at this time.
+        """
+        with self.lock:
+            self.turn(lambda _turn: (), force_snapshot=True)
+            while self.snapshots.under_way:
+                self.turn(lambda _turn: ())
+            return self.state.snapshot_seq
+
+    def close(self, last_events: Iterable[Event] = ()) -> None:
+        """End the session in order, snapshot the tail if it is long, and release everything.
+
+        Items of this session that are STARTED must have an outcome among *last_events*.
+        """
+        with self.lock:
+            if self._closed:
+                return
+            try:
+                self._close_in_order(list(last_events))
+            finally:
+                self._closed = True
+                self.session.close()
+                opening.close(self.log)
+
+    def abandon(self) -> None:
+        """Release everything and append nothing, as a crash would; the next opening finds us lost."""
+        with self.lock:
+            if not self._closed:
+                self._closed = True
+                self.session.abandon()
+                opening.close(self.log)
+
+    @property
+    def closed(self) -> bool:
+        """Say whether `close` was called."""
+        return self._closed
+
+    def _close_in_order(self, last_events: list[Event]) -> None:
+        if self.state.seq - self.state.snapshot_seq >= TAIL_EVENTS_AT_CLOSE:
+            self.take_snapshot()
+        failpoint("close.before_commit")
+        number = self.session.number
+
+        def decide(turn: Turn) -> list[Event]:
+            if turn.snapshotter() == number:
+                turn.set_snapshotter(0)
+            return [*last_events, SessionClosed(number)]
+
+        self.turn(decide, snapshot=False)
+        failpoint("close.after_commit")
+
+    # --- Keeping the state right --------------------------------------------------------
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise LogClosed(f"{self.log.path} was closed here. Open it again.")
+        if self._half_folded:
+            self._load_anew()
+
+    def _fold(self, records: Iterable[Record]) -> None:
+        # An exception in the middle (a Ctrl-C that nobody holds back) leaves half a record folded.
+        self._half_folded = True
+        for record in records:
+            self.state.apply(record)
+        self._half_folded = False
+
+    def _load_anew(self) -> None:
+        self.state = load(self.log)
+        self.snapshots.reset()
+        self.generation += 1
+        self._half_folded = False
+
+    def _settle_snapshot(self) -> None:
+        frozen_seq = self.state.frozen_seq
+        self.snapshots.landed(self.state)
+        if frozen_seq and self.state.frozen_seq != frozen_seq:
+            self.generation += 1
+
+    def _check_not_lost(self) -> None:
+        info = self.state.sessions.get(self.session.number)
+        if info is None or info.ending:
+            raise SessionDeclaredLost(
+                f"Session {self.session.number} of {self.log.path} was declared lost by another process. Nothing more "
+                "can be appended by it; open the log again, and what it knows is recorded as late outcomes."
+            )
+
+
+def own_started(state: State, session: int) -> list[int]:
+    """Give the starts of *session* that have no outcome."""
+    return [start_seq for start_seq, attempt in state.attempts(Status.STARTED) if attempt.session == session]

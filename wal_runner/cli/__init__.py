@@ -1,0 +1,1 @@
+"""The command line: one command, one file; every command has a twin in the library."""

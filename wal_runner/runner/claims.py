@@ -1,0 +1,214 @@
+"""The loop form: ``for attempt in runner.claim(items): with attempt as item: ...``.
+
+Imported by the runner. Invariant: an attempt that was handed out and entered has an outcome when its
+block is left; one that was never entered stays pending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from wal_runner.core.events import ItemFailed
+from wal_runner.errors import AttemptMisused, AttemptNotEntered
+from wal_runner.log.results import error_info
+from wal_runner.runner.attempt import Attempt, current
+from wal_runner.runner.execution import interrupted
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from contextvars import Token
+    from types import TracebackType
+
+    from wal_runner.runner.dispatcher import Dispatcher
+    from wal_runner.runner.execution import Execution
+    from wal_runner.runner.report import RunReport
+    from wal_runner.runner.run import Run
+    from wal_runner.runner.settling import OutcomeEvent
+
+Item = TypeVar("Item")
+
+
+class ClaimFailed(Exception):  # noqa: N818 - never raised at the user; the text of `fail`
+    """What stands in the log for an attempt that was failed by hand."""
+
+
+class ClaimedAttempt(Attempt, Generic[Item]):
+    """An attempt to be entered: ``with attempt as item``. Set `result` to keep one.
+
+    Leaving the block is success. An Exception in it is recorded and swallowed (``on_error="raise"``
+    raises it again), and so is one that lost a reply, which leaves doubt; a BaseException leaves
+    doubt and is raised.
+    """
+
+    __slots__ = ("_began", "_dispatcher", "_execution", "_failure", "_raises", "_token", "entered", "left", "result")
+
+    def __init__(self, attempt: Attempt, dispatcher: Dispatcher, execution: Execution, *, raises: bool) -> None:
+        super().__init__(
+            attempt.item,
+            attempt.item_id,
+            attempt.number,
+            attempt.generation,
+            attempt.start_seq,
+            attempt.slot,
+            dispatcher.writer.log.log_id,
+            attempt.page,
+        )
+        self._dispatcher = dispatcher
+        self._execution = execution
+        self._raises = raises
+        self._failure: str | None = None
+        self._token: Token[Attempt] | None = None
+        self._began = 0
+        self.entered = False
+        self.left = False
+        self.result: Any = None
+
+    def fail(self, why: str) -> None:
+        """Record the attempt as failed when its block is left, with *why* as the error."""
+        if not self.entered or self.left:
+            raise AttemptMisused(f"{self!r} is not entered. Call fail inside its `with` block.")
+        self._failure = why
+
+    def __enter__(self) -> Item:
+        if self.entered:
+            raise AttemptMisused(f"{self!r} was entered before. An attempt is entered once.")
+        self.entered = True
+        self._token = current.set(self)
+        self._dispatcher.begin(self)
+        self._began = time.perf_counter_ns()
+        return self.item  # type: ignore[return-value]  # Attempt keeps it as an object
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        took = time.perf_counter_ns() - self._began
+        self.left = True
+        if self._token is not None:
+            current.reset(self._token)
+        self._dispatcher.finish(self, self._outcome(took, error))
+        return isinstance(error, Exception) and not self._raises
+
+    async def __aenter__(self) -> Item:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return self.__exit__(kind, error, trace)
+
+    def _outcome(self, took_ns: int, error: BaseException | None) -> OutcomeEvent:
+        if error is None and self._failure is None:
+            return self._execution.success(self.start_seq, took_ns, self.result)
+        if error is None:
+            return ItemFailed(self.start_seq, took_ns, error_info(ClaimFailed(self._failure)))
+        if isinstance(error, Exception):
+            return self._execution.judge(self.start_seq, took_ns, error)
+        return interrupted(self.start_seq, took_ns, error)
+
+
+class Claims(Generic[Item]):
+    """Hands out attempts, one at a time; see `Runner.claim`. Iterate over it once.
+
+    Leaving the loop early: call `close`, or use it as a context manager; else the end of the
+    Runner does it.
+    """
+
+    def __init__(self, run: Run, one_at_a_time: Callable[[], AbstractContextManager[None]]) -> None:
+        self._run = run
+        self._one_at_a_time = one_at_a_time
+        self._windows: Iterator[list[Attempt]] | None = None
+        self._window: deque[Attempt] = deque()
+        self._handed: ClaimedAttempt[Item] | None = None
+        self._began = 0.0
+        self._count = 0
+
+    @property
+    def report(self) -> RunReport:
+        """Give the numbers so far; final once the loop has ended."""
+        return self._run.report
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ClaimedAttempt[Item]:
+        attempt = self._next()
+        if attempt is None:
+            raise StopIteration
+        return attempt
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ClaimedAttempt[Item]:
+        # A commit is due once a window; on a thread, so that the loop of the caller goes on.
+        attempt = self._next() if self._window else await asyncio.to_thread(self._next)
+        if attempt is None:
+            raise StopAsyncIteration
+        return attempt
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what was claimed and not entered, commit the rest, and end the run."""
+        if self._windows is not None:
+            self._release_unentered()
+            self._windows.close()  # type: ignore[attr-defined]  # it is a generator
+
+    def _next(self) -> ClaimedAttempt[Item] | None:
+        if self._windows is None:
+            self._windows = self._claim_windows()
+        if self._handed is not None and not self._handed.entered:
+            handed, self._handed = self._handed, None
+            self._run.dispatcher.release([handed])
+            self._count -= 1
+            self.close()
+            raise AttemptNotEntered(
+                f"{handed!r} was handed out and never entered; its item stays pending. Use `with attempt as item:`."
+            )
+        if not self._window:
+            window = next(self._windows, None)
+            if not window:
+                return None
+            self._window.extend(window)
+        run = self._run
+        self._count += 1
+        self._handed = ClaimedAttempt(
+            self._window.popleft(), run.dispatcher, run.execution, raises=run.on_error_raise
+        )
+        return self._handed
+
+    def _claim_windows(self) -> Iterator[list[Attempt]]:
+        run = self._run
+        with self._one_at_a_time(), run.running():
+            dispatcher = run.dispatcher
+            while not run.stopping.is_asked and run.execution.fatal is None:
+                attempts = dispatcher.advance(dispatcher.window.size)
+                if attempts:
+                    commit_s, self._began, self._count = dispatcher.commit_s, time.perf_counter(), 0
+                    try:
+                        yield attempts
+                    finally:
+                        self._release_unentered()
+                    dispatcher.window.observe(
+                        items=self._count, work_s=time.perf_counter() - self._began, commit_s=commit_s
+                    )
+                elif dispatcher.feed.exhausted and not dispatcher.feed.has_waiting and not run.another_round():
+                    break
+            dispatcher.flush()
+
+    def _release_unentered(self) -> None:
+        unentered: list[Attempt] = list(self._window)
+        self._window.clear()
+        if self._handed is not None and not self._handed.entered:
+            unentered.append(self._handed)
+            self._handed = None
+        self._run.dispatcher.release(unentered)

@@ -1,0 +1,354 @@
+"""The dispatcher: the one who writes during a run.
+
+Imported by the drivers (serial, threads, coroutines, claims). Invariant: one commit carries the
+outcomes so far and the next window of starts; no fn is called before the start that it belongs to is
+durable, and nothing is counted, yielded or forgotten before its outcome is.
+
+Workers call `begin` and `finish` only, from any thread. Everything else is one turn at the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from wal_runner.core.decide import Course
+from wal_runner.core.events import (
+    Decision,
+    ItemInterrupted,
+    ItemReconciled,
+    ItemReleased,
+    ItemStarted,
+    Status,
+)
+from wal_runner.core.state import item_of
+from wal_runner.core.window import Window
+from wal_runner.errors import CommitUnknown, DiskFull
+from wal_runner.log.rows import decode_row, row_key
+from wal_runner.runner.attempt import Attempt
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from wal_runner.core.events import CursorAdvanced, Event
+    from wal_runner.core.state import ItemState
+    from wal_runner.log.protocol import Turn
+    from wal_runner.recovery.writer import LogWriter
+    from wal_runner.runner.feed import Candidate, Feed
+    from wal_runner.runner.pages import Pages
+    from wal_runner.runner.settling import OutcomeEvent, Settling
+
+logger = logging.getLogger(__name__)
+
+DISK_FULL_WAIT_S: Final = 30.0
+"""So long a run waits for space before it gives up; what had finished is written meanwhile."""
+
+DISK_FULL_POLL_S: Final = 0.25
+
+COMMITS_UNKNOWN_MAX: Final = 3
+
+FLUSH_SECONDS: Final = 0.05
+"""An outcome waits no longer for its commit, whatever the source, fn or the consumer does."""
+
+IDEMPOTENT_POLICY: Final = "policy: idempotent"
+
+
+class Dispatcher:
+    """Commits the outcomes of a run together with its next starts."""
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        feed: Feed,
+        settling: Settling,
+        *,
+        window_max: int,
+        in_doubt_max: int,
+        pages: Pages | None = None,
+    ) -> None:
+        self.writer = writer
+        self.feed = feed
+        self.settling = settling
+        self.window = Window(window_max)
+        self.in_doubt_max = in_doubt_max
+        self.lock = threading.RLock()
+        self.commit_s = 0.0
+        self.committed_at = time.perf_counter()
+        self.in_flight: dict[int, Attempt] = {}
+        """Attempts whose outcome is not durable, by start_seq."""
+        self._outcomes: deque[tuple[Attempt, OutcomeEvent]] = deque()
+        self.stopping = False
+        """Set by whoever wants the run to end: nothing more is started."""
+        self.pages = pages
+        self.scratch = writer.session.scratch
+        self._conflicts_before = writer.state.conflicts
+
+    # --- For the workers ------------------------------------------------------------
+
+    def begin(self, attempt: Attempt) -> None:
+        """Mark that the attempt's fn is about to be called."""
+        self.scratch.begin(attempt.slot, attempt.start_seq)
+
+    def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
+        """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
+        self.scratch.finish(attempt.slot, attempt.start_seq, event)
+        self._outcomes.append((attempt, event))
+
+    @property
+    def unsaved(self) -> int:
+        """Say how many outcomes wait for the next commit."""
+        return len(self._outcomes)
+
+    # --- Turns ------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Say how many more items may be started: by ``max_in_doubt``, and by the slots.
+
+        Outcomes that wait for the commit make room with it.
+        """
+        return min(
+            self.in_doubt_max - len(self.in_flight) + len(self._outcomes), self.scratch.free_slots()
+        )
+
+    def advance(self, wanted: int) -> list[Attempt]:
+        """Commit the outcomes so far and start up to *wanted* items of the feed; give their attempts.
+
+        None are given where the source has ended or is slow. Raise `DiskFull` when space does not
+        come back in time; the outcomes are written all the same.
+        """
+        candidates = self.feed.take(min(wanted, self.room()))
+        return self.commit(candidates)
+
+    def flush(self) -> None:
+        """Commit the outcomes so far."""
+        self.commit(())
+
+    def flush_if_old(self) -> None:
+        """Commit the outcomes so far if they have waited too long; for a thread beside the run."""
+        if self._outcomes and time.perf_counter() - self.committed_at > FLUSH_SECONDS:
+            self.flush()
+
+    def commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
+        """Commit the outcomes so far and start *candidates*, as far as they may be."""
+        with self.lock:
+            gives_up = time.monotonic() + DISK_FULL_WAIT_S
+            unknown = 0
+            warned = False
+            while True:
+                try:
+                    return self._commit(candidates)
+                except CommitUnknown:
+                    # Written or not: the next turn folds the log again and looks.
+                    unknown += 1
+                    if unknown == COMMITS_UNKNOWN_MAX:
+                        raise
+                except DiskFull as error:
+                    self._save_outcomes(error)
+                    if self.stopping or time.monotonic() > gives_up:
+                        self.feed.put_back(candidates)
+                        raise
+                    if not warned:
+                        logger.warning("%s Waiting up to %g s for space.", error, DISK_FULL_WAIT_S)
+                        warned = True
+                    time.sleep(DISK_FULL_POLL_S)
+
+    def release(self, attempts: Iterable[Attempt]) -> None:
+        """Give attempts back whose fn never began; their items are pending again."""
+        attempts = list(attempts)
+        if not attempts:
+            return
+        with self.lock:
+            self.writer.append([ItemReleased(attempt.start_seq) for attempt in attempts])
+            for attempt in attempts:
+                del self.in_flight[attempt.start_seq]
+            self.scratch.free(attempt.slot for attempt in attempts)
+            self.settling.released(len(attempts))
+
+    def interrupt(self, attempts: Iterable[Attempt], reason: str) -> None:
+        """Put attempts in doubt whose fn was told to end, or cannot be waited for."""
+        for attempt in attempts:
+            self._outcomes.append((attempt, ItemInterrupted(attempt.start_seq, 0, reason)))
+        self.flush()
+
+    def _save_outcomes(self, error: DiskFull) -> None:
+        """Write what ran, without starting anything; where even that fails, the disk is waited for."""
+        try:
+            self._commit(())
+        except DiskFull:
+            logger.debug("Outcomes wait for space too: %s", error)
+
+    def _commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
+        began = time.perf_counter()
+        outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        plan = _Plan(self, outcomes, candidates)
+        if not outcomes and not candidates and not plan.has_cursors():
+            return []
+        try:
+            self.writer.turn(plan.decide)
+        except BaseException:
+            # Not written, or nobody knows: the next turn asks the log which.
+            self._outcomes.extendleft(reversed(outcomes))
+            plan.undo()
+            raise
+        self.committed_at = time.perf_counter()
+        self.commit_s = self.committed_at - began
+        return self._landed(plan, outcomes)
+
+    def _landed(self, plan: _Plan, outcomes: list[tuple[Attempt, OutcomeEvent]]) -> list[Attempt]:
+        in_flight = self.in_flight
+        for attempt, _ in outcomes:
+            in_flight.pop(attempt.start_seq, None)
+            if attempt.page is not None:
+                attempt.page.unsettled -= 1
+        self.settling.settled(outcomes)
+        self.scratch.free([attempt.slot for attempt, _ in outcomes])
+        if self.pages is not None:
+            self.pages.passed(plan.pages_done)
+        for attempt in plan.started:
+            in_flight[attempt.start_seq] = attempt
+        for first_seq, last_seq in plan.ranges():
+            self.settling.started(first_seq, last_seq)
+        report = self.settling.report
+        report.doubt_bound = max(report.doubt_bound, len(in_flight))
+        report.conflicts = self.writer.state.conflicts - self._conflicts_before
+        for candidate, known, decided in plan.dropped:
+            if candidate.page is not None:
+                candidate.page.unsettled -= 1
+            self.settling.met(candidate.item, candidate.item_id, known, decided)
+        return plan.started
+
+
+class _Plan:
+    """What one turn is to write, decided inside it."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, outcomes: Sequence[tuple[Attempt, OutcomeEvent]], candidates: Sequence[Candidate]
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._outcomes = outcomes
+        self._candidates = candidates
+        self._slots: list[int] = []
+        self._adopted = 0
+        self.started: list[Attempt] = []
+        self.dropped: list[tuple[Candidate, Any, Course]] = []
+        self.pages_done = 0
+
+    def has_cursors(self) -> bool:
+        """Say whether a page ended without an outcome to ride with."""
+        pages = self._dispatcher.pages
+        return pages is not None and bool(pages.due(())[0])
+
+    def decide(self, turn: Turn) -> list[Event]:
+        """Give the events of the turn. May be called again, after the log was loaded anew."""
+        self.undo()
+        self.started, self.dropped, self.pages_done = [], [], 0
+        dispatcher = self._dispatcher
+        state = dispatcher.writer.state
+        still_open = state.open
+        # One that is not open any more was written by a commit of which we did not hear.
+        events: list[Event] = [event for _, event in self._outcomes if event[0] in still_open]
+        events += self._cursors()
+        if self._candidates:
+            turn.reserve(len(dispatcher.in_flight) + len(self._candidates))
+            self._start(turn, events)
+        return events
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Give the starts of this turn as pairs of seqs, first and last."""
+        seqs = [attempt.start_seq for attempt in self.started]
+        own = seqs[self._adopted :]
+        return [(seq, seq) for seq in seqs[: self._adopted]] + ([(own[0], own[-1])] if own else [])
+
+    def undo(self) -> None:
+        """Take back the slots of starts that did not come about."""
+        if self._slots:
+            self._dispatcher.scratch.disarm(self._slots)
+            self._slots = []
+
+    def _cursors(self) -> list[CursorAdvanced]:
+        pages = self._dispatcher.pages
+        if pages is None:
+            return []
+        cursors, self.pages_done = pages.due(attempt.page for attempt, _ in self._outcomes)
+        return cursors
+
+    def _start(self, turn: Turn, events: list[Event]) -> None:
+        writer = self._dispatcher.writer
+        state, generation, log_id = writer.state, writer.generation, writer.log.log_id
+        touched, frozen = state.items, state.frozen
+        starting: set[str] = set()
+        seq = turn.end + len(events)
+        starts: list[tuple[Candidate, int, int, int]] = []
+        adopted: list[tuple[Candidate, int, int, int]] = []
+        for candidate in self._candidates:
+            item_id, known = candidate.item_id, candidate.known
+            row = touched.get(item_id) or frozen.get(item_id)
+            if row is not None:
+                known = item_of(row)
+            elif candidate.generation != generation:
+                value = turn.look_up([item_id])[0]
+                known = None if value is None else item_of(decode_row(row_key(item_id), value)[1])
+            if item_id in starting:
+                self.dropped.append((candidate, known, Course.DUPLICATE))
+                continue
+            number, next_generation, before = 1, 0, None
+            if known is not None:
+                if self._is_ours_unheard(known):
+                    adopted.append((candidate, known.attempts, known.generation, known.start_seq))
+                    continue
+                decided = self._dispatcher.feed.decide(known)
+                if decided is Course.REDO:
+                    events.append(
+                        ItemReconciled(
+                            known.start_seq,
+                            Decision.DID_NOT_HAPPEN,
+                            IDEMPOTENT_POLICY,
+                            "a redo is harmless, so the doubt is settled by running it again",
+                        )
+                    )
+                    seq += 1
+                    before = Status.PENDING
+                elif decided is Course.START:
+                    before = known.status
+                else:
+                    self.dropped.append((candidate, known, decided))
+                    continue
+                number, next_generation = known.attempts + 1, known.generation
+            starting.add(item_id)
+            events.append(ItemStarted(item_id, number, next_generation, before))
+            seq += 1
+            starts.append((candidate, number, next_generation, seq))
+        starts[:0] = adopted
+        self._adopted = len(adopted)
+        if not starts:
+            return
+        scratch = self._dispatcher.scratch
+        # Armed before they are durable: a crash right behind the commit must find them released.
+        self._slots = scratch.arm([start[3] for start in starts])
+        for (candidate, number, next_generation, start_seq), slot in zip(starts, self._slots, strict=True):
+            self.started.append(
+                Attempt(
+                    candidate.item,
+                    candidate.item_id,
+                    number,
+                    next_generation,
+                    start_seq,
+                    slot,
+                    log_id,
+                    candidate.page,
+                )
+            )
+
+    def _is_ours_unheard(self, known: ItemState) -> bool:
+        """Say whether a commit of which we did not hear has started the item for us already."""
+        dispatcher = self._dispatcher
+        attempt = dispatcher.writer.state.attempt(known.start_seq) if known.status is Status.STARTED else None
+        return (
+            attempt is not None
+            and attempt.session == dispatcher.writer.session.number
+            and known.start_seq not in dispatcher.in_flight
+        )

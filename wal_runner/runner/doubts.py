@@ -1,0 +1,70 @@
+"""Doubts as a reconciler and a person see them, and what the answers do.
+
+Imported by the runner and the command line. Invariant: a doubt ends by evidence only, and the log
+says whose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from wal_runner.core.identity import idempotency_key
+from wal_runner.core.events import Status
+
+
+if TYPE_CHECKING:
+    from wal_runner.core.state import State
+    from wal_runner.recovery.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One item in doubt: its attempt began, and nobody knows how it ended.
+
+    *started_ns* and *doubted_ns* are wall time in nanoseconds since 1970. *reason* says why it is
+    in doubt; *session*, *host* and *pid* who ran it. Ask the outside world by *idempotency_key*, if
+    fn sent it along, or by *item_id*.
+    """
+
+    item_id: str
+    start_seq: int
+    attempt: int
+    generation: int
+    idempotency_key: str
+    started_ns: int
+    doubted_ns: int
+    reason: str
+    session: int
+    host: str
+    pid: int
+
+
+Reconciler: TypeAlias = Callable[[Sequence[Doubt]], "Mapping[str, Verdict]"]
+"""Asks the outside world about doubts; leaves out those on which it has no evidence."""
+
+
+def doubts_in(state: State, log_id: str) -> list[Doubt]:
+    """Give every doubt of the log, the oldest first."""
+    found = []
+    for start_seq, attempt in sorted(state.attempts(Status.IN_DOUBT)):
+        info = state.sessions.get(attempt.session)
+        found.append(
+            Doubt(
+                item_id=attempt.item_id,
+                start_seq=start_seq,
+                attempt=attempt.attempt,
+                generation=attempt.generation,
+                idempotency_key=idempotency_key(log_id, attempt.item_id, attempt.generation),
+                started_ns=attempt.started_ns,
+                doubted_ns=attempt.doubted_ns,
+                reason=attempt.reason,
+                session=attempt.session,
+                host=info.host if info is not None else "",
+                pid=info.pid if info is not None else 0,
+            )
+        )
+    return found
+
+

@@ -1,0 +1,150 @@
+"""Run fn for one attempt and say what became of it.
+
+Imported by the drivers. Invariant: whatever fn does, one outcome comes of it; and an outcome that
+nobody knows is never called a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
+from wal_runner.errors import CoroutineReturned
+from wal_runner.log.results import encode_result, error_info, printable
+from wal_runner.runner.attempt import current
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wal_runner.runner.attempt import Attempt
+    from wal_runner.runner.dispatcher import Dispatcher
+    from wal_runner.runner.settling import OutcomeEvent
+
+    IsUnknown = Callable[[BaseException], bool]
+
+REASON_CHARS_MAX = 500
+_now = time.perf_counter_ns
+
+
+class Execution:
+    """How the items of one run are executed: fn, and which of its errors leave doubt."""
+
+    def __init__(
+        self, fn: Callable[..., Any], dispatcher: Dispatcher, *, is_unknown: IsUnknown, idempotent: bool
+    ) -> None:
+        self.fn = fn
+        self._dispatcher = dispatcher
+        self._is_unknown = is_unknown
+        self._idempotent = idempotent
+        self.fatal: BaseException | None = None
+        """An error that stops the run: the code that calls us is wrong, and each item would show it."""
+
+    def run(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
+        """Call fn for *attempt* and hand its outcome to the dispatcher.
+
+        A BaseException (KeyboardInterrupt, SystemExit) is recorded as doubt and raised again.
+        """
+        dispatcher = self._dispatcher
+        dispatcher.begin(attempt)
+        began = _now()
+        try:
+            value = copy_context().run(_call, attempt, self.fn, worker_value)
+        except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
+            dispatcher.finish(attempt, self.judge(attempt.start_seq, _now() - began, error))
+        except BaseException as error:
+            dispatcher.finish(attempt, interrupted(attempt.start_seq, _now() - began, error))
+            raise
+        else:
+            if value is None:
+                dispatcher.finish(attempt, ItemSucceeded(attempt.start_seq, _now() - began))
+            else:
+                dispatcher.finish(attempt, self.success(attempt.start_seq, _now() - began, value))
+
+    async def run_async(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
+        """Await fn for *attempt*; cancellation leaves doubt, and is raised again."""
+        dispatcher = self._dispatcher
+        dispatcher.begin(attempt)
+        began = _now()
+        token = current.set(attempt)
+        try:
+            value = await self.fn(attempt.item, *worker_value)
+        except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
+            dispatcher.finish(attempt, self.judge(attempt.start_seq, _now() - began, error))
+        except BaseException as error:
+            dispatcher.finish(attempt, interrupted(attempt.start_seq, _now() - began, error))
+            raise
+        else:
+            dispatcher.finish(attempt, self.success(attempt.start_seq, _now() - began, value))
+        finally:
+            current.reset(token)
+
+    def success(self, start_seq: int, elapsed_ns: int, value: object) -> OutcomeEvent:
+        """Give the outcome of an fn that returned *value*."""
+        if hasattr(value, "__await__"):
+            return self._refuse_awaitable(start_seq, elapsed_ns, value)
+        packed, omitted = encode_result(value)
+        return ItemSucceeded(start_seq, elapsed_ns, packed, omitted)
+
+    def judge(self, start_seq: int, elapsed_ns: int, error: BaseException) -> OutcomeEvent:
+        """Give the outcome of an fn that raised *error*: failed, or in doubt if the reply was lost."""
+        try:
+            unknown = self._is_unknown(error)
+        except Exception as broken:  # noqa: BLE001 - outcome_unknown= is the user's
+            self.fatal = self.fatal or broken
+            unknown = True
+        if unknown and not self._idempotent:
+            reason = f"{type(error).__name__}: {printable(error, REASON_CHARS_MAX)}"
+            return ItemInterrupted(start_seq, elapsed_ns, reason, error_info(error))
+        return ItemFailed(start_seq, elapsed_ns, error_info(error))
+
+    def _refuse_awaitable(self, start_seq: int, elapsed_ns: int, value: Any) -> ItemFailed:  # noqa: ANN401
+        if inspect.iscoroutine(value):
+            value.close()  # or Python warns that it was never awaited
+        error = CoroutineReturned(
+            f"{name_of(self.fn)} returned a {type(value).__name__}, which nobody awaits, so nothing was done. "
+            "Use run_async for it."
+        )
+        self.fatal = self.fatal or error
+        return ItemFailed(start_seq, elapsed_ns, error_info(error))
+
+
+def interrupted(start_seq: int, elapsed_ns: int, error: BaseException) -> ItemInterrupted:
+    """Give the outcome of an fn that did not end by itself."""
+    return ItemInterrupted(
+        start_seq, elapsed_ns, f"fn was ended by {type(error).__name__}", error_info(error)
+    )
+
+
+def check_function(fn: object, *, is_async: bool, arguments: str = "run(items, fn)") -> None:
+    """Refuse what cannot be run, before any start."""
+    if not callable(fn):
+        raise TypeError(f"{fn!r:.80} is not a function. The order is {arguments}.")
+    is_coroutine_function = asyncio.iscoroutinefunction(fn) or asyncio.iscoroutinefunction(
+        getattr(fn, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )
+    if is_coroutine_function and not is_async:
+        raise TypeError(f"{name_of(fn)} is a coroutine function. Use run_async, or give a plain function.")
+    if is_async and not is_coroutine_function and not _may_be_awaitable(fn):
+        raise TypeError(f"{name_of(fn)} is not a coroutine function. Use run, or make it one.")
+
+
+def _may_be_awaitable(fn: object) -> bool:
+    # A partial or a decorated function may return a coroutine without looking like one.
+    return not inspect.isfunction(fn)
+
+
+def name_of(fn: object) -> str:
+    """Give fn's name for a message or the log."""
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
+
+
+def _call(attempt: Attempt, fn: Callable[..., Any], worker_value: tuple[Any, ...]) -> Any:  # noqa: ANN401
+    current.set(attempt)
+    return fn(attempt.item, *worker_value)
+
+

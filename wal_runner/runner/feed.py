@@ -1,0 +1,236 @@
+"""The source of a run: items in, candidates out.
+
+Imported by the drivers. Invariant: items are looked up before the gate, in batches, so a rerun skips
+what is done at more than a million a second; and an error of the source is kept until what was
+pulled before it has been dealt with.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from wal_runner.core.decide import Course, course
+from wal_runner.core.events import Status
+from wal_runner.core.state import item_of
+from wal_runner.errors import DuplicateItem, ItemIdInvalid
+from wal_runner.log.format import ITEM_ID_BYTES_MAX
+from wal_runner.log.rows import decode_row, row_key, status_in
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from wal_runner.core.state import ItemState
+    from wal_runner.recovery.writer import LogWriter
+    from wal_runner.runner.pages import Page, Pages
+    from wal_runner.runner.settling import Settling
+
+PULL_MAX: Final = 1024
+"""So many items are pulled and looked up at once, when most of them are done already."""
+
+PULL_SECONDS_MAX: Final = 0.05
+"""A source that is slow is not waited for longer, while items of it could run."""
+
+QUICK_PULL: Final = 256
+"""Below this many a source's speed is not known, and each pull is timed."""
+
+QUICK_ITEM_S: Final = 4e-6
+
+_SUCCEEDED: Final = int(Status.SUCCEEDED)
+
+
+class Candidate(NamedTuple):
+    """An item that may be started: looked up already, decided about in the turn that starts it."""
+
+    item: Any
+    item_id: str
+    known: ItemState | None
+    generation: int
+    page: Page | None = None
+
+
+class Stopped(BaseException):
+    """Raised into a blocked source by the signal handler: pull nothing more."""
+
+
+class Feed:
+    """Pulls items from a source, counts what needs no run, and hands out the rest."""
+
+    def __init__(
+        self,
+        source: Iterable[Any] | None,
+        id_of: Callable[[object], str],
+        writer: LogWriter,
+        settling: Settling,
+        *,
+        began_at: int,
+        refuse_duplicates: bool = False,
+        pages: Pages | None = None,
+        expect: Callable[[str], None] | None = None,
+    ) -> None:
+        # None: an asynchronous source, whose items come by `classify` and `add`.
+        self._iterator: Iterator[Any] | None = None if source is None else iter(source)
+        self._id_of = id_of
+        self._writer = writer
+        self._settling = settling
+        self._began_at = began_at
+        self._seen: set[str] | None = set() if refuse_duplicates else None
+        self.pages = pages
+        self._expect = expect
+        self._waiting: list[Candidate] = []
+        self._pull_size = 1
+        self._item_s = 1.0
+        self.error: BaseException | None = None
+        self.exhausted = False
+        self.pulling = False
+        """True while the source has control: the only time at which a signal may break in."""
+
+    def take(self, limit: int) -> list[Candidate]:
+        """Give up to *limit* candidates; fewer when the source is slow, none when it has ended."""
+        taken = self._waiting[:limit]
+        del self._waiting[:limit]
+        deadline = time.perf_counter() + PULL_SECONDS_MAX
+        while len(taken) < limit and not self.exhausted and self._iterator is not None:
+            missing = limit - len(taken)
+            try:
+                chunk, pages = self._pull(max(missing, self._pull_size), deadline)
+            except Stopped:  # it broke in on the way out of the source; nothing of the chunk was started
+                self.exhausted = True
+                break
+            found = self.classify(chunk, pages)
+            # Mostly done items: look further ahead. Mostly new ones: no further than asked.
+            self._pull_size = min(2 * max(len(chunk), 1), PULL_MAX) if 2 * len(found) < len(chunk) else 1
+            taken += found[:missing]
+            self._waiting += found[missing:]
+            if taken and time.perf_counter() > deadline:
+                break
+        return taken
+
+    def put_back(self, candidates: Sequence[Candidate]) -> None:
+        """Take candidates back that could not be started now."""
+        self._waiting[:0] = candidates
+
+    def add(self, candidates: Sequence[Candidate]) -> None:
+        """Add candidates that are to be considered again."""
+        self._waiting += candidates
+
+    @property
+    def has_waiting(self) -> bool:
+        """Say whether candidates are at hand without asking the source."""
+        return bool(self._waiting)
+
+    def stop(self) -> None:
+        """Pull nothing more, and forget what was not started."""
+        self.exhausted = True
+        self._waiting.clear()
+
+    def classify(self, chunk: Sequence[Any], pages: Sequence[Page | None]) -> list[Candidate]:
+        """Look the items of *chunk* up; count those that need no run, give the others."""
+        ids = self._ids(chunk)
+        with self._writer.lock:
+            generation = self._writer.generation
+            state = self._writer.state
+            rows: list[Any] = [state.row(item_id) for item_id in ids] if state.items or state.frozen else [None] * len(ids)
+            # A snapshot that was taken since the run began may hold items of this very run.
+            is_before_us = state.snapshot_seq <= self._began_at
+        missing = [item_id for item_id, row in zip(ids, rows, strict=True) if row is None]
+        values = iter(self._writer.log.look_up(missing) if missing else ())
+        skip = self._settling.skip if not self._settling.wants_outcomes else None
+        found: list[Candidate] = []
+        skipped = 0
+        for index, item_id in enumerate(ids):
+            row = rows[index]
+            if row is None:
+                value = next(values)
+                if value is None:
+                    known = None
+                elif skip is not None and is_before_us and status_in(value) == _SUCCEEDED:
+                    skipped += 1
+                    continue
+                else:
+                    known = item_of(decode_row(row_key(item_id), value)[1])
+            else:
+                known = item_of(row)
+            page = pages[index] if pages else None
+            if known is not None:
+                decided = self.decide(known)
+                if decided not in {Course.START, Course.REDO}:
+                    self._settling.met(chunk[index], item_id, known, decided)
+                    continue
+            if page is not None:
+                page.unsettled += 1
+            found.append(Candidate(chunk[index], item_id, known, generation, page))
+        if skipped and skip is not None:
+            skip(skipped)
+        return found
+
+    def decide(self, known: ItemState) -> Course:
+        """Decide about an item of which *known* is the latest news."""
+        return course(
+            known,
+            began_at=self._began_at,
+            is_mine=self._settling.is_mine(known.start_seq),
+            idempotent=self._settling.idempotent,
+        )
+
+    def _ids(self, chunk: Sequence[Any]) -> list[str]:
+        id_of = self._id_of
+        ids: list[str] = []
+        try:
+            for item in chunk:
+                item_id = id_of(item)
+                if len(item_id) > ITEM_ID_BYTES_MAX:
+                    raise ItemIdInvalid(
+                        f"An id of {len(item_id):,} characters is over the limit of {ITEM_ID_BYTES_MAX:,}. Name the "
+                        "item by something shorter, or by_content."
+                    )
+                if self._seen is not None:
+                    if item_id in self._seen:
+                        raise DuplicateItem(
+                            f"The source gave the id {item_id[:80]!r} twice. Remove one, or run with "
+                            'on_duplicate="skip".'
+                        )
+                    self._seen.add(item_id)
+                if self._expect is not None:
+                    self._expect(item_id)
+                ids.append(item_id)
+        except Exception as error:  # noqa: BLE001 - a key function of the user's may raise anything
+            # What came before it is run; then the error is raised.
+            self.fail(error)
+        return ids
+
+    def fail(self, error: BaseException) -> None:
+        """Keep an error of the source for later, and pull nothing more."""
+        self.error = self.error or error
+        self.exhausted = True
+
+    def _pull(self, count: int, deadline: float) -> tuple[list[Any], list[Page | None]]:
+        assert self._iterator is not None, "an asynchronous source is pulled elsewhere"
+        chunk: list[Any] = []
+        pages: list[Page | None] = []
+        began = time.perf_counter()
+        self.pulling = True
+        try:
+            if self.pages is None and self._item_s < QUICK_ITEM_S:
+                chunk.extend(islice(self._iterator, count))
+            else:
+                for item in islice(self._iterator, count):
+                    chunk.append(item)
+                    if self.pages is not None:
+                        pages.append(self.pages.current)
+                    if time.perf_counter() > deadline:
+                        self._item_s = 1.0
+                        return chunk, pages
+        except Stopped:
+            self.exhausted = True
+        except Exception as error:  # noqa: BLE001 - the source is the user's; raised again at the end
+            self.fail(error)
+        finally:
+            self.pulling = False
+        if len(chunk) < count:
+            self.exhausted = True
+        elif count >= QUICK_PULL:
+            self._item_s = (time.perf_counter() - began) / count
+        return chunk, pages

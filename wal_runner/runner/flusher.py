@@ -1,0 +1,54 @@
+"""The thread beside a run that commits outcomes which would otherwise wait too long.
+
+Imported by the drivers. Invariant: a source that blocks for an hour, a slow fn behind quick ones, or
+a consumer that asks for nothing more never holds back an outcome for longer than 50 ms.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Self
+
+from wal_runner.errors import DiskFull
+from wal_runner.runner.dispatcher import FLUSH_SECONDS
+
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from wal_runner.runner.dispatcher import Dispatcher
+
+
+class Flusher:
+    """Looks every 50 ms whether outcomes wait. Use as a context manager around a run."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="wal_runner flusher", daemon=True)
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise what the flusher met. The run meets the same at its next commit, mostly."""
+        if self._error is not None:
+            raise self._error
+
+    def _watch(self) -> None:
+        while not self._ended.wait(FLUSH_SECONDS):
+            try:
+                self._dispatcher.flush_if_old()
+            except DiskFull:
+                continue  # the run waits for space itself
+            except BaseException as error:  # noqa: BLE001 - handed to the run, which is who can act
+                self._error = error
+                return

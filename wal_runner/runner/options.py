@@ -1,0 +1,66 @@
+"""What a run can be told, checked before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wal_runner.core.lost_reply import lost_reply, unknown_when
+from wal_runner.core.window import WINDOW_MAX
+from wal_runner.log.format import SCRATCH_SLOTS
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wal_runner.core.lost_reply import Setting
+    from wal_runner.runner.doubts import Reconciler
+
+WORKERS_MAX = 1024
+ON_DUPLICATE = ("skip", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run; see `Runner.run` for what each means."""
+
+    key: object = None
+    workers: int = 1
+    outcome_unknown: Setting = lost_reply
+    reconcile: Reconciler | None = None
+    idempotent: bool = False
+    per_worker: Callable[[], Any] | None = None
+    max_in_doubt: int | None = None
+    on_duplicate: str = "skip"
+    signals: bool = True
+    progress: Any = False
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, before anything starts."""
+        _check_count("workers", self.workers, WORKERS_MAX)
+        if self.max_in_doubt is not None:
+            _check_count("max_in_doubt", self.max_in_doubt, SCRATCH_SLOTS)
+        if self.on_duplicate not in ON_DUPLICATE:
+            raise ValueError(f'on_duplicate={self.on_duplicate!r} is unknown. Give "skip" or "error".')
+        if self.per_worker is not None and not callable(self.per_worker):
+            raise TypeError("per_worker is called once a worker and gives a context manager; give a function.")
+        if self.reconcile is not None and not callable(self.reconcile):
+            raise TypeError("reconcile is called with a list of doubts; give a function.")
+        unknown_when(self.outcome_unknown)
+
+    @property
+    def window_max(self) -> int:
+        """Give the largest window."""
+        return min(self.in_doubt_max, WINDOW_MAX)
+
+    @property
+    def in_doubt_max(self) -> int:
+        """Give how many starts may be without a durable outcome."""
+        return SCRATCH_SLOTS if self.max_in_doubt is None else self.max_in_doubt
+
+
+def _check_count(name: str, value: object, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is no whole number.")
+    if not 1 <= value <= most:
+        raise ValueError(f"{name}={value} is out of range. Give 1 to {most:,}.")

@@ -1,0 +1,277 @@
+"""One run, whatever drives it: what comes before the first start, and what after the last.
+
+Imported by the runner. Invariant: a run ends with nothing in flight. Whatever it started has a
+durable outcome, was released, or is in doubt on record, also when an exception ended it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from wal_runner.core.events import ItemReleased, KeyRuleSet
+from wal_runner.core.identity import KeyRule, key_rule
+from wal_runner.core.lost_reply import unknown_when
+from wal_runner.core.state import item_of
+from wal_runner.errors import Interrupted, KeyRuleChanged, LogError
+from wal_runner.log.rows import decode_row, row_key
+from wal_runner.recovery.recover import bury_the_dead
+from wal_runner.recovery.verdicts import Verdict, resolve
+from wal_runner.recovery.writer import own_started
+from wal_runner.runner.coroutines import run_in_coroutines
+from wal_runner.runner.dispatcher import Dispatcher
+from wal_runner.runner.doubts import doubts_in
+from wal_runner.runner.execution import Execution, name_of
+from wal_runner.runner.feed import Candidate, Feed
+from wal_runner.runner.flusher import Flusher
+from wal_runner.runner.serial import run_serially
+from wal_runner.runner.settling import Settling
+from wal_runner.runner.stopping import Stopping
+from wal_runner.runner.threads import run_in_threads
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from wal_runner.core.state import ItemState
+    from wal_runner.recovery.writer import LogWriter
+    from wal_runner.runner.options import RunOptions
+    from wal_runner.runner.ordering import Ordering
+    from wal_runner.runner.outcome import Outcome
+    from wal_runner.runner.pages import Pages
+    from wal_runner.runner.report import RunReport
+
+logger = logging.getLogger(__name__)
+
+ROUNDS_MAX: Final = 3
+"""Items that a verdict or a death sets free are run in the same run, in so many rounds in all: a
+reconciler that sees nothing happen again and again must not keep a run going for ever."""
+
+
+class Run:
+    """The parts of one run, put together."""
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        source: Iterable[Any] | None,
+        fn: Callable[..., Any],
+        options: RunOptions,
+        *,
+        pages: Pages | None = None,
+        deliver: Callable[[Outcome[Any]], None] | None = None,
+        order: Ordering[Any] | None = None,
+        on_error_raise: bool = False,
+    ) -> None:
+        self.options = options
+        self.on_error_raise = on_error_raise
+        self.stopping = Stopping()
+        self._writer = writer
+        self._rule = key_rule(options.key)
+        self._began_at = writer.state.seq
+        self.settling = Settling(
+            idempotent=options.idempotent, deliver=deliver, on_duplicate=None if order is None else order.drop
+        )
+        self.feed = Feed(
+            source,
+            self._rule.id_of,
+            writer,
+            self.settling,
+            began_at=self._began_at,
+            refuse_duplicates=options.on_duplicate == "error",
+            pages=pages,
+            expect=None if order is None else order.expect,
+        )
+        self.dispatcher = Dispatcher(
+            writer,
+            self.feed,
+            self.settling,
+            window_max=options.window_max,
+            in_doubt_max=options.in_doubt_max,
+            pages=pages,
+        )
+        self.execution = Execution(
+            fn,
+            self.dispatcher,
+            is_unknown=unknown_when(options.outcome_unknown),
+            idempotent=options.idempotent,
+        )
+        self._rounds = 1
+
+    @property
+    def report(self) -> RunReport:
+        """Give the numbers so far."""
+        return self.settling.report
+
+    # --- The drivers ---------------------------------------------------------------------
+
+    def steps(self) -> Iterator[None]:
+        """Run everything; yield whenever outcomes have become durable."""
+        options = self.options
+        with self.running():
+            while True:
+                if options.workers == 1:
+                    yield from run_serially(self.dispatcher, self.execution, self.stopping, options.per_worker)
+                else:
+                    yield from run_in_threads(
+                        self.dispatcher, self.execution, self.stopping, options.workers, options.per_worker
+                    )
+                if not self.another_round():
+                    break
+
+    async def perform(self, concurrency: int, source: AsyncIterator[Any] | None) -> None:
+        """Run everything in coroutines."""
+        with self.running():
+            while True:
+                await run_in_coroutines(
+                    self.dispatcher, self.execution, self.stopping, concurrency, source, self.options.per_worker
+                )
+                source = None
+                if not self.another_round():
+                    break
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Do what comes before and after; raise what the run must raise."""
+        began = time.perf_counter()
+        self.stopping.feed = self.feed
+        with self.stopping.handling_signals(wanted=self.options.signals):
+            try:
+                _check_key_rule(self._writer, self._rule)
+                bury_the_dead(self._writer)
+                self._reconcile()
+                with Flusher(self.dispatcher) as flusher:
+                    yield
+                flusher.check()
+            except KeyboardInterrupt:
+                # The second Ctrl-C ended fn; what it left is on record by now.
+                if not self.stopping.is_urgent:
+                    raise
+            finally:
+                self._leave_nothing_in_flight()
+                self._close_report(began)
+        self._raise_what_is_due()
+
+    # --- Before and after --------------------------------------------------------------
+
+    def another_round(self) -> bool:
+        """Look again at what was in doubt or running elsewhere; say whether some of it can run now."""
+        if self.stopping.is_asked or self.execution.fatal is not None or self.feed.error is not None:
+            return False
+        if not self.settling.at_hand or self._rounds >= ROUNDS_MAX:
+            return False
+        self._rounds += 1
+        bury_the_dead(self._writer)
+        self._reconcile()
+        return self._free_at_hand() > 0
+
+    def _reconcile(self) -> None:
+        if self.options.reconcile is None:
+            return
+        doubts = doubts_in(self._writer.state, self._writer.log.log_id)
+        if not doubts:
+            return
+        verdicts = self.options.reconcile(doubts)
+        name = name_of(self.options.reconcile)
+        _check_verdicts(verdicts, name)
+        starts = {doubt.item_id: doubt.start_seq for doubt in doubts}
+        told = {item_id: verdict for item_id, verdict in verdicts.items() if item_id in starts}
+        if told:
+            resolve(self._writer, told, by=f"reconcile: {name}", starts=starts)
+
+    def _free_at_hand(self) -> int:
+        writer = self._writer
+        ids = list(self.settling.at_hand)
+        candidates: list[Candidate] = []
+        with writer.lock:
+            values = writer.log.look_up(ids)
+            for item_id, value in zip(ids, values, strict=True):
+                row = writer.state.row(item_id)
+                if row is None and value is not None:
+                    row = decode_row(row_key(item_id), value)[1]
+                if row is None:
+                    continue
+                known: ItemState = item_of(row)
+                item = self.settling.recount(item_id, known)
+                if item is not None:
+                    candidates.append(Candidate(item, item_id, known, writer.generation))
+        self.feed.add(candidates)
+        return len(candidates)
+
+    def _leave_nothing_in_flight(self) -> None:
+        """Settle what an exception left: begun is in doubt, the rest is released."""
+        writer = self._writer
+        if writer.closed:
+            return
+        try:
+            self.dispatcher.flush()
+            left = list(self.dispatcher.in_flight.values())
+            if left:
+                self.dispatcher.interrupt(left, "the run ended before fn did")
+            unheard = own_started(writer.state, writer.session.number)
+            if unheard:
+                writer.append([ItemReleased(start_seq) for start_seq in unheard])
+        except LogError as error:
+            # The log says so by itself: what has no outcome is in doubt once this session is dead.
+            logger.warning("The end of the run could not be written: %s", error)
+
+    def _close_report(self, began: float) -> None:
+        report, state = self.report, self._writer.state
+        report.elapsed = time.perf_counter() - began
+        report.totals = {status.word: count for status, count in state.counts.items()}
+        if state.timed:
+            report.time_saved = report.skipped * state.elapsed_ns / state.timed / 1e9
+        report.interrupted = self.stopping.is_asked
+        if not report.ok:
+            logger.warning("The run of %s ended with %s.", self._writer.log.path, _in_words(report))
+
+    def _raise_what_is_due(self) -> None:
+        if self.stopping.is_asked:
+            raise Interrupted(
+                f"The run was asked to stop, and did: {_in_words(self.report)}. Run the same again to go on.",
+                report=self.report,
+                signal_number=self.stopping.signal_number,
+            )
+        for error in (self.execution.fatal, self.feed.error):
+            if error is not None:
+                raise error
+
+
+def _check_key_rule(writer: LogWriter, rule: KeyRule) -> None:
+    """Make sure that this log names its items by *rule*, from its first run on."""
+    known = writer.state.key_rule
+    if known is None:
+        writer.turn(
+            lambda _turn: [KeyRuleSet(rule.name, "run", "")] if writer.state.key_rule is None else [], snapshot=False
+        )
+        known = writer.state.key_rule
+    if known != rule.name:
+        raise KeyRuleChanged(
+            f"{writer.log.path} names its items by {known}, and this run by {rule.name}: every item would look new and "
+            "be done again. Nothing was started. Use the old key, or another log."
+        )
+
+
+def _check_verdicts(verdicts: object, name: str) -> None:
+    if not isinstance(verdicts, dict) or not all(
+        isinstance(item_id, str) and isinstance(verdict, Verdict) for item_id, verdict in verdicts.items()
+    ):
+        raise TypeError(
+            f"reconcile={name} returned {verdicts!r:.80}. Let it return a dict from item id to Verdict, with those "
+            "doubts on which there is evidence."
+        )
+
+
+def _in_words(report: RunReport) -> str:
+    parts = [
+        (report.succeeded, "succeeded"),
+        (report.failed, "failed"),
+        (report.in_doubt, "in doubt"),
+        (report.skipped, "done before"),
+        (report.elsewhere, "running elsewhere"),
+        (report.released, "released"),
+        (report.abandoned, "abandoned"),
+    ]
+    return ", ".join(f"{count:,} {word}" for count, word in parts if count) or "nothing done"

@@ -1,0 +1,367 @@
+"""`Runner`: the way in. One object, one log, one session; its methods are the public API.
+
+Imported by the package itself and the command line. Invariant: opening a Runner has recovered the
+log; closing it, or losing it, leaves a log that the next one opens.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+import weakref
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from wal_runner.core.lost_reply import lost_reply
+from wal_runner.errors import LogClosed, RecursiveRun
+from wal_runner.log import host
+from wal_runner.recovery import verdicts
+from wal_runner.recovery.reader import LogView
+from wal_runner.recovery.recover import open_writer
+from wal_runner.runner.claims import Claims
+from wal_runner.runner.doubts import doubts_in
+from wal_runner.runner.execution import check_function
+from wal_runner.runner.options import RunOptions
+from wal_runner.runner.ordering import Ordering
+from wal_runner.runner.pages import Pages, read_pages, read_pages_async
+from wal_runner.runner.progress import Progress
+from wal_runner.runner.run import Run
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from types import TracebackType
+
+    from wal_runner.core.events import Status
+    from wal_runner.core.lost_reply import Setting
+    from wal_runner.recovery.reader import HistoryEntry, Item
+    from wal_runner.recovery.verdicts import Verdict
+    from wal_runner.recovery.writer import LogWriter
+    from wal_runner.runner.doubts import Doubt, Reconciler
+    from wal_runner.runner.outcome import Outcome
+    from wal_runner.runner.report import RunReport
+
+T = TypeVar("T")
+
+
+class Runner:
+    """Runs batches over one log; creates the log at *path*, or recovers it.
+
+    With ``must_exist=True`` a path without a log raises `LogMissing` instead of creating one. When
+    the constructor returns, sessions that died are on record, and what they had begun is in doubt.
+    Use it as a context manager, or call `close`. Its methods may be called from any thread, one run
+    at a time.
+
+    Raises `NotALog`, `LogLost`, `LogWentBack`, `LogCorrupt`, `LogTooNew`, `LogBusy`, `LogReadOnly`,
+    `DiskFull`, `UnsafeFileSystem`, and `LogAlreadyOpen` where this process has a Runner on it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, must_exist: bool = False) -> None:
+        self._writer, self.created = open_writer(path, must_exist=must_exist)
+        self._view = LogView(self._writer.log, self._writer.state, live=self._writer)
+        self._running = threading.Lock()
+        self._running_at: str | None = None
+        self._finalizer = weakref.finalize(self, _close_dropped, self._writer)
+
+    # --- Opening and closing ---------------------------------------------------------------
+
+    @staticmethod
+    def open_read(path: str | os.PathLike[str]) -> LogView:
+        """Open the log at *path* for looking only; never writes a byte. Close it, or use ``with``."""
+        return LogView.open(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session in order. Closing again does nothing."""
+        if self._finalizer.detach() is not None:
+            self._writer.close()
+
+    @property
+    def path(self) -> str:
+        """Give the log's folder."""
+        return str(self._writer.log.path)
+
+    @property
+    def log_id(self) -> str:
+        """Give the log's own name, which idempotency keys are made of."""
+        return self._writer.log.log_id
+
+    @property
+    def session_descriptor(self) -> int | None:
+        """Give the descriptor that a command must inherit (``pass_fds``) so that we are not taken for dead."""
+        return self._writer.session.descriptor
+
+    # --- Running ---------------------------------------------------------------------------
+
+    def run(
+        self,
+        items: Iterable[T],
+        fn: Callable[..., Any],
+        *,
+        key: object = None,
+        workers: int = 1,
+        outcome_unknown: Setting = lost_reply,
+        reconcile: Reconciler | None = None,
+        idempotent: bool = False,
+        per_worker: Callable[[], AbstractContextManager[Any]] | None = None,
+        max_in_doubt: int | None = None,
+        on_duplicate: str = "skip",
+        signals: bool = True,
+        progress: bool = False,
+    ) -> RunReport:
+        """Run ``fn(item)`` for each item that is not done, and give the report when all is durable.
+
+        *key* names an item: a field, a tuple of fields, a function of the item, or `by_content`;
+        None takes items that are text or ints. *workers* threads run at once. An exception of fn is
+        a failure, tried again by the next run, unless *outcome_unknown* says that the reply was lost:
+        then the item is in doubt and held. *reconcile* is asked about doubts before the first start
+        and at the end. With *idempotent* doubts are redone. *per_worker* makes a context manager,
+        entered once a worker, whose value fn gets as second argument. *max_in_doubt* bounds what a
+        power cut can leave in doubt; 1 commits each item by itself. *on_duplicate* "error" refuses an
+        id that comes twice. *signals* takes SIGINT and SIGTERM over during the run, in the main
+        thread.
+
+        Raises `Interrupted` after a signal, whatever the source raised once what ran has finished,
+        `KeyRuleChanged`, `ItemIdInvalid`, and the errors of the log.
+        """
+        options = RunOptions(
+            key=key,
+            workers=workers,
+            outcome_unknown=outcome_unknown,
+            reconcile=reconcile,
+            idempotent=idempotent,
+            per_worker=per_worker,
+            max_in_doubt=max_in_doubt,
+            on_duplicate=on_duplicate,
+            signals=signals,
+            progress=progress,
+        )
+        check_function(fn, is_async=False)
+        with self._one_at_a_time():
+            return self._run(self._new_run(items, fn, options))
+
+    def run_iter(
+        self,
+        items: Iterable[T],
+        fn: Callable[..., Any],
+        *,
+        ordered: bool = False,
+        **options: Any,  # noqa: ANN401 - those of `run`
+    ) -> Iterator[Outcome[T]]:
+        """As `run`, and yield each item's outcome once it is durable, those of former runs too.
+
+        With *ordered* they come in the order of the source. Closing the iterator early releases
+        what had not begun.
+        """
+        settings = RunOptions(**options)
+        check_function(fn, is_async=False)
+        return self._iterate(items, fn, settings, ordered=ordered)
+
+    async def run_async(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        fn: Callable[..., Awaitable[Any]],
+        *,
+        concurrency: int = 100,
+        per_worker: Callable[[], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]] | None = None,
+        **options: Any,  # noqa: ANN401 - those of `run`
+    ) -> RunReport:
+        """As `run`, with *concurrency* coroutines; *items* may be an asynchronous iterator.
+
+        Cancelling it leaves what was running in doubt.
+        """
+        settings = RunOptions(workers=concurrency, per_worker=per_worker, **options)
+        check_function(fn, is_async=True, arguments="run_async(items, fn)")
+        with self._one_at_a_time():
+            source = items.__aiter__() if hasattr(items, "__aiter__") else None
+            run = self._new_run(None if source is not None else items, fn, settings)  # type: ignore[arg-type]
+            with Progress.of(run, enabled=settings.progress):
+                await run.perform(concurrency, source)
+            return run.report
+
+    def run_pages(
+        self,
+        fetch_page: Callable[[Any, int], tuple[Iterable[T], Any]],
+        fn: Callable[..., Any],
+        *,
+        page_size: int = 200,
+        source: str = "pages",
+        **options: Any,  # noqa: ANN401 - those of `run`
+    ) -> RunReport:
+        """As `run`, for a source that comes in pages: ``fetch_page(cursor, page_size)``.
+
+        It gives ``(items, next_cursor)``; the first cursor is None, and so is the one after the last
+        page. The cursor is saved with the page's last outcome, so a run that died resumes in the page
+        where it died. It is cleared when the source ends: the next run pages again, and retries what
+        failed. *source* names the cursor, where a log has several.
+        """
+        settings = RunOptions(**options)
+        check_function(fn, is_async=False, arguments="run_pages(fetch_page, fn)")
+        check_function(fetch_page, is_async=False, arguments="run_pages(fetch_page, fn)")
+        with self._one_at_a_time():
+            pages = Pages(source)
+            cursor = self._writer.state.cursors.get(source)
+            return self._run(self._new_run(read_pages(fetch_page, page_size, cursor, pages), fn, settings, pages=pages))
+
+    async def run_pages_async(
+        self,
+        fetch_page: Callable[[Any, int], Awaitable[tuple[Iterable[T], Any]]],
+        fn: Callable[..., Awaitable[Any]],
+        *,
+        page_size: int = 200,
+        source: str = "pages",
+        concurrency: int = 100,
+        **options: Any,  # noqa: ANN401 - those of `run`
+    ) -> RunReport:
+        """As `run_pages`, with coroutine functions."""
+        settings = RunOptions(workers=concurrency, **options)
+        check_function(fn, is_async=True, arguments="run_pages_async(fetch_page, fn)")
+        check_function(fetch_page, is_async=True, arguments="run_pages_async(fetch_page, fn)")
+        with self._one_at_a_time():
+            pages = Pages(source)
+            items = read_pages_async(fetch_page, page_size, self._writer.state.cursors.get(source), pages)
+            run = self._new_run(None, fn, settings, pages=pages)
+            with Progress.of(run, enabled=settings.progress):
+                await run.perform(concurrency, items)
+            return run.report
+
+    def claim(
+        self,
+        items: Iterable[T],
+        *,
+        on_error: str = "swallow",
+        **options: Any,  # noqa: ANN401 - those of `run`, without workers and per_worker
+    ) -> Claims[T]:
+        """Give the loop form: ``for attempt in runner.claim(items): with attempt as item: ...``.
+
+        Leaving the block is success, with ``attempt.result`` kept; an Exception in it is recorded
+        and swallowed (*on_error* "raise" raises it again); ``attempt.fail("why")`` records a failure.
+        Works with ``async for`` and ``async with`` too.
+        """
+        if on_error not in {"swallow", "raise"}:
+            raise ValueError(f'on_error={on_error!r} is unknown. Give "swallow" or "raise".')
+        settings = RunOptions(**options)
+        run = self._new_run(items, _no_function, settings, on_error_raise=on_error == "raise")
+        return Claims(run, self._one_at_a_time)
+
+    # --- Looking -----------------------------------------------------------------------------
+
+    def status(self, item_id: object) -> Status:
+        """Give an item's status; PENDING where the log has never heard of it."""
+        return self._view.status(item_id)
+
+    def items(self, status: Status | None = None) -> Iterator[Item]:
+        """Give every item that the log knows, those of *status* if one is given, in id order."""
+        return self._view.items(status)
+
+    def counts(self) -> Mapping[Status, int]:
+        """Give how many items the log knows in each status."""
+        return self._view.counts()
+
+    def in_doubt(self) -> list[Doubt]:
+        """Give what is in doubt, the oldest first."""
+        with self._writer.lock:
+            self._writer.catch_up()
+            return doubts_in(self._writer.state, self._writer.log.log_id)
+
+    def results(self) -> Iterator[tuple[str, Any]]:
+        """Give (item id, result) of every item that succeeded and whose result was not omitted."""
+        return self._view.results()
+
+    def history(self, item_id: object) -> list[HistoryEntry]:
+        """Give every event of one item that the log still holds, in order."""
+        return self._view.history(item_id)
+
+    # --- Settling ----------------------------------------------------------------------------
+
+    def resolve(self, item_id: object, verdict: Verdict, *, note: str = "", by: str | None = None) -> None:
+        """Settle a doubt, durably and on record. *by* is the user's name unless given.
+
+        Raises `VerdictRefused` where the item is not in doubt, `ItemUnknown` where the log does not
+        know it.
+        """
+        name = self._view.id_of(item_id)
+        verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note)
+
+    def retry(
+        self, ids: Iterable[object], *, note: str = "", by: str | None = None, succeeded: bool = False
+    ) -> int:
+        """Reopen failed or abandoned items for the next run, on record; give how many.
+
+        They get a new idempotency key. Items that succeeded are refused unless *succeeded* is true.
+        """
+        names = [self._view.id_of(item_id) for item_id in ids]
+        return verdicts.reopen(self._writer, names, by=by or host.user_name(), note=note, succeeded=succeeded)
+
+    # --- Helpers -------------------------------------------------------------------------------
+
+    @property
+    def writer(self) -> LogWriter:
+        """Give what appends to the log; for the command line and other rooms of the package."""
+        return self._writer
+
+    def _new_run(self, items: Iterable[Any] | None, fn: Callable[..., Any], options: RunOptions, **more: Any) -> Run:  # noqa: ANN401
+        return Run(self._writer, items, fn, options, **more)
+
+    def _run(self, run: Run) -> RunReport:
+        with Progress.of(run, enabled=run.options.progress):
+            for _ in run.steps():
+                pass
+        return run.report
+
+    def _iterate(
+        self, items: Iterable[T], fn: Callable[..., Any], options: RunOptions, *, ordered: bool
+    ) -> Iterator[Outcome[T]]:
+        with self._one_at_a_time():
+            waiting: deque[Outcome[T]] = deque()
+            order: Ordering[T] | None = Ordering() if ordered else None
+            run = self._new_run(items, fn, options, deliver=waiting.append, order=order)
+            with Progress.of(run, enabled=options.progress):
+                for _ in run.steps():
+                    if order is not None:
+                        order.sort(waiting)
+                    while waiting:
+                        yield waiting.popleft()
+                if order is not None:
+                    yield from order.rest()
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        if self._writer.closed:
+            raise LogClosed(f"The Runner on {self.path} was closed. Open another one.")
+        if not self._running.acquire(blocking=False):
+            raise RecursiveRun(
+                f"This Runner is in a run already, {self._running_at}. Let that end, or use another log for the "
+                "items inside."
+            )
+        self._running_at = _caller()
+        try:
+            yield
+        finally:
+            self._running.release()
+
+
+def _no_function(_item: object) -> None:
+    raise AssertionError("a claim runs no function")
+
+
+def _caller() -> str:
+    package = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - as traceback spells it
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith(package) and "contextlib" not in frame.filename:
+            return f"begun at {frame.filename}:{frame.lineno}"
+    return "begun by wal_runner itself"
+
+
+def _close_dropped(writer: LogWriter) -> None:
+    writer.close()

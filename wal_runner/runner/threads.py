@@ -1,0 +1,217 @@
+"""The threaded driver: workers take started items and hand back outcomes; the caller dispatches.
+
+Imported by the runner. Invariant: workers never commit, and never wait for a commit while items that
+are durable already could run: some are started ahead.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import nullcontext
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from wal_runner.core.window import WINDOW_MAX, started_ahead
+from wal_runner.runner.dispatcher import FLUSH_SECONDS
+from wal_runner.runner.stopping import raise_in_thread
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from wal_runner.runner.attempt import Attempt
+    from wal_runner.runner.dispatcher import Dispatcher
+    from wal_runner.runner.execution import Execution
+    from wal_runner.runner.stopping import Stopping
+
+URGENT_WAIT_S: Final = 2.0
+"""After a second Ctrl-C a worker that was told to end is waited for so long, then left behind."""
+
+
+def run_in_threads(
+    dispatcher: Dispatcher,
+    execution: Execution,
+    stopping: Stopping,
+    workers: int,
+    per_worker: Callable[[], AbstractContextManager[Any]] | None,
+) -> Iterator[None]:
+    """Run everything that the feed gives on *workers* threads; yield after each commit."""
+    crew = _Crew(dispatcher, execution, workers, per_worker)
+    stopping.on_ask = crew.wake
+    stopping.on_interrupt = crew.wake
+    try:
+        yield from _dispatch(crew, dispatcher, execution, stopping)
+    except BaseException:
+        crew.release_waiting()
+        raise
+    finally:
+        stopping.on_ask = stopping.on_interrupt = None
+        crew.dismiss(stopping)
+        dispatcher.flush()
+    crew.raise_broken()
+    yield
+
+
+def _dispatch(crew: _Crew, dispatcher: Dispatcher, execution: Execution, stopping: Stopping) -> Iterator[None]:
+    while not (stopping.is_asked or execution.fatal is not None or crew.broken is not None):
+        started = dispatcher.advance(crew.wanted())
+        crew.give(started)
+        yield
+        if not started and dispatcher.feed.exhausted and not dispatcher.feed.has_waiting:
+            if crew.is_idle():
+                break
+            crew.wait_for_any()
+        else:
+            crew.wait_for_room()
+    crew.release_waiting()
+    while not crew.is_idle() and not stopping.is_urgent:
+        crew.wait_for_any()
+        dispatcher.flush()
+        yield
+
+
+class _Crew:
+    """The worker threads, what waits for them, and what they are at."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        execution: Execution,
+        workers: int,
+        per_worker: Callable[[], AbstractContextManager[Any]] | None,
+    ) -> None:
+        self.workers = workers
+        self.broken: BaseException | None = None
+        self._dispatcher = dispatcher
+        self._execution = execution
+        self._per_worker = per_worker
+        self._ready: deque[Attempt] = deque()
+        # One token for each attempt in `_ready`, and one for each worker that is to go home.
+        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        self._running: dict[int, Attempt] = {}
+        self._bell = threading.Event()
+        self._low_mark = 0
+        self._ended = 0
+        self._rate_from = (time.perf_counter(), 0)
+        self._item_s = 0.0
+        self._threads = [
+            threading.Thread(target=self._work, name=f"wal_runner worker {n}", daemon=True) for n in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # --- The dispatcher's side -----------------------------------------------------------
+
+    def wanted(self) -> int:
+        """Say how many items to start now."""
+        return max(0, self.workers + self._ahead() - len(self._ready) - len(self._running))
+
+    def give(self, attempts: list[Attempt]) -> None:
+        """Hand started items to the workers."""
+        self._low_mark = max(self._ahead() // 2, 1)
+        self._bell.clear()
+        self._ready.extend(attempts)
+        for _ in attempts:
+            self._tokens.put(True)
+
+    def wait_for_room(self) -> None:
+        """Wait until fewer items are ready than should be, or outcomes are too old."""
+        if len(self._ready) >= self._low_mark or (self._ready and not self._dispatcher.unsaved):
+            self._bell.wait(FLUSH_SECONDS)
+        elif not self._dispatcher.unsaved and self._running:
+            self.wait_for_any()
+        self._measure()
+
+    def wait_for_any(self) -> None:
+        """Wait until an outcome is there, or for a moment."""
+        if not self._dispatcher.unsaved and not self.is_idle():
+            self._bell.wait(FLUSH_SECONDS)
+            self._bell.clear()
+
+    def is_idle(self) -> bool:
+        """Say whether nothing runs and nothing waits to run."""
+        return not self._ready and not self._running
+
+    def wake(self) -> None:
+        """Make the dispatcher look up."""
+        self._bell.set()
+
+    def release_waiting(self) -> None:
+        """Give back what no worker has taken."""
+        waiting = []
+        while self._ready:
+            try:
+                waiting.append(self._ready.popleft())
+            except IndexError:
+                break
+        self._dispatcher.release(waiting)
+
+    def dismiss(self, stopping: Stopping) -> None:
+        """Send the workers home; those that are told to end and do not are left in doubt."""
+        for _ in self._threads:
+            self._tokens.put(False)
+        patience: float | None = None
+        if stopping.is_urgent:
+            for thread in self._threads:
+                raise_in_thread(thread, KeyboardInterrupt)
+            patience = time.monotonic() + URGENT_WAIT_S
+        for thread in self._threads:
+            while thread.is_alive() and (patience is None or time.monotonic() < patience):
+                thread.join(FLUSH_SECONDS)
+                if patience is None and stopping.is_urgent:
+                    return self.dismiss(stopping)
+        return None
+
+    def raise_broken(self) -> None:
+        """Raise what ended a worker: an error of ``per_worker``, or a BaseException out of fn."""
+        if self.broken is not None:
+            raise self.broken
+
+    def _ahead(self) -> int:
+        return started_ahead(
+            workers=self.workers,
+            item_s=self._item_s,
+            commit_s=self._dispatcher.commit_s,
+            ahead_max=max(0, WINDOW_MAX - self.workers) if self._item_s else 0,
+        )
+
+    def _measure(self) -> None:
+        """Learn how long an item occupies a worker, from how many ended since we looked last."""
+        now, ended = time.perf_counter(), self._ended
+        since, before = self._rate_from
+        if ended > before:
+            busy = min(self.workers, max(1, len(self._running) + ended - before))
+            measured = (now - since) * busy / (ended - before)
+            self._item_s = measured if not self._item_s else (self._item_s + measured) / 2
+            self._rate_from = (now, ended)
+
+    # --- A worker's side ---------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            with nullcontext() if self._per_worker is None else self._per_worker() as value:
+                self._run_items(() if self._per_worker is None else (value,))
+        except BaseException as error:  # noqa: BLE001 - raised again by the dispatcher, in the caller's thread
+            self.broken = self.broken or error
+        finally:
+            self._bell.set()
+
+    def _run_items(self, worker_value: tuple[Any, ...]) -> None:
+        me = threading.get_ident()
+        tokens, ready, running, run = self._tokens, self._ready, self._running, self._execution.run
+        while tokens.get():
+            try:
+                attempt = ready.popleft()
+            except IndexError:
+                continue  # it was released
+            running[me] = attempt
+            try:
+                run(attempt, *worker_value)
+            finally:
+                del running[me]
+                self._ended += 1
+                if len(ready) < self._low_mark:
+                    self._bell.set()

@@ -27,8 +27,10 @@ RELEASED: Final = TYPE_NUMBERS[ev.ItemReleased]
 SESSION_OPENED: Final = TYPE_NUMBERS[ev.SessionOpened]
 
 
-def to_array(seq: int, event: Event) -> EventArray:
-    """Give the array of *event*, which will have the number *seq*."""
+def to_array(seq: int, event: Event | EventArray) -> EventArray:
+    """Give the array of *event*, which will have the number *seq*; one that is an array stays as it is."""
+    if type(event) is tuple:
+        return event
     # The two commonest by hand; what comes below says the same of them.
     if isinstance(event, ev.ItemStarted):
         item_id, attempt, generation, before = event
@@ -40,7 +42,7 @@ def to_array(seq: int, event: Event) -> EventArray:
             back = seq - start_seq
             return (SUCCEEDED, back, elapsed_ns) if result is None else (SUCCEEDED, back, elapsed_ns, result)
     fields: list[Any] = list(event)
-    kind = type(event)
+    kind: type = type(event)
     for value, default in _DEFAULTS_BACKWARD[kind]:
         if fields[value] != default:
             break
@@ -48,6 +50,11 @@ def to_array(seq: int, event: Event) -> EventArray:
     if kind in _NAMES_A_START:
         fields[0] = seq - fields[0]
     return (TYPE_NUMBERS[kind], *fields)
+
+
+def first_start(item_id: str) -> EventArray:
+    """Give the array of an item's first start. Runs make millions, so no event is made in between."""
+    return (STARTED, item_id)
 
 
 def from_array(seq: int, array: object) -> Event:
@@ -160,7 +167,7 @@ _maybe_error = _maybe(_error)
 _CHECKS: dict[type, tuple[Callable[[Any], object], ...]] = {
     ev.SessionOpened: (_count, _text, _count, _text, _texts, _text, _text, _text, _text),
     ev.SessionClosed: (_count,),
-    ev.SessionLost: (_count,),
+    ev.SessionLost: (_count, _count),
     ev.ItemStarted: (_text, _count, _count, _maybe(_status)),
     ev.ItemSucceeded: (_count, _count, _maybe_bytes, _maybe_text),
     ev.ItemFailed: (_count, _count, _error),

@@ -13,7 +13,7 @@ from wal_runner.core.events import Status
 
 
 if TYPE_CHECKING:
-    from wal_runner.core.state import ItemState
+    from wal_runner.core.items import ItemState
 
 
 class Course(Enum):

@@ -71,9 +71,14 @@ class SessionClosed(NamedTuple):
 
 
 class SessionLost(NamedTuple):
-    """The session's process died. This is the crash report: its started items are in doubt."""
+    """The session's process died. This is the crash report: its started items are in doubt.
+
+    *last_ns* is the time of its last record while it lived; what its slots prove is recorded in its
+    name after its death, just before this.
+    """
 
     session: int
+    last_ns: int = 0
 
 
 class ItemStarted(NamedTuple):

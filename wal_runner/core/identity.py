@@ -176,6 +176,8 @@ def _cure(value: object) -> str:
 
 
 def _id_of_item_itself(item: object) -> str:
+    if type(item) is str and item and item.isascii():
+        return item
     if isinstance(item, (str, int, uuid.UUID)):
         return item_id(item)
     names = _fields_of(item)

@@ -9,18 +9,16 @@ event that is all of them; folded from a snapshot it is an overlay over the snap
 `apply` never reads an item that was touched before, so the two cannot differ. While a snapshot is
 written, what it stands for is set aside in `State.frozen`, and dropped once the rows hold it.
 
-In these tables an item and an attempt are *rows*: the fields of `ItemState` and `OpenAttempt`
-without the trailing ones that have their default, as a plain tuple. Millions of them are made, most
-have two fields, and a plain tuple of numbers costs a quarter of a named one and the garbage
-collector nothing.
+Both hold rows: see `wal_runner.core.items`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from wal_runner.core.arrays import SESSION_OPENED, STARTED, SUCCEEDED, corrupt, from_array
 from wal_runner.core.events import (
+    TYPE_NUMBERS,
     CursorAdvanced,
     Decision,
     ErrorInfo,
@@ -40,6 +38,18 @@ from wal_runner.core.events import (
     SnapshotTaken,
     Status,
 )
+from wal_runner.core.items import (
+    ItemState,
+    OpenAttempt,
+    Row,
+    SessionInfo,
+    ShortRow,
+    attempt_of,
+    attempt_row,
+    item_of,
+    item_row,
+    long_row,
+)
 from wal_runner.core.transitions import CONFLICT, Attempt, Happening, transition
 
 
@@ -52,106 +62,15 @@ SESSIONS_REMEMBERED_MAX = 64
 """Sessions that ended are forgotten beyond this many, oldest first, unless a doubt names them."""
 
 
-Row: TypeAlias = tuple[Any, ...]
-"""`ItemState` or `OpenAttempt` as a plain tuple, its trailing defaults left out."""
-
-
-class ItemState(NamedTuple):
-    """One item as the log knows it.
-
-    *start_seq* names its last attempt. *failed_seq* is the seq of the failure while the status is
-    FAILED, else 0. *result* is packed; None stands for None unless *omitted* says why there is no
-    result. *error* is the last failure.
-    """
-
-    status: Status
-    start_seq: int
-    attempts: int = 1
-    generation: int = 0
-    failed_seq: int = 0
-    result: bytes | None = None
-    omitted: str | None = None
-    error: ErrorInfo | None = None
-
-
-class OpenAttempt(NamedTuple):
-    """An attempt without an outcome: STARTED, or IN_DOUBT since *doubted_ns* for *reason*."""
-
-    item_id: str
-    session: int
-    started_ns: int
-    attempt: int = 1
-    generation: int = 0
-    status: Status = Status.STARTED
-    doubted_ns: int = 0
-    reason: str = ""
-
-
-class SessionInfo(NamedTuple):
-    """One session: who opened it, and how it ended ("", "closed" or "lost")."""
-
-    number: int
-    host: str
-    pid: int
-    boot: str
-    argv: tuple[str, ...]
-    cwd: str
-    user: str
-    version: str
-    pid_started: str
-    opened_ns: int
-    last_ns: int = 0
-    ended_ns: int = 0
-    ending: str = ""
-
+_SUCCEEDED: Final = int(Status.SUCCEEDED)
+_FIELDS_OF_A_FIRST_ATTEMPT: Final = 3
+_ENDINGS: Final = {TYPE_NUMBERS[SessionClosed], TYPE_NUMBERS[SessionLost]}
 
 _VERDICTS = {
     Decision.HAPPENED: Happening.VERDICT_HAPPENED,
     Decision.DID_NOT_HAPPEN: Happening.VERDICT_DID_NOT_HAPPEN,
     Decision.ABANDON: Happening.VERDICT_ABANDON,
 }
-
-# Plain numbers for the rows: a Status would be looked up, packed and compared more slowly.
-_STARTED: Final = int(Status.STARTED)
-_SUCCEEDED: Final = int(Status.SUCCEEDED)
-_FIELDS_OF_A_FIRST_ATTEMPT: Final = 3
-
-
-def item_row(item: ItemState) -> Row:
-    """Give *item* as a row."""
-    return _cut(item, _ITEM_DEFAULTS)
-
-
-def item_of(row: Row) -> ItemState:
-    """Give the item that *row* stands for. Raise ValueError or TypeError where it is none."""
-    status, start_seq, *more = row
-    if len(more) == len(_ITEM_DEFAULTS) and more[-1] is not None:
-        more[-1] = ErrorInfo(*more[-1])
-    return ItemState(Status(status), start_seq, *more)
-
-
-def attempt_row(attempt: OpenAttempt) -> Row:
-    """Give *attempt* as a row."""
-    return _cut(attempt, _ATTEMPT_DEFAULTS)
-
-
-def attempt_of(row: Row) -> OpenAttempt:
-    """Give the attempt that *row* stands for."""
-    attempt = OpenAttempt(*row)
-    return attempt._replace(status=Status(attempt.status))
-
-
-def _cut(fields: tuple[Any, ...], defaults: tuple[Any, ...]) -> Row:
-    end = len(fields)
-    required = end - len(defaults)
-    while end > required and fields[end - 1] == defaults[end - 1 - required]:
-        end -= 1
-    return (*(int(field) if isinstance(field, Status) else field for field in fields[:end]),)
-
-
-_ITEM_DEFAULTS: Final = tuple(ItemState._field_defaults.values())
-_ATTEMPT_DEFAULTS: Final = tuple(OpenAttempt._field_defaults.values())
-
 
 class State:
     """The fold of a log up to `seq`. Read its attributes; change it by `apply` only.
@@ -182,8 +101,8 @@ class State:
     def __init__(self) -> None:
         self.seq = 0
         self.chain = b""
-        self.items: dict[str, Row] = {}
-        self.frozen: dict[str, Row] = {}
+        self.items: dict[str, ShortRow] = {}
+        self.frozen: dict[str, ShortRow] = {}
         self.frozen_seq = 0
         self.open: dict[int, Row] = {}
         self.sessions: dict[int, SessionInfo] = {}
@@ -232,7 +151,8 @@ class State:
 
     def row(self, item_id: str) -> Row | None:
         """Give an item that was touched since the fold began; None leaves the word to the snapshot."""
-        return self.items.get(item_id) or self.frozen.get(item_id)
+        row = self.items.get(item_id) or self.frozen.get(item_id)
+        return None if row is None else long_row(row)
 
     def item(self, item_id: str) -> ItemState | None:
         """Give what `row` gives, with its names."""
@@ -241,8 +161,8 @@ class State:
 
     def touched(self) -> Iterator[tuple[str, Row]]:
         """Give the rows of the items that were touched since the fold began."""
-        yield from self.items.items()
-        yield from ((item_id, row) for item_id, row in self.frozen.items() if item_id not in self.items)
+        yield from ((item_id, long_row(row)) for item_id, row in self.items.items())
+        yield from ((item_id, long_row(row)) for item_id, row in self.frozen.items() if item_id not in self.items)
 
     def attempt(self, start_seq: int) -> OpenAttempt | None:
         """Give the attempt *start_seq* while it is open: STARTED or IN_DOUBT."""
@@ -301,7 +221,7 @@ class State:
                     if attempt is not None:
                         if len(attempt) == _FIELDS_OF_A_FIRST_ATTEMPT and attempt[1] == session and took >= 0:
                             if len(array) == 3:  # noqa: PLR2004 - no result
-                                items[attempt[0]] = (_SUCCEEDED, start_seq)
+                                items[attempt[0]] = start_seq
                                 successes += 1
                                 elapsed_ns += took
                                 continue
@@ -314,11 +234,14 @@ class State:
             elif kind == STARTED and len(array) == 2:  # noqa: PLR2004 - (type, item id)
                 item_id = array[1]
                 if type(item_id) is str and item_id not in items and item_id not in frozen:
-                    items[item_id] = (_STARTED, seq)
+                    items[item_id] = -seq
                     attempts[seq] = (item_id, session, time_ns)
                     starts += 1
                     continue
             self._apply_event(seq, session, time_ns, array)
+            if kind in _ENDINGS and array is not arrays[-1]:
+                # The short cuts do not ask; behind its own end a session appends nothing.
+                self._refuse_the_dead(seq + 1, session)
         counts = self.counts
         counts[Status.STARTED] += starts - successes
         counts[Status.SUCCEEDED] += successes
@@ -359,7 +282,7 @@ class State:
             case SessionClosed():
                 self._close_session(seq, event.session, time_ns)
             case SessionLost():
-                self._lose_session(seq, event.session, time_ns)
+                self._lose_session(seq, event, time_ns)
             case CursorAdvanced():
                 if event.cursor is None:
                     self.cursors.pop(event.source, None)
@@ -474,8 +397,11 @@ class State:
             raise corrupt(seq, f"session {session} closed and left items started")
         self._end_session(seq, session, "closed", time_ns)
 
-    def _lose_session(self, seq: int, session: int, time_ns: int) -> None:
+    def _lose_session(self, seq: int, event: SessionLost, time_ns: int) -> None:
+        session = event.session
         self._end_session(seq, session, "lost", time_ns)
+        if event.last_ns and session in self.sessions:
+            self.sessions[session] = self.sessions[session]._replace(last_ns=event.last_ns)
         for start_seq, attempt in self.attempts(Status.STARTED):
             if attempt.session == session:
                 self._doubt(start_seq, attempt, f"session {session} died", time_ns)

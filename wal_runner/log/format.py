@@ -49,9 +49,6 @@ RECORD_BYTES_MAX = 2016
 """A record is cut before it grows beyond this: two fit an LMDB page of 4,096 bytes. Between 2,030
 and 3,900 bytes a value wastes up to 43 % of its pages (measured). One event may be larger alone."""
 
-RECORD_HEADER_BYTES_MAX = 32
-"""Array header, session and time, at their longest."""
-
 EVENTS_A_RECORD_MAX = 1024
 """More never fit: the shortest event takes three bytes."""
 

@@ -13,10 +13,15 @@ import fcntl
 import os
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wal_runner.errors import LogBusy, LogReadOnly, LogReplaced
 
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _POLL_S = (0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002)
 """Waits between two tries. Polling keeps the wait interruptible and bounded; flock has no timeout."""
@@ -61,6 +66,15 @@ class Gate:
         self._unlock()
         self.mutex.release()
 
+    @contextmanager
+    def held(self, wait_s: float) -> Iterator[None]:
+        """Be inside for the length of a block."""
+        self.acquire(wait_s)
+        try:
+            yield
+        finally:
+            self.release()
+
     def close(self) -> None:
         """Close the descriptor, which also leaves the gate."""
         if self._descriptor >= 0:
@@ -91,7 +105,7 @@ class Gate:
     def _check_still_there(self) -> None:
         # Two processes with locks on two different GATE files would both be inside.
         try:
-            found = _identity(self._path.stat())
+            found = _identity(os.stat(self._path))  # noqa: PTH116 - each commit pays for it
         except FileNotFoundError:
             found = None
         if found != self._identity:

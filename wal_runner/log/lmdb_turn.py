@@ -5,11 +5,14 @@ Imported by the LMDB engine. Invariant: lives inside the gate, on one thread, fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from typing import TYPE_CHECKING
 
 import lmdb
+import msgpack
 
 from wal_runner.core.events import Record
+from wal_runner.core.items import long_row
 from wal_runner.errors import CommitUnknown, DiskFull, LogCorrupt, LogError, StorageFailed
 from wal_runner.failpoints import failpoint
 from wal_runner.log import room
@@ -23,6 +26,7 @@ from wal_runner.log.rows import (
     encode_snapshot,
     pack,
     row_key,
+    seal,
     stored_checksum,
     unpack,
     unseal,
@@ -32,90 +36,58 @@ from wal_runner.log.rows import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from wal_runner.core.events import Event
-    from wal_runner.core.state import Row, State
-    from wal_runner.log.lmdb_log import LmdbLog, LmdbSession
+    from wal_runner.core.events import Event, EventArray
+    from wal_runner.core.items import ShortRow
+    from wal_runner.core.state import State
+    from wal_runner.log.lmdb_data import DataFile
+    from wal_runner.log.lmdb_sessions import LmdbSession, Sessions
     from wal_runner.log.protocol import Liveness
     from wal_runner.log.scratch import Remains
 
 SUM_MODULUS = 1 << 64
 
-
-class Tables(NamedTuple):
-    """The handles of the sub-databases, in the order of their names in the engine."""
-
-    log: lmdb._Database
-    items: lmdb._Database
-    open: lmdb._Database
-    meta: lmdb._Database
-
-
-def base_of_log(txn: lmdb.Transaction[bytes], tables: Tables) -> tuple[int, bytes]:
-    """Give where the log begins: the last seq that was dropped, and the chain hash there."""
-    value = txn.get(META_BASE, db=tables.meta)
-    if value is None:
-        raise LogCorrupt("The log does not say where it begins. Restore it from a backup.")
-    seq, chain = unpack(META_BASE, value)
-    return seq, chain
-
-
-def end_of_log(txn: lmdb.Transaction[bytes], tables: Tables) -> tuple[int, bytes]:
-    """Give the last seq of the log and the chain hash there."""
-    cursor = txn.cursor(db=tables.log)
-    if cursor.last():
-        key, value = cursor.item()
-        return int.from_bytes(key, "big") + record_count(value) - 1, value[:CHAIN_BYTES]
-    return base_of_log(txn, tables)
-
-
-def rows_of(txn: lmdb.Transaction[bytes], tables: Tables, ids: Iterable[str]) -> list[bytes | None]:
-    """Give the stored rows of *ids*, their checksums checked."""
-    cursor = txn.cursor(db=tables.items)
-    # set_key stays on the leaf page, which makes ids in key order cheap; getmulti is no better.
-    find, value_of = cursor.set_key, cursor.value
-    found: list[bytes | None] = []
-    for item_id in ids:
-        key = item_id.encode()
-        if len(key) > KEY_TEXT_BYTES_MAX:
-            key = row_key(item_id)
-        if find(key):
-            value = value_of()
-            unseal(key, value)
-            found.append(value)
-        else:
-            found.append(None)
-    return found
+ROWS_A_LOOK = 16
+"""The clock is looked at so often: beside a CPU-bound thread each call of LMDB may cost 5 ms."""
 
 
 class LmdbTurn:
     """See `wal_runner.log.protocol.Turn` for what each method promises."""
 
     def __init__(
-        self, log: LmdbLog, txn: lmdb.Transaction[bytes], tables: Tables, end: tuple[int, bytes], records: Sequence[Record]
+        self,
+        data: DataFile,
+        sessions: Sessions,
+        txn: lmdb.Transaction[bytes],
+        records: Sequence[Record],
+        now_ns: int,
     ) -> None:
-        self._log = log
+        self.records = records
+        self.appended: list[Record] = []
+        self.poisoned = False
+        """True once the disk failed under the commit: nothing that LMDB says can be trusted any more."""
+        self._data = data
+        self._sessions = sessions
         self._txn = txn
-        self._tables = tables
-        self._end = end
+        self._tables = data.tables
+        self._now_ns = now_ns
+        self._end = data.known
         self._changed = False
         self._rows: tuple[int, int] | None = None
         self._retired: list[int] = []
         self._born: list[LmdbSession] = []
-        self.records = records
-        self.appended: list[Record] = []
 
     @property
     def end(self) -> int:
         """Give the last seq, appended ones of this turn included."""
         return self._end[0]
 
-    def append(self, session: int, events: Sequence[Event]) -> None:
+    def append(self, session: int, events: Sequence[Event | EventArray]) -> None:
         """Add events of *session*, durable when the turn has ended. See `Turn.append`."""
         seq, chain = self._end
         made = encode_records(
-            events, first_seq=seq + 1, session=session, time_ns=self._log.now_ns(), previous=chain
+            events, first_seq=seq + 1, session=session, time_ns=self._now_ns, previous=chain
         )
-        with translated(self._log.data_path, "written"):
+        with translated(self._data.path, "written"):
             for record, value in made:
                 stored = self._txn.put(
                     record.first_seq.to_bytes(8, "big"), value, db=self._tables.log, append=True
@@ -129,18 +101,18 @@ class LmdbTurn:
 
     def new_session(self, last: int) -> LmdbSession:
         """Take a new number and its lock. See `Turn.new_session`."""
-        session = self._log.new_session(last)
+        session = self._sessions.new(last)
         self._born.append(session)
         failpoint("session.after_file")
         return session
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
         """Ask the kernel who lives. See `Turn.liveness`."""
-        return self._log.probe(sessions)
+        return self._sessions.probe(sessions)
 
     def remains(self, session: int) -> Mapping[int, Remains]:
         """Read a dead session's slots. See `Turn.remains`."""
-        return self._log.remains(session)
+        return self._sessions.remains(session)
 
     def retire(self, sessions: Iterable[int]) -> None:
         """Remove the files of dead sessions after the commit. See `Turn.retire`."""
@@ -149,16 +121,16 @@ class LmdbTurn:
     def reserve(self, running: int) -> None:
         """Make sure of room for outcomes. See `Turn.reserve`."""
         room.reserve(
-            self._log.data_path,
-            self._log.data_descriptor,
-            used_bytes=(self._log.last_page() + 1) * self._log.page_bytes,
+            self._data.path,
+            self._data.descriptor,
+            used_bytes=self._data.used_bytes(),
             running=running,
         )
 
     def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Give the rows of *ids*. See `Turn.look_up`."""
-        with translated(self._log.data_path, "read"):
-            return rows_of(self._txn, self._tables, ids)
+        with translated(self._data.path, "read"):
+            return self._data.rows(self._txn, ids)
 
     def snapshotter(self) -> int:
         """Give who writes a snapshot. See `Turn.snapshotter`."""
@@ -167,29 +139,41 @@ class LmdbTurn:
 
     def set_snapshotter(self, session: int) -> None:
         """Say who writes a snapshot. See `Turn.set_snapshotter`."""
-        with translated(self._log.data_path, "written"):
+        with translated(self._data.path, "written"):
             self._txn.put(META_SNAPSHOTTER, pack(META_SNAPSHOTTER, session), db=self._tables.meta)
         self._changed = True
 
-    def put_rows(self, rows: Iterable[tuple[str, Row]]) -> None:
-        """Write rows of the snapshot. See `Turn.put_rows`."""
+    def put_rows(self, rows: Sequence[tuple[str, ShortRow]], *, seconds_max: float) -> int:
+        """Write rows of the snapshot for a while. See `Turn.put_rows`."""
         count, total = self._row_sums()
-        with translated(self._log.data_path, "written"):
+        replace, table = self._txn.replace, self._tables.items
+        pack = msgpack.Packer().pack
+        deadline = time.perf_counter() + seconds_max
+        written = 0
+        with translated(self._data.path, "written"):
             for item_id, row in rows:
-                key = row_key(item_id)
-                value = encode_row(key, item_id, row)
-                before = self._txn.replace(key, value, db=self._tables.items)
+                key = item_id.encode()
+                if len(key) <= KEY_TEXT_BYTES_MAX:
+                    value = seal(key, pack(long_row(row)))
+                else:
+                    key = row_key(item_id)
+                    value = encode_row(key, item_id, long_row(row))
+                before = replace(key, value, db=table)
                 if before is None:
                     count += 1
                 else:
                     total -= stored_checksum(before)
                 total += stored_checksum(value)
+                written += 1
+                if not written % ROWS_A_LOOK and time.perf_counter() > deadline:
+                    break
         self._rows = (count, total % SUM_MODULUS)
         self._changed = True
+        return written
 
     def put_snapshot(self, state: State) -> int:
         """Make the snapshot stand for *state*. See `Turn.put_snapshot`."""
-        with translated(self._log.data_path, "written"):
+        with translated(self._data.path, "written"):
             keys = {seq.to_bytes(8, "big"): row for seq, row in state.open.items()}
             wanted = {key: encode_open(key, row) for key, row in keys.items()}
             stored = dict(self._txn.cursor(db=self._tables.open))
@@ -204,14 +188,14 @@ class LmdbTurn:
 
     def put_base_state(self, state: State) -> None:
         """Keep what the log will begin with. See `Turn.put_base_state`."""
-        with translated(self._log.data_path, "written"):
+        with translated(self._data.path, "written"):
             self._txn.put(META_BASE_STATE, encode_base_state(META_BASE_STATE, state), db=self._tables.meta)
         self._changed = True
 
     def drop(self, until: int, *, records_max: int) -> tuple[int, bytes]:
         """Remove records up to *until*. See `Turn.drop`."""
-        seq, chain = base_of_log(self._txn, self._tables)
-        with translated(self._log.data_path, "written"), self._txn.cursor(db=self._tables.log) as cursor:
+        seq, chain = self._data.base(self._txn)
+        with translated(self._data.path, "written"), self._txn.cursor(db=self._tables.log) as cursor:
             more = cursor.first()
             for _ in range(records_max):
                 if not more:
@@ -234,17 +218,17 @@ class LmdbTurn:
         if self._rows is not None:
             self._txn.put(META_ROWS, pack(META_ROWS, self._rows), db=self._tables.meta)
         failpoint("commit.before_commit")
-        self._log.committing()
+        self._data.committing()
         try:
             self._txn.commit()
         except lmdb.Error as error:
             self._forget_births()
-            raise self._after_failure(translate(error, self._log.data_path, "written")) from error
+            raise self._after_failure(translate(error, self._data.path, "written")) from error
         failpoint("commit.after_commit")
-        self._log.committed(*self._end)
+        self._data.committed(*self._end)
         failpoint("commit.after_head")
         for number in self._retired:
-            self._log.retire(number)
+            self._sessions.retire(number)
 
     def abort(self) -> None:
         """Undo everything; nothing was written."""
@@ -264,9 +248,7 @@ class LmdbTurn:
     def _after_failure(self, error: Exception) -> Exception:
         """Decide what a failed commit means: nothing written, unknown, or a disk that is not to be trusted."""
         if isinstance(error, StorageFailed):
-            # After a failed sync the kernel may have dropped the pages and LMDB carries on as if
-            # they were written (fsyncgate). Only a new process that verifies the log may go on.
-            self._log.failed(error)
+            self.poisoned = True
             return error
         if isinstance(error, DiskFull):
             # The data pages could not all be written, so the meta page that would make them count was not.

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from wal_runner.core.events import Event, ItemFailed, ItemInterrupted, ItemSucceeded, Record
-    from wal_runner.core.state import Row, State
+    from wal_runner.core.events import Event, EventArray, ItemFailed, ItemInterrupted, ItemSucceeded, Record
+    from wal_runner.core.items import Row, ShortRow
+    from wal_runner.core.state import State
     from wal_runner.log.scratch import Remains
 
 GATE_WAIT_S = 5.0
@@ -52,8 +53,11 @@ class Scratch(Protocol):
     def free_slots(self) -> int:
         """Say how many more starts can be armed."""
 
-    def arm(self, start_seqs: Sequence[int]) -> list[int]:
-        """Give each start a slot that says that its fn has not begun. Call before they are durable."""
+    def take(self, count: int) -> list[int]:
+        """Take *count* slots; those that are not armed after all go to `disarm`."""
+
+    def arm(self, slot: int, start_seq: int) -> None:
+        """Mark that the fn of a start has not begun. Call before the start is durable."""
 
     def begin(self, slot: int, start_seq: int) -> None:
         """Mark that fn is about to be called."""
@@ -65,7 +69,7 @@ class Scratch(Protocol):
         """Take slots back, once the commit of their outcomes is durable."""
 
     def disarm(self, slots: Iterable[int]) -> None:
-        """Take back slots whose starts were not committed."""
+        """Take back slots whose starts did not come about."""
 
 
 class Session(Protocol):
@@ -105,7 +109,7 @@ class Turn(Protocol):
     def appended(self) -> Sequence[Record]:
         """Give what this turn appended so far."""
 
-    def append(self, session: int, events: Sequence[Event]) -> None:
+    def append(self, session: int, events: Sequence[Event | EventArray]) -> None:
         """Add *events* of *session*; they are durable when the turn has ended without an error."""
 
     def new_session(self, last: int) -> Session:
@@ -135,8 +139,10 @@ class Turn(Protocol):
     def set_snapshotter(self, session: int) -> None:
         """Say which session writes a snapshot from now on; 0 for none."""
 
-    def put_rows(self, rows: Iterable[tuple[str, Row]]) -> None:
-        """Write *rows* to the snapshot table, in the order given (sorted is quickest)."""
+    def put_rows(self, rows: Sequence[tuple[str, ShortRow]], *, seconds_max: float) -> int:
+        """Write *rows* to the snapshot table, in the order given (sorted is quickest), for about
+        *seconds_max*; say how many were written.
+        """
 
     def put_snapshot(self, state: State) -> int:
         """Make the snapshot stand for *state*, whose items have all been put; give its digest."""
@@ -206,6 +212,9 @@ class Log(Protocol):
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
         """Ask the kernel who lives, without a turn. It may be otherwise a moment later."""
+
+    def remains_of(self, sessions: Iterable[int]) -> Mapping[int, Mapping[int, Remains]]:
+        """Give what `Turn.remains` gives of each of *sessions*, without a turn."""
 
     def room(self) -> Room:
         """Tell how much the log takes."""

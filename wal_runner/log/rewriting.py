@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import lmdb
 
-    from wal_runner.log.lmdb_turn import Tables
+    from wal_runner.log.lmdb_data import Tables
 
 ROWS_A_TRANSACTION = 50_000
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgpack
 
 from wal_runner.core.events import Status
-from wal_runner.core.state import SessionInfo, State, attempt_of, item_of
+from wal_runner.core.items import SessionInfo, attempt_of, item_of
+from wal_runner.core.state import State
 from wal_runner.errors import LogCorrupt
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import KEY_HASH_MARK, KEY_TEXT_BYTES_MAX
@@ -23,7 +24,7 @@ from wal_runner.log.format import KEY_HASH_MARK, KEY_TEXT_BYTES_MAX
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wal_runner.core.state import Row
+    from wal_runner.core.items import Row
 
 CRC_BYTES: Final = 4
 _STATUS_AT: Final = CRC_BYTES + 1

@@ -93,15 +93,14 @@ class Scratch:
         """Say how many more starts can be armed."""
         return len(self._free)
 
-    def arm(self, start_seqs: Sequence[int]) -> list[int]:
-        """Give each start a slot that says "armed": durable soon, its fn not begun."""
-        words, take = self._words, self._free.popleft
-        slots = []
-        for start_seq in start_seqs:
-            slot = take()
-            words[(slot + 1) * _WORDS_A_SLOT] = start_seq << _CODE_BITS | _ARMED
-            slots.append(slot)
-        return slots
+    def take(self, count: int) -> list[int]:
+        """Take *count* slots; those that are not armed after all go to `disarm`."""
+        take = self._free.popleft
+        return [take() for _ in range(count)]
+
+    def arm(self, slot: int, start_seq: int) -> None:
+        """Mark that a start is durable soon, and that its fn has not begun."""
+        self._words[(slot + 1) * _WORDS_A_SLOT] = start_seq << _CODE_BITS | _ARMED
 
     def begin(self, slot: int, start_seq: int) -> None:
         """Mark that fn is about to be called. From here on a crash leaves the item in doubt."""
@@ -136,7 +135,7 @@ class Scratch:
                     self._beside_end = 0
 
     def disarm(self, slots: Iterable[int]) -> None:
-        """Take back slots whose starts were not committed; they name no start any more."""
+        """Take back slots whose starts did not come about; they name no start any more."""
         for slot in slots:
             self._words[(slot + 1) * _WORDS_A_SLOT] = 0
             self._free.append(slot)

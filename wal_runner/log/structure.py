@@ -25,11 +25,8 @@ def structural_problems(folder: Path) -> list[str]:
     """Give what is wrong with the structure of the log in *folder*, under its gate."""
     gate = Gate(folder / GATE_NAME, writable=False)
     try:
-        gate.acquire(GATE_WAIT_S)
-        try:
+        with gate.held(GATE_WAIT_S):
             return problems_of(folder / DATA_NAME)
-        finally:
-            gate.release()
     finally:
         gate.close()
 

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from wal_runner.core import arrays
-from wal_runner.core.events import ItemReopened, ItemStarted, LateOutcome, Status
+from wal_runner.core.events import ItemInterrupted, ItemReopened, ItemStarted, LateOutcome, Status
 from wal_runner.core.identity import item_id as id_text
-from wal_runner.core.state import item_of
+from wal_runner.core.items import item_of
 from wal_runner.errors import Compacted
 from wal_runner.log import opening
 from wal_runner.log.protocol import Liveness
 from wal_runner.log.results import decode_result
 from wal_runner.log.rows import decode_row, row_key
+from wal_runner.recovery.evidence import proven
 from wal_runner.recovery.loading import catch_up, load, records_after
+from wal_runner.recovery.recover import open_sessions
 
 
 if TYPE_CHECKING:
@@ -27,11 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from wal_runner.core.events import ErrorInfo, Event, Record
-    from wal_runner.core.state import ItemState, OpenAttempt, Row, SessionInfo, State
+    from wal_runner.core.items import ItemState, OpenAttempt, Row, SessionInfo
+    from wal_runner.core.state import State
     from wal_runner.log.protocol import Log
+    from wal_runner.log.scratch import Remains
     from wal_runner.recovery.writer import LogWriter
 
 SCAN_ROWS: Final = 4096
+
+LOOKS_MAX: Final = 3
+"""Sessions may begin and be recorded dead while they are looked at; each time we look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ class SessionReport:
 
     *recorded* is true once the log says that it was lost. While *effect_running* is true its process
     is dead and a command that it started is not: the session counts as alive until that ends.
+    *proven* holds what the slots of a session whose death is not recorded yet prove of *open*, by
+    start_seq: the outcomes and releases that the next run records.
     """
 
     info: SessionInfo
@@ -71,6 +80,22 @@ class SessionReport:
     effect_running: bool
     recorded: bool
     open: list[tuple[int, OpenAttempt]]
+    proven: Mapping[int, Event]
+
+    @property
+    def died(self) -> bool:
+        """Say whether it ended without saying so."""
+        return not self.alive and self.info.ending != "closed"
+
+    @property
+    def doubts(self) -> list[tuple[int, OpenAttempt]]:
+        """Give what of *open* is in doubt, or will be once the session's death is recorded."""
+        return [
+            (start_seq, attempt)
+            for start_seq, attempt in self.open
+            if attempt.status is Status.IN_DOUBT
+            or (self.died and isinstance(self.proven.get(start_seq), ItemInterrupted | None))
+        ]
 
 
 class LogView:
@@ -220,25 +245,42 @@ class LogView:
     def sessions(self) -> list[SessionReport]:
         """Give every session that is alive, died, or left something open, the oldest first."""
         with self._lock:
-            state = self.state()
-            unended = [number for number, info in state.sessions.items() if not info.ending]
-            liveness = dict(self._log.liveness(unended))
+            state, liveness, remains = self._sessions_now()
             by_session: dict[int, list[tuple[int, OpenAttempt]]] = {}
             for start_seq, attempt in sorted(state.attempts()):
                 by_session.setdefault(attempt.session, []).append((start_seq, attempt))
             reports = []
             for number, info in sorted(state.sessions.items()):
-                lives = liveness.get(number, Liveness(alive=False, owner_alive=False))
+                # One that was not asked about has ended, or began this very moment.
+                lives = liveness.get(number, Liveness(alive=not info.ending, owner_alive=not info.ending))
+                said = remains.get(number, {})
+                opened = by_session.get(number, [])
+                facts = ((start_seq, proven(start_seq, said.get(start_seq))) for start_seq, _ in opened)
                 reports.append(
                     SessionReport(
                         info=info,
                         alive=lives.alive,
                         effect_running=lives.alive and not lives.owner_alive,
                         recorded=bool(info.ending),
-                        open=by_session.get(number, []),
+                        open=opened,
+                        proven={start_seq: event for start_seq, event in facts if event is not None},
                     )
                 )
         return [r for r in reports if r.alive or r.open or r.info.ending != "closed"]
+
+    def _sessions_now(self) -> tuple[State, Mapping[int, Liveness], Mapping[int, Mapping[int, Remains]]]:
+        """Give the state, who lives, and what the dead left, as of one moment."""
+        looks = 0
+        while True:
+            looks += 1
+            state = self.state()
+            unended = open_sessions(state)
+            liveness = self._log.liveness(unended)
+            dead = [number for number, lives in liveness.items() if not lives.alive]
+            remains = self._log.remains_of(dead)
+            # A run that began meanwhile may have recorded the death and removed what it left.
+            if open_sessions(self.state()) == unended or looks == LOOKS_MAX:
+                return state, liveness, remains
 
 
 def _public(name: str, item: ItemState) -> Item:

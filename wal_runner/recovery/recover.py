@@ -10,11 +10,12 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from wal_runner.core.events import ItemReleased, SessionLost, SessionOpened, Status
+from wal_runner.core.events import SessionLost, SessionOpened
 from wal_runner.failpoints import failpoint
 from wal_runner.log import host, opening
 from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
 from wal_runner.log.results import capped
+from wal_runner.recovery.evidence import own_started, proven
 from wal_runner.recovery.loading import load
 from wal_runner.recovery.writer import LogWriter
 from wal_runner.version import VERSION
@@ -55,7 +56,7 @@ def begin_session(log: Log) -> LogWriter:
             session = turn.new_session(state.last_session)
             failpoint("session.before_commit")
             events: list[Event] = [_session_opened(session.number)]
-            events += (SessionLost(number) for number in dead)
+            events += losses(state, dead)
             turn.append(session.number, events)
             turn.retire(dead)
             failpoint("recover.before_commit")
@@ -85,7 +86,7 @@ def bury_the_dead(writer: LogWriter) -> Sequence[int]:
             dead[:] = dead_sessions(turn, writer.state)
             record_evidence(turn, writer.state, dead)
             turn.retire(dead)
-            return [SessionLost(number) for number in dead]
+            return losses(writer.state, dead)
 
         writer.turn(decide, snapshot=False)
         return dead
@@ -106,19 +107,17 @@ def dead_sessions(turn: Turn, state: State) -> list[int]:
     return [number for number, liveness in turn.liveness(numbers).items() if not liveness.alive]
 
 
+def losses(state: State, dead: Sequence[int]) -> list[Event]:
+    """Give the events that record the *dead*; *state* is that before the evidence, which names them too."""
+    return [SessionLost(number, state.sessions[number].last_ns) for number in dead]
+
+
 def record_evidence(turn: Turn, state: State, dead: Sequence[int]) -> None:
     """Append, in the dead sessions' own names, the outcomes and releases that their slots prove."""
     for number in dead:
         remains = turn.remains(number)
-        events: list[Event] = []
-        for start_seq, attempt in state.attempts(Status.STARTED):
-            said = remains.get(start_seq) if attempt.session == number else None
-            if said is None:
-                continue
-            if said.outcome is not None:
-                events.append(said.outcome)
-            elif not said.begun:
-                events.append(ItemReleased(start_seq))
+        found = (proven(start_seq, remains.get(start_seq)) for start_seq in own_started(state, number))
+        events = [event for event in found if event is not None]
         if events:
             turn.append(number, events)
 

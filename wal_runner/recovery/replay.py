@@ -6,12 +6,10 @@ record by record, the chain checked on the way.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.arrays import events_of
-from wal_runner.core.events import Record
-from wal_runner.core.state import State
 from wal_runner.errors import Compacted
 from wal_runner.log import opening
 from wal_runner.recovery.loading import records_after
@@ -22,9 +20,14 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    from wal_runner.core.events import Record
+    from wal_runner.core.state import State
     from wal_runner.log.protocol import Log
 
 Until = int | datetime | None
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ITEMS_HELD_MAX: Final = 100_000
 
 
 def replay(path: str | os.PathLike[str], until: Until = None) -> State:
@@ -44,22 +47,46 @@ def replay(path: str | os.PathLike[str], until: Until = None) -> State:
 
 def replay_log(log: Log, until: Until = None) -> State:
     """As `replay`, for a log that is open."""
-    state = base_state(log)
-    if isinstance(until, int) and until < state.seq:
-        raise Compacted(f"{log.path} was compacted up to event {state.seq}. Ask for a seq from there on.")
+    state = base_state(log, until)
     for record in records_until(log, state.seq, until):
         state.apply(record)
     return state
 
 
-def base_state(log: Log) -> State:
-    """Give the state that the log begins with: empty, or what a compaction left."""
-    return log.base_state()
+def numbers_at(log: Log, until: Until = None) -> State:
+    """As `replay_log`, without the items: the memory is that of the open attempts, however long the log."""
+    state = base_state(log, until)
+    for record in records_until(log, state.seq, until):
+        state.apply(record)
+        if len(state.items) > ITEMS_HELD_MAX:
+            state.freeze()
+            state.drop_frozen()
+    return state
 
 
-def entries(log: Log, until: Until = None) -> Iterator[HistoryEntry]:
-    """Give the events that the log still holds, up to *until*, in order."""
-    for record in records_until(log, log.base()[0], until):
+def base_state(log: Log, until: Until = None) -> State:
+    """Give the state that the log begins with: empty, or what a compaction left.
+
+    Raise `Compacted` where *until* lies before it.
+    """
+    state = log.base_state()
+    if until is None or not state.seq:
+        return state
+    if isinstance(until, datetime):
+        # The base's own time is not kept; its sessions were heard of up to then.
+        is_before = _last_ns(until) < max(max(info.last_ns, info.ended_ns) for info in state.sessions.values())
+    else:
+        is_before = until < state.seq
+    if is_before:
+        raise Compacted(
+            f"{log.path} was compacted up to event {state.seq}, and what was before is gone. Ask for a later point."
+        )
+    return state
+
+
+def entries(log: Log, until: Until = None, *, after: int | None = None) -> Iterator[HistoryEntry]:
+    """Give the events behind *after*, or all that the log still holds, up to *until*, in order."""
+    for record in records_until(log, log.base()[0] if after is None else after, until):
         for seq, event in events_of(record):
             yield HistoryEntry(seq, record.time_ns, record.session, event)
 
@@ -67,9 +94,7 @@ def entries(log: Log, until: Until = None) -> Iterator[HistoryEntry]:
 def records_until(log: Log, after: int, until: Until) -> Iterator[Record]:
     """Give the records behind seq *after* up to *until*; the last one may be cut."""
     if isinstance(until, datetime):
-        if until.tzinfo is None:
-            raise ValueError(f"until={until} has no time zone. Add one, as in {until.isoformat()}+00:00.")
-        limit_ns = int(until.timestamp() * 1e9)
+        limit_ns = _last_ns(until)
         for record in records_after(log, after):
             # Wall time may go back; the history ends where it first passes the limit.
             if record.time_ns > limit_ns:
@@ -83,3 +108,11 @@ def records_until(log: Log, after: int, until: Until) -> Iterator[Record]:
         if record.first_seq <= until:
             yield record._replace(arrays=record.arrays[: until - record.first_seq + 1])
         return
+
+
+def _last_ns(until: datetime) -> int:
+    """Give the last nanosecond of *until*."""
+    if until.tzinfo is None:
+        raise ValueError(f"until={until} has no time zone. Add one, as in {until.isoformat()}+00:00.")
+    # Times are shown to the microsecond; the event whose time was given is part of the answer.
+    return ((until - EPOCH) // timedelta(microseconds=1) + 1) * 1000 - 1

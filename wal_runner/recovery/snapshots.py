@@ -20,7 +20,8 @@ from wal_runner.failpoints import failpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wal_runner.core.state import Row, State
+    from wal_runner.core.items import ShortRow
+    from wal_runner.core.state import State
     from wal_runner.log.protocol import Turn
 
 TAIL_EVENTS_MAX: Final = 80_000
@@ -35,7 +36,6 @@ TAIL_EVENTS_AT_CLOSE: Final = 2_000
 SLICE_SECONDS: Final = 0.006
 """A slice is cut so that it holds the gate for about so long."""
 
-SLICE_ROWS_MIN: Final = 64
 SLICE_ROWS_MAX: Final = 8_192
 
 
@@ -45,9 +45,8 @@ class Snapshots:
     def __init__(self, session: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._clock = clock
-        self._rows: list[tuple[str, Row]] = []
+        self._rows: list[tuple[str, ShortRow]] = []
         self._written = 0
-        self._slice_rows = 1_024
         self._frozen: State | None = None
         self._riding = 0
         self._is_last = False
@@ -82,17 +81,11 @@ class Snapshots:
             self._give_up(state)
             return
         failpoint("snapshot.before_slice")
-        began = self._clock()
         if not self._rows:
             self._sort(state)
-        rows = self._rows[self._written : self._written + self._slice_rows]
-        turn.put_rows(rows)
-        self._riding = len(rows)
-        took = self._clock() - began
-        if len(rows) == self._slice_rows and took > 0:
-            wanted = int(self._slice_rows * min(2.0, SLICE_SECONDS / took))
-            self._slice_rows = max(SLICE_ROWS_MIN, min(wanted, SLICE_ROWS_MAX))
-        if self._written + len(rows) < len(self._rows):
+        rows = self._rows[self._written : self._written + SLICE_ROWS_MAX]
+        self._riding = turn.put_rows(rows, seconds_max=SLICE_SECONDS)
+        if self._written + self._riding < len(self._rows):
             return
         failpoint("snapshot.before_last_slice")
         self._is_last = True

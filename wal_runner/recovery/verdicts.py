@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.events import Decision, ItemReconciled, ItemReopened, Status
-from wal_runner.core.state import item_of
+from wal_runner.core.items import item_of
 from wal_runner.errors import ItemUnknown, VerdictRefused
 from wal_runner.failpoints import failpoint
 from wal_runner.log.format import NOTE_CHARS_MAX
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from wal_runner.core.events import Event
-    from wal_runner.core.state import ItemState
+    from wal_runner.core.items import ItemState
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
 

@@ -8,14 +8,14 @@ is durable is folded; what failed is not, and after doubt about a commit the log
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from wal_runner.core.events import SessionClosed, Status
-from wal_runner.core.state import State
+from wal_runner.core.events import ItemInterrupted, SessionClosed
 from wal_runner.errors import Compacted, LogClosed, SessionDeclaredLost
 from wal_runner.failpoints import failpoint
 from wal_runner.log import opening
 from wal_runner.log.protocol import GATE_WAIT_S
+from wal_runner.recovery.evidence import own_started, proven
 from wal_runner.recovery.loading import load
 from wal_runner.recovery.snapshots import TAIL_EVENTS_AT_CLOSE, Snapshots
 
@@ -23,8 +23,11 @@ from wal_runner.recovery.snapshots import TAIL_EVENTS_AT_CLOSE, Snapshots
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from wal_runner.core.events import Event, Record
+    from wal_runner.core.events import Event, EventArray, Record
+    from wal_runner.core.state import State
     from wal_runner.log.protocol import Log, Session, Turn
+
+CLOSED_EARLY: Final = "the Runner was closed while fn ran"
 
 
 class LogWriter:
@@ -46,7 +49,7 @@ class LogWriter:
 
     def turn(
         self,
-        decide: Callable[[Turn], Sequence[Event]],
+        decide: Callable[[Turn], Sequence[Event | EventArray]],
         *,
         snapshot: bool = True,
         force_snapshot: bool = False,
@@ -99,19 +102,28 @@ class LogWriter:
                 self.turn(lambda _turn: ())
             return self.state.snapshot_seq
 
-    def close(self, last_events: Iterable[Event] = ()) -> None:
+    def close(self) -> None:
         """End the session in order, snapshot the tail if it is long, and release everything.
 
-        Items of this session that are STARTED must have an outcome among *last_events*.
+        What is still STARTED, because a run was left in the middle, gets the outcome that its slot
+        holds; where fn never began it is released, and where it runs, in doubt. When this raises, the
+        next opening finds the session lost, with its slots.
         """
         with self.lock:
             if self._closed:
                 return
+            # From here on nothing begins: what is released must not run after all.
+            self.session.scratch.close()
             try:
-                self._close_in_order(list(last_events))
+                self._close_in_order()
+            except BaseException:
+                # The slots may hold outcomes that could not be written.
+                self.session.abandon()
+                raise
+            else:
+                self.session.close()
             finally:
                 self._closed = True
-                self.session.close()
                 opening.close(self.log)
 
     def abandon(self) -> None:
@@ -127,7 +139,7 @@ class LogWriter:
         """Say whether `close` was called."""
         return self._closed
 
-    def _close_in_order(self, last_events: list[Event]) -> None:
+    def _close_in_order(self) -> None:
         if self.state.seq - self.state.snapshot_seq >= TAIL_EVENTS_AT_CLOSE:
             self.take_snapshot()
         failpoint("close.before_commit")
@@ -136,10 +148,26 @@ class LogWriter:
         def decide(turn: Turn) -> list[Event]:
             if turn.snapshotter() == number:
                 turn.set_snapshotter(0)
-            return [*last_events, SessionClosed(number)]
+            return [*self._last_words(turn), SessionClosed(number)]
 
         self.turn(decide, snapshot=False)
         failpoint("close.after_commit")
+
+    def _last_words(self, turn: Turn) -> list[Event]:
+        # A session that closes and leaves items started is a log that cannot be folded any more.
+        number = self.session.number
+        left = own_started(self.state, number)
+        remains = turn.remains(number) if left else {}
+        return [
+            proven(start_seq, remains.get(start_seq)) or ItemInterrupted(start_seq, 0, CLOSED_EARLY)
+            for start_seq in left
+        ]
+
+    def begun(self) -> set[int]:
+        """Give the starts of this session whose fn began and which have no outcome, by its slots."""
+        left = own_started(self.state, self.session.number)
+        remains = self.log.remains_of([self.session.number])[self.session.number] if left else {}
+        return {start_seq for start_seq in left if proven(start_seq, remains.get(start_seq)) is None}
 
     # --- Keeping the state right --------------------------------------------------------
 
@@ -175,8 +203,3 @@ class LogWriter:
                 f"Session {self.session.number} of {self.log.path} was declared lost by another process. Nothing more "
                 "can be appended by it; open the log again, and what it knows is recorded as late outcomes."
             )
-
-
-def own_started(state: State, session: int) -> list[int]:
-    """Give the starts of *session* that have no outcome."""
-    return [start_seq for start_seq, attempt in state.attempts(Status.STARTED) if attempt.session == session]

@@ -7,7 +7,7 @@ thread and coroutine for its own item.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wal_runner.core.identity import idempotency_key
 
@@ -16,33 +16,20 @@ if TYPE_CHECKING:
     from wal_runner.runner.pages import Page
 
 
-class Attempt:
+class Attempt(NamedTuple):
     """One start of one item.
 
     *item_id* is its text in the log, *number* counts its starts from 1, *start_seq* names this one.
     """
 
-    __slots__ = ("_log_id", "generation", "item", "item_id", "number", "page", "slot", "start_seq")
-
-    def __init__(
-        self,
-        item: object,
-        item_id: str,
-        number: int,
-        generation: int,
-        start_seq: int,
-        slot: int,
-        log_id: str,
-        page: Page | None = None,
-    ) -> None:
-        self.item = item
-        self.item_id = item_id
-        self.number = number
-        self.generation = generation
-        self.start_seq = start_seq
-        self.slot = slot
-        self.page = page
-        self._log_id = log_id
+    item: Any
+    item_id: str
+    number: int
+    generation: int
+    start_seq: int
+    slot: int
+    log_id: str
+    page: Page | None = None
 
     @property
     def idempotency_key(self) -> str:
@@ -50,7 +37,7 @@ class Attempt:
 
         It changes only when somebody reopens the item (`Runner.retry`), on record.
         """
-        return idempotency_key(self._log_id, self.item_id, self.generation)
+        return idempotency_key(self.log_id, self.item_id, self.generation)
 
     def __repr__(self) -> str:
         return f"Attempt(item_id={self.item_id!r}, number={self.number}, start_seq={self.start_seq})"

@@ -45,19 +45,13 @@ class ClaimedAttempt(Attempt, Generic[Item]):
     doubt and is raised.
     """
 
-    __slots__ = ("_began", "_dispatcher", "_execution", "_failure", "_raises", "_token", "entered", "left", "result")
+    def __new__(cls, attempt: Attempt, dispatcher: Dispatcher, execution: Execution, *, raises: bool) -> Self:
+        """Make the claimed attempt from the one that the dispatcher started."""
+        made: Self = tuple.__new__(cls, attempt)
+        made._bind(dispatcher, execution, raises=raises)
+        return made
 
-    def __init__(self, attempt: Attempt, dispatcher: Dispatcher, execution: Execution, *, raises: bool) -> None:
-        super().__init__(
-            attempt.item,
-            attempt.item_id,
-            attempt.number,
-            attempt.generation,
-            attempt.start_seq,
-            attempt.slot,
-            dispatcher.writer.log.log_id,
-            attempt.page,
-        )
+    def _bind(self, dispatcher: Dispatcher, execution: Execution, *, raises: bool) -> None:
         self._dispatcher = dispatcher
         self._execution = execution
         self._raises = raises

@@ -200,7 +200,7 @@ class _Troupe:
         assert self._source is not None, "only an async source is pulled"
         try:
             async for item in self._source:
-                self._pulled.append((item, feed.pages.current if feed.pages is not None else None))
+                self._pulled.append((item, feed.pages.take() if feed.pages is not None else None))
                 if len(self._pulled) == 1:
                     self._bell.set()
                 while len(self._pulled) >= WINDOW_MAX:

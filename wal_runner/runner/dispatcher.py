@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from wal_runner.core.arrays import first_start
 from wal_runner.core.decide import Course
 from wal_runner.core.events import (
     Decision,
@@ -24,7 +25,7 @@ from wal_runner.core.events import (
     ItemStarted,
     Status,
 )
-from wal_runner.core.state import item_of
+from wal_runner.core.items import item_of, long_row
 from wal_runner.core.window import Window
 from wal_runner.errors import CommitUnknown, DiskFull
 from wal_runner.log.rows import decode_row, row_key
@@ -34,8 +35,8 @@ from wal_runner.runner.attempt import Attempt
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from wal_runner.core.events import CursorAdvanced, Event
-    from wal_runner.core.state import ItemState
+    from wal_runner.core.events import CursorAdvanced, Event, EventArray
+    from wal_runner.core.items import ItemState
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.feed import Candidate, Feed
@@ -80,7 +81,7 @@ class Dispatcher:
         self.committed_at = time.perf_counter()
         self.in_flight: dict[int, Attempt] = {}
         """Attempts whose outcome is not durable, by start_seq."""
-        self._outcomes: deque[tuple[Attempt, OutcomeEvent]] = deque()
+        self._outcomes: deque[OutcomeEvent] = deque()
         self.stopping = False
         """Set by whoever wants the run to end: nothing more is started."""
         self.pages = pages
@@ -96,7 +97,7 @@ class Dispatcher:
     def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
         """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
         self.scratch.finish(attempt.slot, attempt.start_seq, event)
-        self._outcomes.append((attempt, event))
+        self._outcomes.append(event)
 
     @property
     def unsaved(self) -> int:
@@ -171,7 +172,7 @@ class Dispatcher:
     def interrupt(self, attempts: Iterable[Attempt], reason: str) -> None:
         """Put attempts in doubt whose fn was told to end, or cannot be waited for."""
         for attempt in attempts:
-            self._outcomes.append((attempt, ItemInterrupted(attempt.start_seq, 0, reason)))
+            self._outcomes.append(ItemInterrupted(attempt.start_seq, 0, reason))
         self.flush()
 
     def _save_outcomes(self, error: DiskFull) -> None:
@@ -198,15 +199,18 @@ class Dispatcher:
         self.commit_s = self.committed_at - began
         return self._landed(plan, outcomes)
 
-    def _landed(self, plan: _Plan, outcomes: list[tuple[Attempt, OutcomeEvent]]) -> list[Attempt]:
+    def _landed(self, plan: _Plan, outcomes: list[OutcomeEvent]) -> list[Attempt]:
         in_flight = self.in_flight
-        for attempt, _ in outcomes:
-            in_flight.pop(attempt.start_seq, None)
-            if attempt.page is not None:
-                attempt.page.unsettled -= 1
-        self.settling.settled(outcomes)
-        self.scratch.free([attempt.slot for attempt, _ in outcomes])
+        settled: list[tuple[Attempt, OutcomeEvent]] = []
+        for event in outcomes:
+            attempt = in_flight.pop(event[0], None)
+            if attempt is not None:  # else it was interrupted, and counted so, before it returned after all
+                settled.append((attempt, event))
+        self.settling.settled(settled)
+        self.scratch.free([attempt.slot for attempt, _ in settled])
         if self.pages is not None:
+            self.pages.settle(attempt.page for attempt, _ in settled)
+            self.pages.settle(dropped[0].page for dropped in plan.dropped)
             self.pages.passed(plan.pages_done)
         for attempt in plan.started:
             in_flight[attempt.start_seq] = attempt
@@ -216,23 +220,24 @@ class Dispatcher:
         report.doubt_bound = max(report.doubt_bound, len(in_flight))
         report.conflicts = self.writer.state.conflicts - self._conflicts_before
         for candidate, known, decided in plan.dropped:
-            if candidate.page is not None:
-                candidate.page.unsettled -= 1
             self.settling.met(candidate.item, candidate.item_id, known, decided)
         return plan.started
+
+
+_make: Any = tuple.__new__
 
 
 class _Plan:
     """What one turn is to write, decided inside it."""
 
     def __init__(
-        self, dispatcher: Dispatcher, outcomes: Sequence[tuple[Attempt, OutcomeEvent]], candidates: Sequence[Candidate]
+        self, dispatcher: Dispatcher, outcomes: Sequence[OutcomeEvent], candidates: Sequence[Candidate]
     ) -> None:
         self._dispatcher = dispatcher
         self._outcomes = outcomes
         self._candidates = candidates
         self._slots: list[int] = []
-        self._adopted = 0
+        self.adopted: list[int] = []
         self.started: list[Attempt] = []
         self.dropped: list[tuple[Candidate, Any, Course]] = []
         self.pages_done = 0
@@ -242,15 +247,15 @@ class _Plan:
         pages = self._dispatcher.pages
         return pages is not None and bool(pages.due(())[0])
 
-    def decide(self, turn: Turn) -> list[Event]:
+    def decide(self, turn: Turn) -> list[Event | EventArray]:
         """Give the events of the turn. May be called again, after the log was loaded anew."""
         self.undo()
-        self.started, self.dropped, self.pages_done = [], [], 0
+        self.started, self.dropped, self.adopted, self.pages_done = [], [], [], 0
         dispatcher = self._dispatcher
         state = dispatcher.writer.state
         still_open = state.open
         # One that is not open any more was written by a commit of which we did not hear.
-        events: list[Event] = [event for _, event in self._outcomes if event[0] in still_open]
+        events: list[Event | EventArray] = [event for event in self._outcomes if event[0] in still_open]
         events += self._cursors()
         if self._candidates:
             turn.reserve(len(dispatcher.in_flight) + len(self._candidates))
@@ -259,9 +264,8 @@ class _Plan:
 
     def ranges(self) -> list[tuple[int, int]]:
         """Give the starts of this turn as pairs of seqs, first and last."""
-        seqs = [attempt.start_seq for attempt in self.started]
-        own = seqs[self._adopted :]
-        return [(seq, seq) for seq in seqs[: self._adopted]] + ([(own[0], own[-1])] if own else [])
+        own = [attempt.start_seq for attempt in self.started if attempt.start_seq not in self.adopted]
+        return [(seq, seq) for seq in self.adopted] + ([(own[0], own[-1])] if own else [])
 
     def undo(self) -> None:
         """Take back the slots of starts that did not come about."""
@@ -273,75 +277,60 @@ class _Plan:
         pages = self._dispatcher.pages
         if pages is None:
             return []
-        cursors, self.pages_done = pages.due(attempt.page for attempt, _ in self._outcomes)
+        in_flight = self._dispatcher.in_flight
+        attempts = [in_flight[event[0]] for event in self._outcomes if event[0] in in_flight]
+        cursors, self.pages_done = pages.due(attempt.page for attempt in attempts)
         return cursors
 
-    def _start(self, turn: Turn, events: list[Event]) -> None:
+    def _start(self, turn: Turn, events: list[Event | EventArray]) -> None:
         writer = self._dispatcher.writer
-        state, generation, log_id = writer.state, writer.generation, writer.log.log_id
+        state, generation = writer.state, writer.generation
         touched, frozen = state.items, state.frozen
         starting: set[str] = set()
+        scratch, log_id = self._dispatcher.scratch, writer.log.log_id
+        arm, attempts = scratch.arm, self.started
+        slots = self._slots = scratch.take(len(self._candidates))
+        used = 0
         seq = turn.end + len(events)
-        starts: list[tuple[Candidate, int, int, int]] = []
-        adopted: list[tuple[Candidate, int, int, int]] = []
         for candidate in self._candidates:
-            item_id, known = candidate.item_id, candidate.known
-            row = touched.get(item_id) or frozen.get(item_id)
-            if row is not None:
-                known = item_of(row)
-            elif candidate.generation != generation:
-                value = turn.look_up([item_id])[0]
-                known = None if value is None else item_of(decode_row(row_key(item_id), value)[1])
+            item, item_id, known, looked_up_at, page = candidate
             if item_id in starting:
                 self.dropped.append((candidate, known, Course.DUPLICATE))
                 continue
-            number, next_generation, before = 1, 0, None
-            if known is not None:
-                if self._is_ours_unheard(known):
-                    adopted.append((candidate, known.attempts, known.generation, known.start_seq))
-                    continue
+            row = touched.get(item_id) or frozen.get(item_id)
+            if row is not None:
+                known = item_of(long_row(row))
+            elif looked_up_at != generation:
+                value = turn.look_up([item_id])[0]
+                known = None if value is None else item_of(decode_row(row_key(item_id), value)[1])
+            if known is None:
+                events.append(first_start(item_id))
+                seq += 1
+                start_seq, number, item_generation = seq, 1, 0
+            elif self._is_ours_unheard(known):
+                start_seq, number, item_generation = known.start_seq, known.attempts, known.generation
+                self.adopted.append(start_seq)
+            else:
                 decided = self._dispatcher.feed.decide(known)
-                if decided is Course.REDO:
-                    events.append(
-                        ItemReconciled(
-                            known.start_seq,
-                            Decision.DID_NOT_HAPPEN,
-                            IDEMPOTENT_POLICY,
-                            "a redo is harmless, so the doubt is settled by running it again",
-                        )
-                    )
-                    seq += 1
-                    before = Status.PENDING
-                elif decided is Course.START:
-                    before = known.status
-                else:
+                if decided not in {Course.START, Course.REDO}:
                     self.dropped.append((candidate, known, decided))
                     continue
-                number, next_generation = known.attempts + 1, known.generation
+                before = known.status
+                if decided is Course.REDO:
+                    events.append(_redo(known.start_seq))
+                    seq += 1
+                    before = Status.PENDING
+                seq += 1
+                start_seq, number, item_generation = seq, known.attempts + 1, known.generation
+                events.append(ItemStarted(item_id, number, item_generation, before))
             starting.add(item_id)
-            events.append(ItemStarted(item_id, number, next_generation, before))
-            seq += 1
-            starts.append((candidate, number, next_generation, seq))
-        starts[:0] = adopted
-        self._adopted = len(adopted)
-        if not starts:
-            return
-        scratch = self._dispatcher.scratch
-        # Armed before they are durable: a crash right behind the commit must find them released.
-        self._slots = scratch.arm([start[3] for start in starts])
-        for (candidate, number, next_generation, start_seq), slot in zip(starts, self._slots, strict=True):
-            self.started.append(
-                Attempt(
-                    candidate.item,
-                    candidate.item_id,
-                    number,
-                    next_generation,
-                    start_seq,
-                    slot,
-                    log_id,
-                    candidate.page,
-                )
-            )
+            slot = slots[used]
+            used += 1
+            # Before it is durable: a crash right behind the commit must find it released.
+            arm(slot, start_seq)
+            attempts.append(_make(Attempt, (item, item_id, number, item_generation, start_seq, slot, log_id, page)))
+        scratch.disarm(slots[used:])
+        del slots[used:]
 
     def _is_ours_unheard(self, known: ItemState) -> bool:
         """Say whether a commit of which we did not hear has started the item for us already."""
@@ -352,3 +341,8 @@ class _Plan:
             and attempt.session == dispatcher.writer.session.number
             and known.start_seq not in dispatcher.in_flight
         )
+
+
+def _redo(start_seq: int) -> ItemReconciled:
+    note = "a redo is harmless, so the doubt is settled by running it again"
+    return ItemReconciled(start_seq, Decision.DID_NOT_HAPPEN, IDEMPOTENT_POLICY, note)

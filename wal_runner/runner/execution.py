@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 REASON_CHARS_MAX = 500
 _now = time.perf_counter_ns
+_make: Any = tuple.__new__
 
 
 class Execution:
@@ -39,6 +40,7 @@ class Execution:
     ) -> None:
         self.fn = fn
         self._dispatcher = dispatcher
+        self._begin = dispatcher.scratch.begin
         self._is_unknown = is_unknown
         self._idempotent = idempotent
         self.fatal: BaseException | None = None
@@ -49,21 +51,22 @@ class Execution:
 
         A BaseException (KeyboardInterrupt, SystemExit) is recorded as doubt and raised again.
         """
-        dispatcher = self._dispatcher
-        dispatcher.begin(attempt)
+        start_seq, finish = attempt.start_seq, self._dispatcher.finish
+        self._begin(attempt.slot, start_seq)
         began = _now()
         try:
             value = copy_context().run(_call, attempt, self.fn, worker_value)
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
-            dispatcher.finish(attempt, self.judge(attempt.start_seq, _now() - began, error))
+            finish(attempt, self.judge(start_seq, _now() - began, error))
         except BaseException as error:
-            dispatcher.finish(attempt, interrupted(attempt.start_seq, _now() - began, error))
+            finish(attempt, interrupted(start_seq, _now() - began, error))
             raise
         else:
             if value is None:
-                dispatcher.finish(attempt, ItemSucceeded(attempt.start_seq, _now() - began))
+                # Made as its constructor makes it, in half the time.
+                finish(attempt, _make(ItemSucceeded, (start_seq, _now() - began, None, None)))
             else:
-                dispatcher.finish(attempt, self.success(attempt.start_seq, _now() - began, value))
+                finish(attempt, self.success(start_seq, _now() - began, value))
 
     async def run_async(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
         """Await fn for *attempt*; cancellation leaves doubt, and is raised again."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wal_runner.core.decide import Course, course
 from wal_runner.core.events import Status
-from wal_runner.core.state import item_of
+from wal_runner.core.items import item_of, long_row
 from wal_runner.errors import DuplicateItem, ItemIdInvalid
 from wal_runner.log.format import ITEM_ID_BYTES_MAX
 from wal_runner.log.rows import decode_row, row_key, status_in
@@ -22,7 +22,7 @@ from wal_runner.log.rows import decode_row, row_key, status_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from wal_runner.core.state import ItemState
+    from wal_runner.core.items import ItemState
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.pages import Page, Pages
     from wal_runner.runner.settling import Settling
@@ -39,6 +39,9 @@ QUICK_PULL: Final = 256
 QUICK_ITEM_S: Final = 4e-6
 
 _SUCCEEDED: Final = int(Status.SUCCEEDED)
+
+
+_make: Any = tuple.__new__
 
 
 class Candidate(NamedTuple):
@@ -132,13 +135,31 @@ class Feed:
         with self._writer.lock:
             generation = self._writer.generation
             state = self._writer.state
-            rows: list[Any] = [state.row(item_id) for item_id in ids] if state.items or state.frozen else [None] * len(ids)
+            rows: list[Any] = list(map(state.items.get, ids))
+            if state.frozen:
+                rows = [row or state.frozen.get(item_id) for row, item_id in zip(rows, ids, strict=True)]
             # A snapshot that was taken since the run began may hold items of this very run.
             is_before_us = state.snapshot_seq <= self._began_at
-        missing = [item_id for item_id, row in zip(ids, rows, strict=True) if row is None]
-        values = iter(self._writer.log.look_up(missing) if missing else ())
-        skip = self._settling.skip if not self._settling.wants_outcomes else None
+        missing = [item_id for item_id, row in zip(ids, rows, strict=True) if row is None] if any(rows) else ids
+        values = self._writer.log.look_up(missing) if missing else ()
+        if len(missing) == len(ids) and not any(values) and not pages:
+            return [_make(Candidate, (item, item_id, None, generation, None)) for item, item_id in zip(chunk, ids)]
+        return self._sift(chunk, pages, ids, rows, iter(values), generation, is_before_us=is_before_us)
+
+    def _sift(
+        self,
+        chunk: Sequence[Any],
+        pages: Sequence[Page | None],
+        ids: Sequence[str],
+        rows: Sequence[Any],
+        values: Iterator[bytes | None],
+        generation: int,
+        *,
+        is_before_us: bool,
+    ) -> list[Candidate]:
+        skip = self._settling.skip if is_before_us and not self._settling.wants_outcomes else None
         found: list[Candidate] = []
+        settled: list[Page | None] = []
         skipped = 0
         for index, item_id in enumerate(ids):
             row = rows[index]
@@ -146,24 +167,28 @@ class Feed:
                 value = next(values)
                 if value is None:
                     known = None
-                elif skip is not None and is_before_us and status_in(value) == _SUCCEEDED:
+                elif skip is not None and status_in(value) == _SUCCEEDED:
                     skipped += 1
+                    if pages:
+                        settled.append(pages[index])
                     continue
                 else:
                     known = item_of(decode_row(row_key(item_id), value)[1])
             else:
-                known = item_of(row)
+                known = item_of(long_row(row))
             page = pages[index] if pages else None
             if known is not None:
                 decided = self.decide(known)
                 if decided not in {Course.START, Course.REDO}:
                     self._settling.met(chunk[index], item_id, known, decided)
+                    if pages:
+                        settled.append(pages[index])
                     continue
-            if page is not None:
-                page.unsettled += 1
-            found.append(Candidate(chunk[index], item_id, known, generation, page))
+            found.append(_make(Candidate, (chunk[index], item_id, known, generation, page)))
         if skipped and skip is not None:
             skip(skipped)
+        if self.pages is not None:
+            self.pages.settle(settled)
         return found
 
     def decide(self, known: ItemState) -> Course:
@@ -219,7 +244,7 @@ class Feed:
                 for item in islice(self._iterator, count):
                     chunk.append(item)
                     if self.pages is not None:
-                        pages.append(self.pages.current)
+                        pages.append(self.pages.take())
                     if time.perf_counter() > deadline:
                         self._item_s = 1.0
                         return chunk, pages

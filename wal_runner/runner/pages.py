@@ -7,6 +7,7 @@ The cursor serves crash resume only: it is cleared when the source ends.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,21 +40,43 @@ class Page:
 
 
 class Pages:
-    """The pages of one source that are under way, in order."""
+    """The pages of one source that are under way, in order.
+
+    The source is read in one thread, and what ran is committed in another.
+    """
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.current = Page()
         self.ended = False
-        self._under_way: deque[Page] = deque([self.current])
+        self._current = Page()
+        self._under_way: deque[Page] = deque([self._current])
+        self._lock = threading.Lock()
+
+    def take(self) -> Page:
+        """Count an item that was just pulled as unsettled, and give its page.
+
+        At once, and not when it is looked up: the page may be read to its end, and an outcome be
+        committed, in between; its cursor would be saved before its items had run.
+        """
+        with self._lock:
+            self._current.unsettled += 1
+            return self._current
+
+    def settle(self, pages: Iterable[Page | None]) -> None:
+        """Count one item of each of *pages* as settled: it ran, or needs no run."""
+        with self._lock:
+            for page in pages:
+                if page is not None:
+                    page.unsettled -= 1
 
     def turn_page(self, next_cursor: bytes | None) -> None:
         """Note that the current page was read to its end, and begin the next."""
-        self.current.closed = True
-        self.current.next_cursor = next_cursor
-        self.ended = next_cursor is None
-        self.current = Page()
-        self._under_way.append(self.current)
+        with self._lock:
+            self._current.next_cursor = next_cursor
+            self._current.closed = True
+            self.ended = next_cursor is None
+            self._current = Page()
+            self._under_way.append(self._current)
 
     def due(self, settling: Iterable[Page | None]) -> tuple[list[CursorAdvanced], int]:
         """Give the event for the pages that are done once *settling* are, and how many those are."""
@@ -63,17 +86,19 @@ class Pages:
                 being_settled[id(page)] = being_settled.get(id(page), 0) + 1
         done = 0
         cursor: bytes | None = None
-        for page in self._under_way:
-            if not page.closed or page.unsettled - being_settled.get(id(page), 0) > 0:
-                break
-            done, cursor = done + 1, page.next_cursor
+        with self._lock:
+            for page in self._under_way:
+                if not page.closed or page.unsettled - being_settled.get(id(page), 0) > 0:
+                    break
+                done, cursor = done + 1, page.next_cursor
         # Only the last of them counts; a crash resumes there.
         return ([CursorAdvanced(self.source, cursor)] if done else []), done
 
     def passed(self, count: int) -> None:
         """Forget *count* pages whose event is durable."""
-        for _ in range(count):
-            self._under_way.popleft()
+        with self._lock:
+            for _ in range(count):
+                self._under_way.popleft()
 
 
 def pack_cursor(cursor: object) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wal_runner.core.events import ItemReleased, KeyRuleSet
 from wal_runner.core.identity import KeyRule, key_rule
 from wal_runner.core.lost_reply import unknown_when
-from wal_runner.core.state import item_of
+from wal_runner.core.items import item_of
 from wal_runner.errors import Interrupted, KeyRuleChanged, LogError
 from wal_runner.log.rows import decode_row, row_key
 from wal_runner.recovery.recover import bury_the_dead
@@ -35,7 +35,7 @@ from wal_runner.runner.threads import run_in_threads
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    from wal_runner.core.state import ItemState
+    from wal_runner.core.items import ItemState
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.options import RunOptions
     from wal_runner.runner.ordering import Ordering

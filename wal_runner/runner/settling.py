@@ -21,7 +21,7 @@ from wal_runner.runner.report import RunReport
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wal_runner.core.state import ItemState
+    from wal_runner.core.items import ItemState
     from wal_runner.runner.attempt import Attempt
 
 OutcomeEvent = ItemSucceeded | ItemFailed | ItemInterrupted

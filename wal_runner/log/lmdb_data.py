@@ -1,0 +1,301 @@
+"""data.mdb and its witness: opened, checked, followed through swaps, and read.
+
+Imported by the LMDB engine, which calls everything here inside the gate. Invariant: what is read or
+written is the file that the folder names now, it is sound as far as LMDB could stumble over it, and
+it holds at least what this handle and HEAD have seen.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogReadOnly, LogWentBack
+from wal_runner.log.codec import decode_record, record_count
+from wal_runner.log.env import open_env, translated
+from wal_runner.log.format import (
+    CHAIN_BYTES,
+    DATA_NAME,
+    HEAD_NAME,
+    ITEMS_TABLE,
+    KEY_TEXT_BYTES_MAX,
+    LOG_TABLE,
+    META_BASE,
+    META_LOG_ID,
+    META_ROWS,
+    META_TABLE,
+    OPEN_TABLE,
+    READ_BYTES_MAX,
+    STRUCTURE_CHECK_BYTES_MAX,
+)
+from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
+from wal_runner.log.host import boot_id
+from wal_runner.log.rows import row_key, unpack, unseal
+from wal_runner.log.structure import check_structure
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import lmdb
+
+    from wal_runner.core.events import Record
+    from wal_runner.log.folder import Identity
+
+
+class Tables(NamedTuple):
+    """The handles of the sub-databases, in the order of `TABLE_NAMES`."""
+
+    log: lmdb._Database
+    items: lmdb._Database
+    open: lmdb._Database
+    meta: lmdb._Database
+
+
+TABLE_NAMES = (LOG_TABLE, ITEMS_TABLE, OPEN_TABLE, META_TABLE)
+
+
+class DataFile:
+    """The data of one log, as one handle has it open."""
+
+    env: lmdb.Environment
+    tables: Tables
+
+    def __init__(self, folder: Path, identity: Identity, *, read_only: bool) -> None:
+        self.folder = folder
+        self.path = folder / DATA_NAME
+        self.page_bytes = identity.page_bytes
+        self.descriptor = -1
+        self.known = (0, b"")
+        """The last seq that this handle has seen, and the chain hash there."""
+        self._log_id = identity.log_id
+        self._read_only = read_only
+        self._is_open = False
+        self._witness = Witness(0, b"", 0, 0, 0)
+        self._boot_mark = boot_mark(boot_id())
+        self._head = -1 if read_only else open_head(folder / HEAD_NAME)
+        self._inode = (0, 0)
+
+    # --- Opening --------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the file, having made sure that it is sound and not older than its witness."""
+        self._close_env()
+        witness = read_head(self.folder / HEAD_NAME)
+        try:
+            self.descriptor = os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
+        except PermissionError:
+            raise LogReadOnly(f"{self.path} cannot be opened by this user. Read it, or change its owner.") from None
+        found = os.fstat(self.descriptor)
+        self._inode = (found.st_dev, found.st_ino)
+        as_remembered = witness is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == witness[2:5]
+        if not as_remembered and not self._is_left_by_a_crash(found, witness):
+            check_structure(self.path)
+        self.env = open_env(self.path, read_only=self._read_only)
+        self._is_open = True
+        with translated(self.path, "opened"):
+            self.tables = Tables(*(self.env.open_db(name, create=False) for name in TABLE_NAMES))
+            with self.env.begin() as txn:
+                self._check_identity(txn)
+                self._check_row_count(txn)
+                end = self.end(txn)
+                if witness is not None:
+                    self._check_witness(txn, witness, end)
+        self.known = end
+        if witness is not None:
+            self._witness = witness
+        if not self._read_only and not as_remembered:
+            self.committed(*end)
+
+    def close(self) -> None:
+        """Let go of the file and of HEAD."""
+        self._close_env()
+        if self._head >= 0:
+            os.close(self._head)
+            self._head = -1
+
+    def follow_swap(self) -> None:
+        """Open the file anew where a compaction swapped it: the old inode is written in vain."""
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - each commit pays for it
+        except FileNotFoundError:
+            raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
+        if (found.st_dev, found.st_ino) != self._inode:
+            self.open()
+
+    def _close_env(self) -> None:
+        if self._is_open:
+            self.env.close()
+            self._is_open = False
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def _is_left_by_a_crash(self, found: os.stat_result, witness: Witness | None) -> bool:
+        """Say whether data.mdb differs from its witness only because a process died in a commit.
+
+        LMDB survives that by design, so a large file need not be walked. A small one is, all the
+        same: what costs nothing need not be believed.
+        """
+        return (
+            witness is not None
+            and bool(witness.writing)
+            and witness.writing == self._boot_mark
+            and found.st_ino == witness.inode
+            and found.st_size >= witness.size
+            and found.st_size > STRUCTURE_CHECK_BYTES_MAX
+        )
+
+    def _check_identity(self, txn: lmdb.Transaction[bytes]) -> None:
+        stored = txn.get(META_LOG_ID, db=self.tables.meta)
+        if stored != self._log_id.encode():
+            raise LogLost(
+                f"{self.path} belongs to another log ({stored!r} instead of {self._log_id}). Put the right file back."
+            )
+
+    def _check_row_count(self, txn: lmdb.Transaction[bytes]) -> None:
+        value = txn.get(META_ROWS, db=self.tables.meta)
+        count, _total = (-1, 0) if value is None else unpack(META_ROWS, value)
+        if count != txn.stat(self.tables.items)["entries"]:
+            raise LogCorrupt(
+                f"Rows of the snapshot of {self.path} are missing. Do not run anything on it: finished items would "
+                "be done again. Run `walrun verify`; restore it from a backup."
+            )
+
+    def _check_witness(self, txn: lmdb.Transaction[bytes], witness: Witness, end: tuple[int, bytes]) -> None:
+        seq, chain = witness.seq, witness.chain
+        if seq > end[0]:
+            raise LogWentBack(
+                f"{self.folder} ends at event {end[0]}, and its witness HEAD has seen event {seq}: an older copy was "
+                "put back, or commits were lost. Running would repeat what they did. Restore the newest copy."
+            )
+        if seq < self.base(txn)[0]:
+            return
+        at_seq = end[1] if seq == end[0] else self.chain_at(txn, seq)
+        if at_seq.ljust(CHAIN_BYTES, b"\0") != chain:
+            raise LogWentBack(
+                f"{self.folder} tells another history than its witness HEAD saw at event {seq}: it was replaced by "
+                "another copy. Restore the copy that ran last."
+            )
+
+    # --- Committing -------------------------------------------------------------------------
+
+    def committing(self) -> None:
+        """Mark in HEAD that data.mdb is about to change."""
+        write_head(self._head, self._witness._replace(writing=self._boot_mark))
+
+    def committed(self, seq: int, chain: bytes) -> None:
+        """Remember the new end of the log, here and in HEAD."""
+        self.known = (seq, chain)
+        stat = os.fstat(self.descriptor)
+        self._witness = Witness(seq, chain, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        write_head(self._head, self._witness)
+
+    def used_bytes(self) -> int:
+        """Give how far the pages in use reach."""
+        return (self.env.info()["last_pgno"] + 1) * self.page_bytes
+
+    # --- Reading --------------------------------------------------------------------------
+
+    def base(self, txn: lmdb.Transaction[bytes]) -> tuple[int, bytes]:
+        """Give where the log begins: the last seq that was dropped, and the chain hash there."""
+        value = txn.get(META_BASE, db=self.tables.meta)
+        if value is None:
+            raise LogCorrupt(f"{self.path} does not say where its log begins. Restore it from a backup.")
+        seq, chain = unpack(META_BASE, value)
+        return seq, chain
+
+    def end(self, txn: lmdb.Transaction[bytes]) -> tuple[int, bytes]:
+        """Give the last seq of the log and the chain hash there."""
+        cursor = txn.cursor(db=self.tables.log)
+        if cursor.last():
+            key, value = cursor.item()
+            return int.from_bytes(key, "big") + record_count(value) - 1, value[:CHAIN_BYTES]
+        return self.base(txn)
+
+    def rows(self, txn: lmdb.Transaction[bytes], ids: Iterable[str]) -> list[bytes | None]:
+        """Give the stored rows of *ids*, their checksums checked."""
+        cursor = txn.cursor(db=self.tables.items)
+        # set_key stays on the leaf page, which makes ids in key order cheap; getmulti is no better.
+        find, value_of = cursor.set_key, cursor.value
+        found: list[bytes | None] = []
+        for item_id in ids:
+            key = item_id.encode()
+            if len(key) > KEY_TEXT_BYTES_MAX:
+                key = row_key(item_id)
+            if find(key):
+                value = value_of()
+                unseal(key, value)
+                found.append(value)
+            else:
+                found.append(None)
+        return found
+
+    def after(
+        self, txn: lmdb.Transaction[bytes], after: int, limit: int | None = None
+    ) -> tuple[bytes, list[tuple[int, bytes]]]:
+        """Give the hash at *after*, and the stored records behind it: no more than asked for."""
+        seq, chain = self.end(txn)
+        if (seq, chain) != self.known:
+            self._check_memory(txn, seq, chain)
+        if after == seq:
+            return chain, []
+        if after > seq:
+            raise LogWentBack(
+                f"{self.folder} ends at event {seq} and held event {after} before: it was rolled back. Restore the "
+                "newest copy."
+            )
+        base_seq, base_chain = self.base(txn)
+        if after < base_seq:
+            raise Compacted(f"The events up to {base_seq} of {self.folder} were compacted. Begin at {base_seq}.")
+        previous = base_chain if after == base_seq else self.chain_at(txn, after)
+        cursor = txn.cursor(db=self.tables.log)
+        raw: list[tuple[int, bytes]] = []
+        size = 0
+        if cursor.set_range((after + 1).to_bytes(8, "big")):
+            for key, value in cursor.iternext():
+                raw.append((int.from_bytes(key, "big"), value))
+                size += len(value)
+                if limit is not None and (len(raw) >= limit or size >= READ_BYTES_MAX):
+                    break
+        if raw and raw[0][0] != after + 1:
+            raise LogCorrupt(f"Events after {after} of {self.folder} are missing. Run `walrun verify`.", seq=after + 1)
+        return previous, raw
+
+    def chain_at(self, txn: lmdb.Transaction[bytes], seq: int) -> bytes:
+        """Give the hash of the record that ends at *seq*."""
+        base_seq, base_chain = self.base(txn)
+        if seq == base_seq:
+            return base_chain
+        cursor = txn.cursor(db=self.tables.log)
+        found = cursor.set_range((seq + 1).to_bytes(8, "big"))
+        if not (cursor.prev() if found else cursor.last()):
+            raise LogCorrupt(f"Event {seq} of {self.folder} is missing. Run `walrun verify`.", seq=seq)
+        return cursor.value()[:CHAIN_BYTES]
+
+    def _check_memory(self, txn: lmdb.Transaction[bytes], seq: int, chain: bytes) -> None:
+        """Make sure that the log still holds what this handle saw last, and remember its end."""
+        known_seq, known_chain = self.known
+        if seq < known_seq:
+            raise LogWentBack(
+                f"{self.folder} ends at event {seq} and held event {known_seq} before: it was rolled back. Restore "
+                "the newest copy."
+            )
+        if known_seq > self.base(txn)[0]:
+            chain_there = chain if seq == known_seq else self.chain_at(txn, known_seq)
+            if chain_there != known_chain:
+                raise LogWentBack(f"{self.folder} was replaced by another history. Restore the copy that ran last.")
+        self.known = (seq, chain)
+
+
+def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> list[Record]:
+    """Decode stored records that follow the hash *previous*; call outside the gate where you can."""
+    records = []
+    for first_seq, value in raw:
+        record = decode_record(first_seq, value, previous)
+        records.append(record)
+        previous = record.chain
+    return records

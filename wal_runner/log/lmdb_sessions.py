@@ -1,0 +1,129 @@
+"""The sessions of an LMDB log's folder: births, locks, slots, and who is dead.
+
+Imported by the LMDB engine, which calls everything here inside the gate. Invariant: a number is never
+used twice, and only the kernel says who lives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wal_runner.errors import DiskFull
+from wal_runner.log import scratch, session_files
+from wal_runner.log.filesystems import is_mappable
+from wal_runner.log.host import boot_id
+from wal_runner.log.protocol import Liveness
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+class LmdbSession:
+    """A session of this process. See `wal_runner.log.protocol.Session`."""
+
+    def __init__(
+        self, sessions: Sessions, number: int, file: session_files.SessionFile, slots: scratch.Scratch
+    ) -> None:
+        self._sessions = sessions
+        self.number = number
+        self.file = file
+        self.scratch = slots
+
+    @property
+    def descriptor(self) -> int | None:
+        """Give the descriptor that commands inherit."""
+        return self.file.descriptor
+
+    def close(self) -> None:
+        """Release the locks and remove the files."""
+        self.scratch.close()
+        self._sessions.own.pop(self.number, None)
+        self.file.close()
+
+    def abandon(self) -> None:
+        """Release the locks and leave the files, as a crash would."""
+        self.scratch.close()
+        self._sessions.own.pop(self.number, None)
+        self.file.abandon()
+
+    def disown(self) -> None:
+        """Let go in a forked child; the lock stays the parent's."""
+        self.scratch.disown()
+        self.file.abandon()
+
+
+class Sessions:
+    """The sessions in *folder*; those of this handle are in `own`."""
+
+    def __init__(self, folder: Path, log_id: str) -> None:
+        self.own: dict[int, LmdbSession] = {}
+        self._folder = folder
+        self._log_id = log_id
+
+    def check_still_there(self) -> None:
+        """Raise `LogReplaced` where the file of a session of ours was deleted."""
+        for session in self.own.values():
+            session.file.check_still_there()
+
+    def new(self, last: int) -> LmdbSession:
+        """Create and lock the files of a new session, its number above *last*."""
+        # A crash between the files and the commit leaves files of a number that no event names.
+        number = max([last, *session_files.numbers_in(self._folder)]) + 1
+        file = session_files.SessionFile(self._folder, number)
+        assert file.descriptor is not None, "it was just made"
+        try:
+            slots = scratch.Scratch(
+                file.descriptor,
+                session_files.beside(self._folder, number),
+                log_id=self._log_id,
+                session=number,
+                boot=boot_id(),
+                shared=is_mappable(self._folder),
+            )
+        except OSError as error:
+            file.close()
+            raise DiskFull(
+                f"The disk of {self._folder} has no room for a session's slots ({error.strerror}). Nothing was "
+                "started. Free some space, then run the same again."
+            ) from error
+        except BaseException:
+            file.close()
+            raise
+        session = self.own[number] = LmdbSession(self, number, file, slots)
+        return session
+
+    def probe(self, numbers: Iterable[int]) -> dict[int, Liveness]:
+        """Ask the kernel about each session; those of this handle live."""
+        return {
+            number: Liveness(alive=True, owner_alive=True)
+            if number in self.own
+            else session_files.probe(self._folder, number)
+            for number in numbers
+        }
+
+    def others_alive(self) -> list[int]:
+        """Give the sessions of others that live."""
+        numbers = session_files.numbers_in(self._folder) - set(self.own)
+        return sorted(n for n, liveness in self.probe(numbers).items() if liveness.alive)
+
+    def remains(self, number: int) -> dict[int, scratch.Remains]:
+        """Read what a dead session's slots say."""
+        return scratch.read_remains(
+            self._folder / str(number),
+            session_files.beside(self._folder, number),
+            log_id=self._log_id,
+            session=number,
+            boot=boot_id(),
+        )
+
+    def retire(self, number: int) -> None:
+        """Remove the files of a dead session."""
+        session_files.remove(self._folder, number)
+
+    def disown(self) -> None:
+        """Let go of all in a forked child."""
+        for session in self.own.values():
+            session.disown()
+        self.own.clear()

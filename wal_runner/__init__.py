@@ -1,9 +1,9 @@
 """Run a batch whose effects must survive a crash: nothing twice, nothing lost, doubt shown.
 
-    from wal_runner import Runner
+from wal_runner import Runner
 
-    with Runner("emails-2026-11.wal") as runner:
-        runner.run(users, send_email, key="id").check()
+with Runner("emails-2026-11.wal") as runner:
+    runner.run(users, send_email, key="id").check()
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wal_runner.runner.doubts import Doubt
 from wal_runner.runner.outcome import Outcome
 from wal_runner.runner.report import RunReport
 from wal_runner.runner.runner import Runner
-from wal_runner.version import VERSION as __version__
+from wal_runner.version import __version__
 
 
 __all__ = [

@@ -58,6 +58,8 @@ def arm(name: str, action: Callable[[], None], *, hit: int = 1) -> None:
     """Call *action* when the failpoint *name* is reached for the *hit*-th time."""
     if name not in NAMES:
         raise ValueError(f"There is no failpoint {name!r}. The names are in failpoints.NAMES.")
+    if hit < 1:
+        raise ValueError(f"A failpoint is reached for the first time at hit 1, not {hit}.")
     _armed[name] = (action, hit)
 
 
@@ -93,6 +95,8 @@ _armed: dict[str, tuple[Callable[[], None], int]] = {}
 def _arm_from_environment(setting: str) -> None:
     name, _, what = setting.partition("=")
     action, _, hit = what.partition(":")
+    if action not in _ACTIONS:
+        raise ValueError(f"A failpoint cannot {action!r}. It can {', '.join(_ACTIONS)}.")
     arm(name, _ACTIONS[action], hit=int(hit or 1))
 
 

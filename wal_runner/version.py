@@ -12,4 +12,4 @@ def _installed_version() -> str:
         return "0+unknown"  # run from a source tree that was never installed
 
 
-VERSION = _installed_version()
+__version__ = _installed_version()

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import stat
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 import click
 
 from wal_runner.errors import WalRunnerError, listed
+from wal_runner.runner.progress_meter import Total
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 STDIN: Final = "-"
 STDIN_FORMAT: Final = "txt"
@@ -35,7 +39,49 @@ class ItemsUnreadable(WalRunnerError):
     """The file of items cannot be read, or a line of it is not what its format says."""
 
 
-def open_items(spec: str, stdin: BinaryIO, items_format: str | None = None) -> Iterator[object]:
+class Items:
+    """The items of one source, one by one as they are asked for; the first can be looked at before."""
+
+    def __init__(self, items: Generator[object], lines: _Lines, size_bytes: int | None) -> None:
+        self.name: Final = lines.name
+        self._source = items
+        self._first: list[object] = []
+        self._items: Iterator[object] = items
+        self._lines = lines
+        self._size_bytes = size_bytes
+
+    def __iter__(self) -> Iterator[object]:
+        # Nothing of ours around it: a rerun skips a million items a second.
+        return self._items
+
+    def __next__(self) -> object:
+        return next(self._items)
+
+    def peek(self) -> list[object]:
+        """Return the first item alone in a list, and do not lose it; an empty list if there is none.
+
+        For the time before any is asked for.
+        """
+        if not self._first:
+            self._first = list(islice(self._source, 1))
+            self._items = chain(self._first, self._source)
+        return self._first
+
+    def total(self) -> Total | None:
+        """Say how many items there are, by the part of the file that was read; None if nobody knows."""
+        lines = self._lines
+        if lines.ended or lines.position == self._size_bytes:
+            return Total(lines.items)
+        if self._size_bytes is None or not lines.position:
+            return None
+        return Total(round(lines.items * max(1.0, self._size_bytes / lines.position)), is_exact=False)
+
+    def close(self) -> None:
+        """Close the file; standard input stays open."""
+        self._source.close()
+
+
+def open_items(spec: str, stdin: BinaryIO, items_format: str | None = None) -> Items:
     """Open *spec* now, and return its items one by one as they are asked for.
 
     *spec* is a path, or ``-`` for *stdin*, which is not closed. *items_format* is "jsonl", "csv"
@@ -46,13 +92,15 @@ def open_items(spec: str, stdin: BinaryIO, items_format: str | None = None) -> I
     """
     read = _READERS[_format_of(spec, items_format)]
     if spec == STDIN:
-        return read(_Lines(stdin, "<stdin>"))
+        lines = _Lines(stdin, "<stdin>")
+        return Items(read(lines), lines, None)
     try:
         file = open(spec, "rb")  # noqa: SIM115, PTH123 - _read_and_close closes it
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = getattr(error, "strerror", None) or str(error)
         raise ItemsUnreadable(f"{spec}: {why}. Check the path given as --items.") from error
-    return _read_and_close(file, read(_Lines(file, spec)))
+    lines = _Lines(file, spec)
+    return Items(_read_and_close(file, read(lines)), lines, _size_of(file))
 
 
 def known_fields(first_item: object) -> tuple[str, ...]:
@@ -63,14 +111,15 @@ def known_fields(first_item: object) -> tuple[str, ...]:
 # --- Formats ------------------------------------------------------------------------
 
 
-def _read_text(lines: _Lines) -> Iterator[object]:
+def _read_text(lines: _Lines) -> Generator[object]:
     for line in lines:
         item = line.removesuffix("\n").removesuffix("\r")
         if item.strip():
+            lines.items += 1
             yield item
 
 
-def _read_json_lines(lines: _Lines) -> Iterator[object]:
+def _read_json_lines(lines: _Lines) -> Generator[object]:
     for line in lines:
         if not line.strip():
             continue
@@ -80,10 +129,11 @@ def _read_json_lines(lines: _Lines) -> Iterator[object]:
             raise ItemsUnreadable(
                 f"{lines.where()} is no JSON value: {error}. Each line of .jsonl is one whole JSON value."
             ) from error
+        lines.items += 1
         yield item
 
 
-def _read_csv(lines: _Lines) -> Iterator[object]:
+def _read_csv(lines: _Lines) -> Generator[object]:
     # strict: without it, csv reads on through a stray quote and joins rows in silence.
     rows = csv.reader(lines, strict=True)
     header: list[str] = []
@@ -103,6 +153,7 @@ def _read_csv(lines: _Lines) -> Iterator[object]:
         if not header:
             header = _checked_header(row, lines.where(first_line))
         elif len(row) == len(header):
+            lines.items += 1
             yield dict(zip(header, row, strict=True))
         else:
             raise ItemsUnreadable(
@@ -117,7 +168,7 @@ def _read_csv(lines: _Lines) -> Iterator[object]:
         )
 
 
-_READERS: Final[dict[str, Callable[[_Lines], Iterator[object]]]] = {
+_READERS: Final[dict[str, Callable[[_Lines], Generator[object]]]] = {
     "jsonl": _read_json_lines,
     "csv": _read_csv,
     "txt": _read_text,
@@ -135,6 +186,9 @@ class _Lines:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.name = name
         self.number = 0  # of the line that was returned last
+        self.position = 0  # in bytes, behind that line
+        self.items = 0  # that were made of the lines so far; counted by the reader
+        self.ended = False
         self._file = file
 
     def __iter__(self) -> Iterator[str]:
@@ -149,8 +203,10 @@ class _Lines:
                 "what was read so far is in the log, so the same command goes on from there."
             ) from error
         if not line:
+            self.ended = True
             raise StopIteration
         self.number += 1
+        self.position += len(line)
         if len(line) > LINE_BYTES_MAX:
             raise ItemsUnreadable(
                 f"{self.where()} is longer than {LINE_BYTES_MAX:,} bytes. Write one item a line, "
@@ -171,9 +227,15 @@ class _Lines:
         return f"{self.name}:{self.number if number is None else number}"
 
 
-def _read_and_close(file: BinaryIO, items: Iterator[object]) -> Iterator[object]:
+def _read_and_close(file: BinaryIO, items: Generator[object]) -> Generator[object]:
     with closing(file):
         yield from items
+
+
+def _size_of(file: BinaryIO) -> int | None:
+    """Return the size of a regular file; a pipe or a device has none."""
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _format_of(spec: str, items_format: str | None) -> str:

@@ -71,8 +71,8 @@ def from_array(seq: int, array: object) -> Event:
     event_type, checks, required = kind
     if not required <= len(fields) <= len(checks):
         raise corrupt(seq, f"a {event_type.__name__} has {len(fields)} fields")
-    if event_type in _NAMES_A_START and type(fields[0]) is int:
-        fields[0] = seq - fields[0]
+    if event_type in _NAMES_A_START and type(fields[0]) is int and fields[0] >= 0:
+        fields[0] = seq - fields[0]  # a negative one would name a start that is still to come
     try:
         made = [check(field) for check, field in zip(checks, fields, strict=False)]
     except _BadField as bad:
@@ -98,7 +98,7 @@ def corrupt(seq: int | None, why: str) -> LogCorrupt:
 # --- Fields ---------------------------------------------------------------------------
 
 
-class _BadField(Exception):  # noqa: N818 - never leaves this module
+class _BadField(Exception):
     """A field is not of its type; the message says what it is."""
 
 

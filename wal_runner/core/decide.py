@@ -32,7 +32,7 @@ class Course(Enum):
     DUPLICATE = "duplicate"
 
 
-def course(item: ItemState | None, *, began_at: int, is_mine: bool, idempotent: bool) -> Course:
+def course(item: ItemState | None, *, began_at: int, is_mine: bool, idempotent: bool) -> Course:  # noqa: PLR0911
     """Decide about an item, given what the log says of it.
 
     *began_at* is the last seq before this run; *is_mine* says whether this very run made the item's

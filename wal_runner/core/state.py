@@ -56,7 +56,7 @@ from wal_runner.core.transitions import CONFLICT, Attempt, Happening, transition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from wal_runner.core.events import Event, EventArray, Record
+    from wal_runner.core.events import EventArray, Record
 
 SESSIONS_REMEMBERED_MAX = 64
 """Sessions that ended are forgotten beyond this many, oldest first, unless a doubt names them."""
@@ -71,6 +71,7 @@ _VERDICTS = {
     Decision.DID_NOT_HAPPEN: Happening.VERDICT_DID_NOT_HAPPEN,
     Decision.ABANDON: Happening.VERDICT_ABANDON,
 }
+
 
 class State:
     """The fold of a log up to `seq`. Read its attributes; change it by `apply` only.
@@ -195,7 +196,7 @@ class State:
 
     # --- The fold ---------------------------------------------------------------------
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: Record) -> None:  # noqa: C901, PLR0912 - inline on purpose
         """Fold *record* in. Raise `LogCorrupt` where no writer of ours can have written it.
 
         The two commonest events, a first start and a success without a result, are folded inline:
@@ -239,7 +240,7 @@ class State:
                     starts += 1
                     continue
             self._apply_event(seq, session, time_ns, array)
-            if kind in _ENDINGS and array is not arrays[-1]:
+            if kind in _ENDINGS and seq < record.last_seq:
                 # The short cuts do not ask; behind its own end a session appends nothing.
                 self._refuse_the_dead(seq + 1, session)
         counts = self.counts
@@ -253,7 +254,9 @@ class State:
         if info is not None:
             self.sessions[session] = info._replace(last_ns=time_ns)
 
-    def _apply_event(self, seq: int, session: int, time_ns: int, array: EventArray) -> None:
+    def _apply_event(  # noqa: C901, PLR0912 - one case an event
+        self, seq: int, session: int, time_ns: int, array: EventArray
+    ) -> None:
         event = from_array(seq, array)
         if not isinstance(event, SessionOpened):
             self._refuse_the_dead(seq, session)
@@ -310,9 +313,7 @@ class State:
             self.counts[before] -= 1
         self.counts[Status.STARTED] += 1
         self.items[event.item_id] = item_row(ItemState(Status.STARTED, seq, event.attempt, event.generation))
-        self.open[seq] = attempt_row(
-            OpenAttempt(event.item_id, session, time_ns, event.attempt, event.generation)
-        )
+        self.open[seq] = attempt_row(OpenAttempt(event.item_id, session, time_ns, event.attempt, event.generation))
 
     def _settle(
         self,
@@ -360,9 +361,7 @@ class State:
             return
         self.counts[Status.STARTED] -= 1
         self.counts[Status.IN_DOUBT] += 1
-        self.open[start_seq] = attempt_row(
-            attempt._replace(status=Status.IN_DOUBT, doubted_ns=time_ns, reason=reason)
-        )
+        self.open[start_seq] = attempt_row(attempt._replace(status=Status.IN_DOUBT, doubted_ns=time_ns, reason=reason))
         self.items[attempt.item_id] = item_row(
             ItemState(Status.IN_DOUBT, start_seq, attempt.attempt, attempt.generation, error=error)
         )

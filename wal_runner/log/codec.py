@@ -43,6 +43,7 @@ UNPACK_ERRORS: Final = (
 # The session and the time stand in a record's array before its events.
 _HEADER_FIELDS: Final = 2
 _FIRST_GUESS: Final = 100
+_GROWTH: Final = 4
 _FIXARRAY: Final = 0x90
 _FIXARRAY_MAX: Final = 15
 _ARRAY_16: Final = 0xDC
@@ -135,7 +136,8 @@ def _cut(arrays: Sequence[EventArray], session: int, time_ns: int) -> Iterator[t
             )
         yield start, start + take, payload
         start += take
-        guess = max(1, take * room // len(payload))
+        # A short record between large events must not make the next guess pack hundreds of those.
+        guess = max(1, min(take * room // len(payload), _GROWTH * take))
 
 
 def _corrupt(seq: int | None, why: str) -> LogCorrupt:

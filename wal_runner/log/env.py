@@ -82,7 +82,7 @@ def create_env(file: Path) -> lmdb.Environment:
     return open_env(file, read_only=False)
 
 
-class _MapRefused(Exception):  # noqa: N818 - never leaves this module
+class _MapRefused(Exception):
     """mmap failed for the size asked."""
 
 
@@ -95,7 +95,7 @@ def translated(file: Path, doing: str) -> Iterator[None]:
         raise translate(error, file, doing) from error
 
 
-def translate(error: lmdb.Error, file: Path, doing: str) -> Exception:
+def translate(error: lmdb.Error, file: Path, doing: str) -> Exception:  # noqa: PLR0911 - one a cause
     """Give our error for an LMDB error: what is the matter, and what to do."""
     code = getattr(error, "code", 0)
     if isinstance(error, lmdb.MapFullError):
@@ -119,9 +119,7 @@ def translate(error: lmdb.Error, file: Path, doing: str) -> Exception:
             f"The disk of {file} reported an error while it was {doing} ({error}). Look at the system's messages, "
             "move the folder to a sound disk, run `walrun verify`, then run again."
         )
-    return LogError(
-        f"{file} could not be {doing}: {error}. Run `walrun verify`, and report this if the log is sound."
-    )
+    return LogError(f"{file} could not be {doing}: {error}. Run `walrun verify`, and report this if the log is sound.")
 
 
 def _is_full(file: Path) -> bool:

@@ -7,6 +7,7 @@ system is refused, because flock and mmap lie there; one that forgets is warned 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,12 @@ from wal_runner.errors import UnsafeFileSystem
 logger = logging.getLogger(__name__)
 
 NETWORK = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ncpfs", "webdav", "afpfs"}
+    {
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "coda", "webdav", "afpfs"),
+        *("ceph", "glusterfs", "lustre", "beegfs", "gpfs", "orangefs", "pvfs2", "dvs"),
+        # A host's folder shared with its virtual machine, WSL 1, and FUSE that does not say which.
+        *("vboxsf", "prl_fs", "drvfs", "fuse", "macfuse", "osxfuse"),
+    }
 )
 FORGETFUL = {"tmpfs": "a reboot", "ramfs": "a reboot", "overlay": "the container's removal"}
 MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay"})
@@ -58,20 +64,34 @@ def mounts() -> list[tuple[str, str]]:
         listing = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
         return [(match["point"], match["kind"]) for line in listing.splitlines() if (match := _MAC_MOUNT.search(line))]
     try:
-        return parse_mountinfo(MOUNTINFO.read_text(errors="surrogateescape"))
+        return parse_mountinfo(os.fsdecode(MOUNTINFO.read_bytes()))
     except OSError:
         return []
 
 
 def parse_mountinfo(text: str) -> list[tuple[str, str]]:
-    """Read ``/proc/self/mountinfo``; see proc(5): the mount point is field 5, the type follows " - "."""
-    found = []
-    for line in text.splitlines():
+    """Read ``/proc/self/mountinfo``; see proc(5). Give what can be seen: what covers comes after what it covers."""
+    found: dict[str, tuple[str, str]] = {}
+    children: dict[str, list[str]] = {}
+    # Blanks and line ends in a mount point are written in octal. Others that Unicode knows are not,
+    # so that split() and splitlines() would cut a mount point in two.
+    for line in text.split("\n"):
         before, dash, after = line.partition(" - ")
-        fields = before.split()
+        fields = before.split(" ")
         if dash and len(fields) > 4:  # noqa: PLR2004 - proc(5) counts the fields
-            found.append((_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]), after.split()[0]))
-    return found
+            number, parent, point = fields[0], fields[1], fields[4]
+            found[number] = (_OCTAL.sub(lambda match: chr(int(match[1], 8)), point), after.split(" ")[0])
+            children.setdefault(parent if parent != number else "", []).append(number)
+    waiting = [number for parent, numbers in children.items() if parent not in found for number in numbers][::-1]
+    seen = []
+    while waiting:
+        number = waiting.pop()
+        seen.append(found[number])
+        siblings = children.get(number, [])
+        points = [found[sibling][0] for sibling in siblings]
+        # A later mount on a folder above hides it: the path leads into that one.
+        waiting += [one for one in reversed(siblings) if not any(found[one][0].startswith(p + "/") for p in points)]
+    return seen
 
 
 def file_system_of(folder: Path, mounted: list[tuple[str, str]]) -> str:

@@ -9,6 +9,7 @@ two overlapping readers with shared locks starved a writer for seconds.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -27,6 +28,7 @@ _POLL_S = (0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002)
 """Waits between two tries. Polling keeps the wait interruptible and bounded; flock has no timeout."""
 
 _HOLDER_BYTES = 20
+_LOCKS = Path("/proc/locks")
 
 
 class Gate:
@@ -41,7 +43,9 @@ class Gate:
         except FileNotFoundError:
             raise LogReplaced(f"{path} is gone. Restore the folder as it was, then open the log again.") from None
         except PermissionError:
-            raise LogReadOnly(f"{path} cannot be written. Read the log, or change its owner.") from None
+            if writable:
+                raise LogReadOnly(f"{path} cannot be written. Read the log, or change its owner.") from None
+            raise LogReadOnly(f"{path} cannot be read. Ask its owner.") from None
         except OSError as error:
             raise LogReadOnly(f"{path} cannot be opened: {error.strerror}. Read the log instead.") from error
         self._identity = _identity(os.fstat(self._descriptor))
@@ -94,8 +98,10 @@ class Gate:
             else:
                 break
         if self._writable:
-            # For the message of whoever waits in vain; /proc/locks does not exist everywhere.
-            os.pwrite(self._descriptor, b"%-*d" % (_HOLDER_BYTES, os.getpid()), 0)
+            # For the message of whoever waits in vain; /proc/locks does not exist everywhere. A full
+            # disk must not keep out the one who comes to write outcomes into the room kept for them.
+            with contextlib.suppress(OSError):
+                os.pwrite(self._descriptor, b"%-*d" % (_HOLDER_BYTES, os.getpid()), 0)
 
     def _unlock(self) -> None:
         if self._descriptor >= 0:
@@ -106,7 +112,8 @@ class Gate:
         # Two processes with locks on two different GATE files would both be inside.
         try:
             found = _identity(os.stat(self._path))  # noqa: PTH116 - each commit pays for it
-        except FileNotFoundError:
+        except OSError:
+            # Gone, or a file stands where the folder was, or the folder is closed to us.
             found = None
         if found != self._identity:
             raise LogReplaced(
@@ -133,23 +140,42 @@ def _busy_message(path: Path, descriptor: int, wait_s: float) -> str:
 
 def _holder(descriptor: int) -> int | None:
     """Find who holds the lock: what the kernel says where it can be asked, else what was written."""
-    inode = os.fstat(descriptor).st_ino
+    stat = os.fstat(descriptor)
     try:
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if "FLOCK" in fields and "->" not in fields and fields[5].rpartition(":")[2] == str(inode):
-                return int(fields[4]) if int(fields[4]) > 0 else None
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return int(os.pread(descriptor, _HOLDER_BYTES, 0))
+        written = int(os.pread(descriptor, _HOLDER_BYTES, 0))
     except ValueError:
-        return None
+        written = None
+    try:
+        locks = _LOCKS.read_text()
+    except OSError:
+        return written
+    return _holder_in(locks, stat.st_dev, stat.st_ino, written)
+
+
+def _holder_in(locks: str, device: int, inode: int, written: int | None) -> int | None:
+    """Give the pid in *locks*; see proc_locks(5). None where the holder is in another PID namespace.
+
+    The device counts: a file on another file system may have the same inode number, and the
+    process that has that one locked must not be stopped or ended for ours.
+    """
+    holders = {}
+    for line in locks.splitlines():
+        # "1: FLOCK  ADVISORY  WRITE 4711 fe:01:77 0 EOF"; one who waits has "->" before FLOCK.
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "FLOCK":  # noqa: PLR2004 - proc_locks(5) counts the fields
+            holders[fields[5]] = int(fields[4])
+    pid = holders.get(f"{os.major(device):02x}:{os.minor(device):02x}:{inode}")
+    if pid is None:
+        # On btrfs and overlay stat() tells another device than the kernel's list does.
+        same_inode = {pid for place, pid in holders.items() if place.endswith(f":{inode}")}
+        pid = written if written in same_inode else None
+    return pid if pid is not None and pid > 0 else None
 
 
 def _is_stopped(pid: int) -> bool:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        # Bytes: the kernel cuts a process's name after 15, in the middle of a character too.
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] in {"T", "t"}
+    return stat.rpartition(b")")[2].split()[0] in {b"T", b"t"}

@@ -10,17 +10,22 @@ died in a commit, and that data.mdb differs from what HEAD remembers for that re
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import struct
 import zlib
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from wal_runner.errors import DiskFull, LogReadOnly
 from wal_runner.log.format import CHAIN_BYTES, FILE_MODE
 
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 _BOOT_BYTES = 16
 _LAYOUT = struct.Struct(f"<4sQ{CHAIN_BYTES}sQQQ?{_BOOT_BYTES}s")
@@ -45,7 +50,20 @@ class Witness(NamedTuple):
 
 def open_head(path: Path) -> int:
     """Open HEAD for writing, and give its descriptor."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        if os.fstat(descriptor).st_size == 0:
+            # Just made, and a umask may have taken rights that the next opening needs.
+            os.fchmod(descriptor, FILE_MODE)
+    except PermissionError:
+        raise LogReadOnly(f"{path} cannot be written. Read the log, or change its owner.") from None
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFull(f"The disk of {path} is full. Free some space, then open the log again.") from error
+        raise LogReadOnly(
+            f"{path} cannot be opened: {error.strerror}. Move it away, then open the log again."
+        ) from error
+    return descriptor
 
 
 def boot_mark(boot: str) -> bytes:
@@ -54,18 +72,25 @@ def boot_mark(boot: str) -> bytes:
 
 
 def write_head(descriptor: int, witness: Witness) -> None:
-    """Remember the end of the log. Not durable by itself; the kernel keeps it past our death."""
+    """Remember the end of the log. Not durable by itself; the kernel keeps it past our death.
+
+    Raise nothing where the disk is full: before a commit HEAD would only spare the next opening a
+    check, and after it what is durable must not be reported as failed.
+    """
     seq, chain, inode, size, mtime_ns, writing = witness
-    body = _LAYOUT.pack(
-        _MAGIC, seq, chain.ljust(CHAIN_BYTES, b"\0"), inode, size, mtime_ns, bool(writing), writing
-    )
-    os.pwrite(descriptor, body + _CRC.pack(zlib.crc32(body)), 0)
+    body = _LAYOUT.pack(_MAGIC, seq, chain.ljust(CHAIN_BYTES, b"\0"), inode, size, mtime_ns, bool(writing), writing)
+    try:
+        os.pwrite(descriptor, body + _CRC.pack(zlib.crc32(body)), 0)
+    except OSError as error:
+        logger.warning("HEAD could not be written (%s): the log is sound, and has no new witness.", error.strerror)
 
 
 def read_head(path: Path) -> Witness | None:
     """Give what HEAD says, or None where it is missing, torn or not ours."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            # One byte more tells a longer file, however long it is.
+            content = file.read(HEAD_BYTES + 1)
     except OSError:
         return None
     if len(content) != HEAD_BYTES:

@@ -59,6 +59,9 @@ class Scratch(Protocol):
     def arm(self, slot: int, start_seq: int) -> None:
         """Mark that the fn of a start has not begun. Call before the start is durable."""
 
+    def arm_all(self, slots: Iterable[int], first_seq: int) -> None:
+        """Arm one slot after the other, for starts whose seqs follow each other."""
+
     def begin(self, slot: int, start_seq: int) -> None:
         """Mark that fn is about to be called."""
 
@@ -70,6 +73,9 @@ class Scratch(Protocol):
 
     def disarm(self, slots: Iterable[int]) -> None:
         """Take back slots whose starts did not come about."""
+
+    def close(self) -> None:
+        """Refuse every store from now on, by `LogClosed`: no fn begins any more."""
 
 
 class Session(Protocol):
@@ -140,8 +146,9 @@ class Turn(Protocol):
         """Say which session writes a snapshot from now on; 0 for none."""
 
     def put_rows(self, rows: Sequence[tuple[str, ShortRow]], *, seconds_max: float) -> int:
-        """Write *rows* to the snapshot table, in the order given (sorted is quickest), for about
-        *seconds_max*; say how many were written.
+        """Write *rows* to the snapshot table for about *seconds_max*; say how many were written.
+
+        They are written in the order given; sorted is quickest.
         """
 
     def put_snapshot(self, state: State) -> int:

@@ -8,7 +8,7 @@ failure.
 from __future__ import annotations
 
 import traceback
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgpack
 
@@ -16,18 +16,24 @@ from wal_runner.core.events import ErrorInfo
 from wal_runner.log.format import ERROR_MESSAGE_CHARS_MAX, RESULT_BYTES_MAX, TRACEBACK_CHARS_MAX
 
 
+SURELY_READABLE_BYTES: Final = 256
+"""msgpack reads 500 levels of nesting, and each takes a byte at least."""
+
+
 def encode_result(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[bytes | None, str | None]:
     """Pack what fn returned: (packed, None), or (None, why it is omitted). None packs to None.
 
-    The packed bytes are decoded once, so what is stored is sure to be readable.
+    Packed bytes that could be nested too deeply are decoded once, so what is stored is sure to be
+    readable.
     """
     if value is None:
         return None, None
     try:
-        packed = cast("bytes", msgpack.packb(value))
+        packed = cast("bytes", msgpack.Packer().pack(value))
         if len(packed) > limit_bytes:
             return None, f"the result has {len(packed):,} bytes, over the limit of {limit_bytes:,}"
-        decode_result(packed)
+        if len(packed) > SURELY_READABLE_BYTES:
+            decode_result(packed)
     except Exception as error:  # noqa: BLE001 - a __len__ or __iter__ of the user's may raise anything
         return None, f"a {type(value).__name__} cannot be stored: {type(error).__name__}: {printable(error, 200)}"
     return packed, None

@@ -12,6 +12,7 @@ it first. The file is preallocated: a store into a hole on a full disk would kil
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import struct
@@ -25,16 +26,18 @@ import msgpack
 
 from wal_runner.core.arrays import from_array, to_array
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
-from wal_runner.errors import LogCorrupt, LogForked
+from wal_runner.errors import LogClosed, LogCorrupt, LogForked, LogTooNew
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import FILE_MODE, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from wal_runner.core.events import Event
+
+logger = logging.getLogger(__name__)
 
 _HEADER: Final = struct.Struct("<8s16s16sQQQ")
 _CRC: Final = struct.Struct("<I")
@@ -59,6 +62,12 @@ _SUCCEEDED_INLINE: Final = 0xCC0F
 _EVENT_INLINE: Final = 0x5A96
 _EVENT_BESIDE: Final = 0xA569
 _CODE_MASK: Final = (1 << _CODE_BITS) - 1
+
+_PAYLOAD_BYTES_MIN: Final = {
+    _SUCCEEDED_INLINE: _ELAPSED.size,
+    _EVENT_INLINE: 1,
+    _EVENT_BESIDE: _BESIDE.size + _CRC.size,
+}
 
 
 class Remains(NamedTuple):
@@ -102,12 +111,29 @@ class Scratch:
         """Mark that a start is durable soon, and that its fn has not begun."""
         self._words[(slot + 1) * _WORDS_A_SLOT] = start_seq << _CODE_BITS | _ARMED
 
+    def arm_all(self, slots: Iterable[int], first_seq: int) -> None:
+        """Arm one slot after the other, for starts whose seqs follow each other."""
+        words = self._words
+        tag = first_seq << _CODE_BITS | _ARMED
+        for slot in slots:
+            words[(slot + 1) * _WORDS_A_SLOT] = tag
+            tag += 1 << _CODE_BITS
+
     def begin(self, slot: int, start_seq: int) -> None:
         """Mark that fn is about to be called. From here on a crash leaves the item in doubt."""
         self._words[(slot + 1) * _WORDS_A_SLOT] = start_seq << _CODE_BITS | _BEGUN
 
     def finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
-        """Keep the outcome. What does not fit and cannot be written stays "begun": in doubt after a crash."""
+        """Keep the outcome. What cannot be written stays "begun": in doubt after a crash.
+
+        Raise nothing for a disk that is full: the outcome itself is known, and its commit will say so.
+        """
+        try:
+            self._finish(slot, start_seq, event)
+        except OSError:
+            logger.debug("The slot of start %d could not be written.", start_seq, exc_info=True)
+
+    def _finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
         words, at = self._words, (slot + 1) * _WORDS_A_SLOT
         if type(event) is ItemSucceeded and event[3] is None:
             _, elapsed_ns, result, _ = event
@@ -146,10 +172,12 @@ class Scratch:
         self._bytes = self._words = _Forked()
 
     def close(self) -> None:
-        """Let go of the memory and the file beside; the session's file is its owner's."""
+        """Refuse every store from now on, and let go of the memory; the session's file is its owner's."""
+        words, mapped = self._words, self._bytes
+        self._bytes = self._words = _Closed()
         if self._map is not None:
-            self._words.release()
-            self._bytes.release()
+            words.release()
+            mapped.release()
             self._map.close()
             self._map = None
         if self._beside is not None:
@@ -165,17 +193,13 @@ class Scratch:
         self._words[at] = start_seq << _CODE_BITS | code
 
     def _put_beside(self, slot: int, start_seq: int, packed: bytes) -> None:
-        try:
-            with self._beside_lock:
-                if self._beside is None:
-                    self._beside = os.open(self._beside_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-                descriptor, at = self._beside, self._beside_end
-                self._beside_end += len(packed)
-                self._beside_users.add(slot)
-            written = os.pwrite(descriptor, packed, at)
-        except OSError:
-            return  # A full disk: the commit will say so. Until then the slot says "begun".
-        if written == len(packed):
+        with self._beside_lock:
+            if self._beside is None:
+                self._beside = os.open(self._beside_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            descriptor, at = self._beside, self._beside_end
+            self._beside_end += len(packed)
+            self._beside_users.add(slot)
+        if os.pwrite(descriptor, packed, at) == len(packed):
             self._put(slot, start_seq, _EVENT_BESIDE, _BESIDE.pack(at, len(packed)) + _CRC.pack(zlib.crc32(packed)))
 
 
@@ -184,6 +208,13 @@ class _Forked:
 
     def __setitem__(self, place: object, value: object) -> None:
         raise LogForked("This item was started by the parent process. Leave the child with os._exit(), or exec.")
+
+
+class _Closed:
+    """What stands in place of the slots once their session has ended."""
+
+    def __setitem__(self, place: object, value: object) -> None:
+        raise LogClosed("The Runner was closed while it ran items. Close it when the run has ended.")
 
 
 class _Written:
@@ -246,7 +277,8 @@ def _said(start_seq: int, code: int, word: int, room: bytes, beside: Path) -> Re
     if code == _SUCCEEDED:
         return Remains(begun=True, outcome=ItemSucceeded(start_seq, word))
     payload = room[: word >> 32]
-    if code in {_SUCCEEDED_INLINE, _EVENT_INLINE, _EVENT_BESIDE} and zlib.crc32(payload) == word & 0xFFFF_FFFF:
+    # The length too, because the checksum of nothing is 0, as a word is that was never written.
+    if len(payload) >= _PAYLOAD_BYTES_MIN.get(code, len(room) + 1) and zlib.crc32(payload) == word & 0xFFFF_FFFF:
         if code == _SUCCEEDED_INLINE:
             (elapsed_ns,) = _ELAPSED.unpack_from(payload)
             return Remains(begun=True, outcome=ItemSucceeded(start_seq, elapsed_ns, payload[_ELAPSED.size :]))
@@ -270,9 +302,11 @@ def _read_beside(beside: Path, payload: bytes) -> bytes:
 def _outcome(start_seq: int, packed: bytes) -> Any:  # noqa: ANN401 - one of three events, or None
     try:
         event: Event = from_array(start_seq, msgpack.unpackb(packed, use_list=False, max_ext_len=0, max_map_len=0))
-    except (*UNPACK_ERRORS, LogCorrupt):
+    except (*UNPACK_ERRORS, LogCorrupt, LogTooNew):
         return None
-    return event if isinstance(event, ItemSucceeded | ItemFailed | ItemInterrupted) else None
+    if not isinstance(event, ItemSucceeded | ItemFailed | ItemInterrupted) or event.start_seq != start_seq:
+        return None
+    return event
 
 
 def _header(descriptor: int, log_id: str, session: int, boot: str) -> bytes:

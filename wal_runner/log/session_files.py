@@ -3,19 +3,22 @@
 Imported by the LMDB engine, which calls everything here inside the gate. Invariant: no clock and
 no heartbeat decides; the kernel does, when the last holder of the descriptor is gone.
 
-Two files a session, and a third (``sessions/N.large``) for outcomes too large for a scratch slot. ``sessions/N`` is locked by the owner, and its descriptor is inherited by the
-commands that it runs for items: the session lives until they end too. ``sessions/N.owner`` is
-locked by the owner alone, so that a reader can tell "owner dead, effect still running".
+Two files a session, and a third (``sessions/N.large``) for outcomes too large for a slot.
+``sessions/N`` is locked by the owner, and its descriptor is inherited by the commands that it runs
+for items: the session lives until they end too. ``sessions/N.owner`` is locked by the owner alone,
+so that a reader can tell "owner dead, effect still running".
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import re
 from typing import TYPE_CHECKING
 
-from wal_runner.errors import LogReplaced
+from wal_runner.errors import DiskFull, LogReplaced
 from wal_runner.log.format import FILE_MODE
 from wal_runner.log.protocol import Liveness
 
@@ -33,15 +36,31 @@ class SessionFile:
         self.number = number
         self._path = folder / str(number)
         self._owner_path = folder / f"{number}.owner"
-        self._owner_descriptor = _create_locked(self._owner_path)
-        self.descriptor: int | None = _create_locked(self._path)
+        self.descriptor: int | None = None
+        try:
+            self._owner_descriptor = _create_locked(self._owner_path)
+            try:
+                self.descriptor = _create_locked(self._path)
+            except BaseException:
+                # Half a session would look alive as long as this process lives.
+                os.close(self._owner_descriptor)
+                _unlink(self._owner_path)
+                raise
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            raise DiskFull(
+                f"No session can begin: the disk of {folder} is full. Nothing was started. Free some space, then run "
+                "the same again."
+            ) from error
 
     def check_still_there(self) -> None:
         """Raise `LogReplaced` when the file was deleted: others could not tell that we live."""
         assert self.descriptor is not None, "a closed session appends nothing"
         try:
             same = os.path.samestat(self._path.stat(), os.fstat(self.descriptor))
-        except FileNotFoundError:
+        except OSError:
+            # Gone, or a file stands where the folder was, or the folder is closed to us.
             same = False
         if not same:
             raise LogReplaced(
@@ -53,9 +72,7 @@ class SessionFile:
         """Remove the files and release the locks."""
         if self.descriptor is None:
             return
-        self._path.unlink(missing_ok=True)
-        self._owner_path.unlink(missing_ok=True)
-        beside(self._path.parent, self.number).unlink(missing_ok=True)
+        remove(self._path.parent, self.number)
         self.abandon()
 
     def abandon(self) -> None:
@@ -87,9 +104,8 @@ def probe(folder: Path, number: int) -> Liveness:
 
 def remove(folder: Path, number: int) -> None:
     """Remove the files of a dead session."""
-    (folder / str(number)).unlink(missing_ok=True)
-    (folder / f"{number}.owner").unlink(missing_ok=True)
-    beside(folder, number).unlink(missing_ok=True)
+    for path in (folder / str(number), folder / f"{number}.owner", beside(folder, number)):
+        _unlink(path)
 
 
 def _create_locked(path: Path) -> int:
@@ -97,6 +113,12 @@ def _create_locked(path: Path) -> int:
     os.fchmod(descriptor, FILE_MODE)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
+
+
+def _unlink(path: Path) -> None:
+    # What stays, for whatever reason, is a file that nobody holds: that of a dead session.
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _is_held(path: Path) -> bool:

@@ -36,7 +36,8 @@ def check_structure(data: Path) -> None:
     problems = problems_of(data)
     if problems:
         raise LogCorrupt(
-            f"{data} is damaged: {problems[0]} ({len(problems)} problems). Nothing was opened. Restore it from a backup."
+            f"{data} is damaged: {problems[0]} ({len(problems)} problems). Nothing was opened. "
+            "Restore it from a backup."
         )
 
 

@@ -85,7 +85,8 @@ def plan(path: str | os.PathLike[str]) -> Compaction:
     """Say what `compact` would do, and write nothing. *bytes_after* is an estimate."""
     with LogView.open(path) as view:
         state, room, base_seq = view.state(), view.log.room(), view.log.base()[0]
-        others = [report.info.number for report in view.sessions() if report.alive]
+        reports = view.sessions()
+        others = [report.info.number for report in reports if report.alive]
         items = sum(state.counts.values())
         kept = f"Sessions {others} are using the log." if others else ""
         # Measured: about 40 bytes for a row of a short id without a result.
@@ -95,7 +96,8 @@ def plan(path: str | os.PathLike[str]) -> Compaction:
             base_seq=state.seq,
             events_dropped=state.seq - base_seq,
             items=items,
-            in_doubt_kept=state.counts[Status.IN_DOUBT],
+            # Compaction begins as every opening does: by recording who died.
+            in_doubt_kept=sum(len(report.doubts) for report in reports),
             bytes_before=room.file_bytes,
             bytes_after=room.file_bytes if kept else estimate,
             rewritten=not kept,
@@ -126,7 +128,7 @@ def _drop(writer: LogWriter, state: State) -> int:
     def drop(turn: Turn) -> list[Event]:
         nonlocal reached, done
         base_seq, base_hash = turn.drop(state.seq, records_max=RECORDS_A_TURN)
-        done = base_seq == reached or base_seq == state.seq
+        done = base_seq in {reached, state.seq}
         reached = base_seq
         return [LogCompacted(base_seq, base_hash)] if done else []
 

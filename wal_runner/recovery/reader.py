@@ -178,13 +178,13 @@ class LogView:
             if row is None:
                 value = self._log.look_up([name])[0]
                 row = None if value is None else decode_row(row_key(name), value)[1]
-        return None if row is None else _public(name, item_of(row))
+        return None if row is None else public_item(name, item_of(row))
 
     def items(self, status: Status | None = None) -> Iterator[Item]:
         """Give every item that the log knows, those of *status* if one is given, in id order."""
         for name, row in self._rows():
             if status is None or row[0] == status:
-                yield _public(name, item_of(row))
+                yield public_item(name, item_of(row))
 
     def results(self) -> Iterator[tuple[str, Any]]:
         """Give (item id, result) of every item that succeeded and whose result was not omitted."""
@@ -283,7 +283,8 @@ class LogView:
                 return state, liveness, remains
 
 
-def _public(name: str, item: ItemState) -> Item:
+def public_item(name: str, item: ItemState) -> Item:
+    """Give an item as the API shows it: its result decoded."""
     return Item(
         name,
         item.status,

@@ -18,7 +18,7 @@ from wal_runner.log.results import capped
 from wal_runner.recovery.evidence import own_started, proven
 from wal_runner.recovery.loading import load
 from wal_runner.recovery.writer import LogWriter
-from wal_runner.version import VERSION
+from wal_runner.version import __version__
 
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _session_opened(number: int) -> SessionOpened:
         argv=tuple(capped(part, ARGV_CHARS_MAX) for part in sys.argv[:ARGV_MAX]),
         cwd=_working_directory(),
         user=host.user_name(),
-        version=VERSION,
+        version=__version__,
         pid_started=host.process_started(os.getpid()),
     )
 

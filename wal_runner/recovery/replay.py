@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.arrays import events_of
+from wal_runner.core.items import item_of
 from wal_runner.errors import Compacted
 from wal_runner.log import opening
 from wal_runner.recovery.loading import records_after
-from wal_runner.recovery.reader import HistoryEntry
+from wal_runner.recovery.reader import HistoryEntry, public_item
 
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from wal_runner.core.events import Record
     from wal_runner.core.state import State
     from wal_runner.log.protocol import Log
+    from wal_runner.recovery.reader import Item, LogView
 
 Until = int | datetime | None
 
@@ -62,6 +64,27 @@ def numbers_at(log: Log, until: Until = None) -> State:
             state.freeze()
             state.drop_frozen()
     return state
+
+
+def item_at(view: LogView, item_id: str, until: Until = None) -> Item | None:
+    """Give one item as it stood at *until*; None where the log had not heard of it. Reads the whole log.
+
+    Raise `Compacted` where that stands in the history that a compaction dropped.
+    """
+    base = base_state(view.log, until)
+    if until is None:
+        return view.item(item_id)
+    row = replay_log(view.log, until).row(item_id)
+    if row is not None:
+        return public_item(item_id, item_of(row))
+    if not base.seq:
+        return None
+    if replay_log(view.log).row(item_id) is not None:
+        raise Compacted(
+            f"What {item_id!r} was then is gone: {view.path} was compacted up to event {base.seq}, and the item "
+            "changed since. Ask for a later point."
+        )
+    return view.item(item_id)
 
 
 def base_state(log: Log, until: Until = None) -> State:

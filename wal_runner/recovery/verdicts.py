@@ -101,9 +101,7 @@ def resolve(
     return settled
 
 
-def reopen(
-    writer: LogWriter, ids: Iterable[str], *, by: str, note: str = "", succeeded: bool = False
-) -> int:
+def reopen(writer: LogWriter, ids: Iterable[str], *, by: str, note: str = "", succeeded: bool = False) -> int:
     """Make failed or abandoned items pending again, in their next generation; give how many.
 
     Items that succeeded are reopened only where *succeeded* says so: their effect will be repeated.

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 from wal_runner.core.arrays import events_of
 from wal_runner.core.events import Status
 from wal_runner.errors import LogCorrupt, LogError, LogLost, LogTooNew, LogWentBack
+from wal_runner.log import opening
 from wal_runner.log.folder import read_identity
 from wal_runner.log.rows import encode_row, row_key, stored_checksum
 from wal_runner.log.structure import structural_problems
-from wal_runner.recovery.loading import records_after
+from wal_runner.recovery.loading import load, records_after
 from wal_runner.recovery.reader import SCAN_ROWS, LogView
+from wal_runner.recovery.replay import ITEMS_HELD_MAX
 
 
 if TYPE_CHECKING:
@@ -62,25 +64,40 @@ def verify(path: str | os.PathLike[str]) -> Iterator[Problem]:
         yield from (Problem("structure", text) for text in problems)
         return
     try:
-        view = LogView.open(folder)
+        log = opening.open_for_reading(folder)
     except DAMAGE as error:
         yield _problem("folder", error)
         return
-    with view:
-        try:
-            folded = _fold_all(view.log)
-        except DAMAGE as error:
-            yield _problem("chain", error)
-            return
-        yield from _row_problems(view, folded)
+    try:
+        yield from _content_problems(log)
+    finally:
+        opening.close(log)
+
+
+def _content_problems(log: Log) -> Iterator[Problem]:
+    # The chain before the view, which folds the tail too and would name its damage less well.
+    try:
+        folded = _fold_all(log)
+    except DAMAGE as error:
+        yield _problem("chain", error)
+        return
+    try:
+        view = LogView(log, load(log))
+    except DAMAGE as error:
+        yield _problem("rows", error)
+        return
+    yield from _row_problems(view, folded)
 
 
 def _fold_all(log: Log) -> State:
-    """Walk the chain from the base to the end, every field of every event checked."""
+    """Walk the chain from the base to the end, every field of every event checked; give its numbers."""
     state = log.base_state()
     for record in records_after(log, state.seq):
         events_of(record)
         state.apply(record)
+        if len(state.items) > ITEMS_HELD_MAX:
+            state.freeze()
+            state.drop_frozen()
     return state
 
 
@@ -104,7 +121,8 @@ def _row_problems(view: LogView, folded: State) -> Iterator[Problem]:
         yield Problem("rows", f"The items are {_words(statuses)}, and the counts say {_words(state.counts)}.")
     if folded.seq == state.seq and (folded.counts, folded.open) != (state.counts, state.open):
         yield Problem(
-            "state", f"The events add up to {_words(folded.counts)}, and the snapshot with its tail to {_words(state.counts)}."
+            "state",
+            f"The events add up to {_words(folded.counts)}, and the snapshot with its tail to {_words(state.counts)}.",
         )
 
 

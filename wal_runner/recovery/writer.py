@@ -63,6 +63,7 @@ class LogWriter:
         with self.lock:
             self._check_usable()
             before = self.state.seq
+            failpoint("commit.before_begin")
             try:
                 with self.log.exclusive(before, wait_s=wait_s) as turn:
                     self._fold(turn.records)
@@ -163,11 +164,12 @@ class LogWriter:
             for start_seq in left
         ]
 
-    def begun(self) -> set[int]:
-        """Give the starts of this session whose fn began and which have no outcome, by its slots."""
-        left = own_started(self.state, self.session.number)
-        remains = self.log.remains_of([self.session.number])[self.session.number] if left else {}
-        return {start_seq for start_seq in left if proven(start_seq, remains.get(start_seq)) is None}
+    def proofs(self) -> dict[int, Event]:
+        """Give what this session's own slots prove of its starts that have no outcome, by start_seq."""
+        number = self.session.number
+        remains = self.log.remains_of([number])[number]
+        found = {start_seq: proven(start_seq, remains.get(start_seq)) for start_seq in own_started(self.state, number)}
+        return {start_seq: event for start_seq, event in found.items() if event is not None}
 
     # --- Keeping the state right --------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from wal_runner.core.events import ItemFailed
 from wal_runner.errors import AttemptMisused, AttemptNotEntered
+from wal_runner.failpoints import failpoint
 from wal_runner.log.results import error_info
 from wal_runner.runner.attempt import Attempt, current
 from wal_runner.runner.execution import interrupted
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
-    from wal_runner.runner.dispatcher import Dispatcher
-    from wal_runner.runner.execution import Execution
     from wal_runner.runner.report import RunReport
     from wal_runner.runner.run import Run
     from wal_runner.runner.settling import OutcomeEvent
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-class ClaimFailed(Exception):  # noqa: N818 - never raised at the user; the text of `fail`
+class ClaimFailed(Exception):
     """What stands in the log for an attempt that was failed by hand."""
 
 
@@ -45,16 +44,17 @@ class ClaimedAttempt(Attempt, Generic[Item]):
     doubt and is raised.
     """
 
-    def __new__(cls, attempt: Attempt, dispatcher: Dispatcher, execution: Execution, *, raises: bool) -> Self:
+    def __new__(cls, attempt: Attempt, run: Run) -> Self:
         """Make the claimed attempt from the one that the dispatcher started."""
         made: Self = tuple.__new__(cls, attempt)
-        made._bind(dispatcher, execution, raises=raises)
+        made._bind(run)
         return made
 
-    def _bind(self, dispatcher: Dispatcher, execution: Execution, *, raises: bool) -> None:
-        self._dispatcher = dispatcher
-        self._execution = execution
-        self._raises = raises
+    def _bind(self, run: Run) -> None:
+        self._dispatcher = run.dispatcher
+        self._execution = run.execution
+        self._stopping = run.stopping
+        self._raises = run.on_error_raise
         self._failure: str | None = None
         self._token: Token[Attempt] | None = None
         self._began = 0
@@ -74,12 +74,17 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         self.entered = True
         self._token = current.set(self)
         self._dispatcher.begin(self)
+        failpoint("run.before_effect")
         self._began = time.perf_counter_ns()
-        return self.item  # type: ignore[return-value]  # Attempt keeps it as an object
+        # The body is what fn is elsewhere: a second Ctrl-C may break into it.
+        self._stopping.in_fn = True
+        item: Item = self.item
+        return item
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        self._stopping.in_fn = False
         took = time.perf_counter_ns() - self._began
         self.left = True
         if self._token is not None:
@@ -168,23 +173,20 @@ class Claims(Generic[Item]):
             raise AttemptNotEntered(
                 f"{handed!r} was handed out and never entered; its item stays pending. Use `with attempt as item:`."
             )
-        if not self._window:
+        if not self._window or self._run.is_ending:
             window = next(self._windows, None)
             if not window:
                 return None
             self._window.extend(window)
-        run = self._run
         self._count += 1
-        self._handed = ClaimedAttempt(
-            self._window.popleft(), run.dispatcher, run.execution, raises=run.on_error_raise
-        )
+        self._handed = ClaimedAttempt(self._window.popleft(), self._run)
         return self._handed
 
     def _claim_windows(self) -> Iterator[list[Attempt]]:
         run = self._run
         with self._one_at_a_time(), run.running():
             dispatcher = run.dispatcher
-            while not run.stopping.is_asked and run.execution.fatal is None:
+            while not run.is_ending:
                 attempts = dispatcher.advance(dispatcher.window.size)
                 if attempts:
                     commit_s, self._began, self._count = dispatcher.commit_s, time.perf_counter(), 0

@@ -87,17 +87,13 @@ class _Troupe:
             if puller is not None:
                 puller.cancel()
                 await asyncio.gather(puller, return_exceptions=True)
-            if self._stopping.is_urgent or self._cancelled():
+            if self._stopping.is_urgent or _is_being_cancelled():
                 for worker in workers:
                     worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             await self._in_committer(self._dispatcher.flush)
         if self._broken is not None:
             raise self._broken
-
-    def _cancelled(self) -> bool:
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
 
     # --- The dispatcher's side -----------------------------------------------------------
 
@@ -135,7 +131,7 @@ class _Troupe:
     def _advance(self, wanted: int) -> list[Attempt]:
         feed = self._dispatcher.feed
         if self._source is not None:
-            chunk = []
+            chunk: list[tuple[Any, Any]] = []
             while self._pulled and len(chunk) < wanted:
                 chunk.append(self._pulled.popleft())
             feed.add(feed.classify([item for item, _ in chunk], [page for _, page in chunk] if feed.pages else ()))
@@ -216,9 +212,10 @@ class _Troupe:
         try:
             async with AsyncExitStack() as stack:
                 await self._run_items(await self._entered(stack))
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - raised again by the dispatcher
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self._going_home:
+                raise
+            # Raised again by the dispatcher, or a run without workers would wait for ever.
             self._broken = self._broken or error
         finally:
             self._bell.set()
@@ -243,6 +240,10 @@ class _Troupe:
             self._running += 1
             try:
                 await run(attempt, *worker_value)
+            except asyncio.CancelledError:
+                # fn let out the cancellation of something that it waited for; nobody cancelled us.
+                if _is_being_cancelled():
+                    raise
             finally:
                 self._running -= 1
                 self._ended += 1
@@ -250,3 +251,6 @@ class _Troupe:
                     self._bell.set()
 
 
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

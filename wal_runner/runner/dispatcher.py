@@ -28,12 +28,13 @@ from wal_runner.core.events import (
 from wal_runner.core.items import item_of, long_row
 from wal_runner.core.window import Window
 from wal_runner.errors import CommitUnknown, DiskFull
+from wal_runner.failpoints import failpoint
 from wal_runner.log.rows import decode_row, row_key
 from wal_runner.runner.attempt import Attempt
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from wal_runner.core.events import CursorAdvanced, Event, EventArray
     from wal_runner.core.items import ItemState
@@ -69,6 +70,7 @@ class Dispatcher:
         *,
         window_max: int,
         in_doubt_max: int,
+        is_stopping: Callable[[], bool],
         pages: Pages | None = None,
     ) -> None:
         self.writer = writer
@@ -76,14 +78,13 @@ class Dispatcher:
         self.settling = settling
         self.window = Window(window_max)
         self.in_doubt_max = in_doubt_max
+        self.is_stopping = is_stopping
         self.lock = threading.RLock()
         self.commit_s = 0.0
         self.committed_at = time.perf_counter()
         self.in_flight: dict[int, Attempt] = {}
         """Attempts whose outcome is not durable, by start_seq."""
         self._outcomes: deque[OutcomeEvent] = deque()
-        self.stopping = False
-        """Set by whoever wants the run to end: nothing more is started."""
         self.pages = pages
         self.scratch = writer.session.scratch
         self._conflicts_before = writer.state.conflicts
@@ -96,6 +97,7 @@ class Dispatcher:
 
     def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
         """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
+        failpoint("run.after_effect")
         self.scratch.finish(attempt.slot, attempt.start_seq, event)
         self._outcomes.append(event)
 
@@ -111,9 +113,7 @@ class Dispatcher:
 
         Outcomes that wait for the commit make room with it.
         """
-        return min(
-            self.in_doubt_max - len(self.in_flight) + len(self._outcomes), self.scratch.free_slots()
-        )
+        return min(self.in_doubt_max - len(self.in_flight) + len(self._outcomes), self.scratch.free_slots())
 
     def advance(self, wanted: int) -> list[Attempt]:
         """Commit the outcomes so far and start up to *wanted* items of the feed; give their attempts.
@@ -149,7 +149,7 @@ class Dispatcher:
                         raise
                 except DiskFull as error:
                     self._save_outcomes(error)
-                    if self.stopping or time.monotonic() > gives_up:
+                    if self.is_stopping() or time.monotonic() > gives_up:
                         self.feed.put_back(candidates)
                         raise
                     if not warned:
@@ -160,19 +160,28 @@ class Dispatcher:
     def release(self, attempts: Iterable[Attempt]) -> None:
         """Give attempts back whose fn never began; their items are pending again."""
         attempts = list(attempts)
-        if not attempts:
+        if not attempts or self.writer.closed:  # closing it released them
             return
         with self.lock:
-            self.writer.append([ItemReleased(attempt.start_seq) for attempt in attempts])
+            writer = self.writer
+            # One that is not open any more was released by a commit of which we did not hear.
+            writer.turn(lambda _turn: [ItemReleased(a.start_seq) for a in attempts if a.start_seq in writer.state.open])
             for attempt in attempts:
-                del self.in_flight[attempt.start_seq]
+                self.in_flight.pop(attempt.start_seq, None)
             self.scratch.free(attempt.slot for attempt in attempts)
             self.settling.released(len(attempts))
 
-    def interrupt(self, attempts: Iterable[Attempt], reason: str) -> None:
-        """Put attempts in doubt whose fn was told to end, or cannot be waited for."""
-        for attempt in attempts:
-            self._outcomes.append(ItemInterrupted(attempt.start_seq, 0, reason))
+    def settle_the_rest(self, reason: str) -> None:
+        """Settle what is in flight by what its slot proves; what began and did not end is in doubt for *reason*."""
+        self.flush()
+        left = list(self.in_flight.values())
+        if not left:
+            return
+        proofs = self.writer.proofs()
+        self.release([attempt for attempt in left if isinstance(proofs.get(attempt.start_seq), ItemReleased)])
+        for start_seq in self.in_flight:
+            outcome: Any = proofs.get(start_seq)
+            self._outcomes.append(outcome or ItemInterrupted(start_seq, 0, reason))
         self.flush()
 
     def _save_outcomes(self, error: DiskFull) -> None:
@@ -221,6 +230,7 @@ class Dispatcher:
         report.conflicts = self.writer.state.conflicts - self._conflicts_before
         for candidate, known, decided in plan.dropped:
             self.settling.met(candidate.item, candidate.item_id, known, decided)
+            self.feed.was_dropped()
         return plan.started
 
 
@@ -259,7 +269,8 @@ class _Plan:
         events += self._cursors()
         if self._candidates:
             turn.reserve(len(dispatcher.in_flight) + len(self._candidates))
-            self._start(turn, events)
+            if not self._start_all(turn, events):
+                self._start(turn, events)
         return events
 
     def ranges(self) -> list[tuple[int, int]]:
@@ -281,6 +292,32 @@ class _Plan:
         attempts = [in_flight[event[0]] for event in self._outcomes if event[0] in in_flight]
         cursors, self.pages_done = pages.due(attempt.page for attempt in attempts)
         return cursors
+
+    def _start_all(self, turn: Turn, events: list[Event | EventArray]) -> bool:
+        """Start all candidates at once where each is new to the log; else do nothing, and say so.
+
+        What `_start` does one by one; most windows of most runs are like this.
+        """
+        writer = self._dispatcher.writer
+        state = writer.state
+        ids = [candidate[1] for candidate in self._candidates]
+        if (
+            any(candidate[2] is not None or candidate[3] != writer.generation for candidate in self._candidates)
+            or len(set(ids)) < len(ids)
+            or not state.items.keys().isdisjoint(ids)
+            or not state.frozen.keys().isdisjoint(ids)
+        ):
+            return False
+        first_seq = turn.end + len(events) + 1
+        events += [first_start(item_id) for item_id in ids]
+        scratch, log_id = self._dispatcher.scratch, writer.log.log_id
+        slots = self._slots = scratch.take(len(ids))
+        scratch.arm_all(slots, first_seq)
+        self.started = [
+            _make(Attempt, (candidate[0], candidate[1], 1, 0, start_seq, slot, log_id, candidate[4]))
+            for start_seq, (candidate, slot) in enumerate(zip(self._candidates, slots, strict=True), first_seq)
+        ]
+        return True
 
     def _start(self, turn: Turn, events: list[Event | EventArray]) -> None:
         writer = self._dispatcher.writer

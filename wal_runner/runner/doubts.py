@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from wal_runner.core.identity import idempotency_key
 from wal_runner.core.events import Status
+from wal_runner.core.identity import idempotency_key
 
 
 if TYPE_CHECKING:
@@ -66,5 +66,3 @@ def doubts_in(state: State, log_id: str) -> list[Doubt]:
             )
         )
     return found
-
-

@@ -10,16 +10,19 @@ import asyncio
 import inspect
 import time
 from contextvars import copy_context
+from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
 from wal_runner.errors import CoroutineReturned
+from wal_runner.failpoints import failpoint
 from wal_runner.log.results import encode_result, error_info, printable
 from wal_runner.runner.attempt import current
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Generator
+    from contextvars import Context
 
     from wal_runner.runner.attempt import Attempt
     from wal_runner.runner.dispatcher import Dispatcher
@@ -53,6 +56,7 @@ class Execution:
         """
         start_seq, finish = attempt.start_seq, self._dispatcher.finish
         self._begin(attempt.slot, start_seq)
+        failpoint("run.before_effect")
         began = _now()
         try:
             value = copy_context().run(_call, attempt, self.fn, worker_value)
@@ -72,10 +76,11 @@ class Execution:
         """Await fn for *attempt*; cancellation leaves doubt, and is raised again."""
         dispatcher = self._dispatcher
         dispatcher.begin(attempt)
+        failpoint("run.before_effect")
         began = _now()
-        token = current.set(attempt)
+        context = copy_context()
         try:
-            value = await self.fn(attempt.item, *worker_value)
+            value = await _in_context(context, context.run(_call, attempt, self.fn, worker_value))
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
             dispatcher.finish(attempt, self.judge(attempt.start_seq, _now() - began, error))
         except BaseException as error:
@@ -83,12 +88,10 @@ class Execution:
             raise
         else:
             dispatcher.finish(attempt, self.success(attempt.start_seq, _now() - began, value))
-        finally:
-            current.reset(token)
 
     def success(self, start_seq: int, elapsed_ns: int, value: object) -> OutcomeEvent:
         """Give the outcome of an fn that returned *value*."""
-        if hasattr(value, "__await__"):
+        if hasattr(type(value), "__await__"):
             return self._refuse_awaitable(start_seq, elapsed_ns, value)
         packed, omitted = encode_result(value)
         return ItemSucceeded(start_seq, elapsed_ns, packed, omitted)
@@ -118,9 +121,7 @@ class Execution:
 
 def interrupted(start_seq: int, elapsed_ns: int, error: BaseException) -> ItemInterrupted:
     """Give the outcome of an fn that did not end by itself."""
-    return ItemInterrupted(
-        start_seq, elapsed_ns, f"fn was ended by {type(error).__name__}", error_info(error)
-    )
+    return ItemInterrupted(start_seq, elapsed_ns, f"fn was ended by {type(error).__name__}", error_info(error))
 
 
 def check_function(fn: object, *, is_async: bool, arguments: str = "run(items, fn)") -> None:
@@ -151,3 +152,26 @@ def _call(attempt: Attempt, fn: Callable[..., Any], worker_value: tuple[Any, ...
     return fn(attempt.item, *worker_value)
 
 
+@coroutine
+def _in_context(context: Context, awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
+    """Await with *context* as the current one: a coroutine shares its worker's, and would leave its own behind."""
+    inner: Any = awaitable if isinstance(awaitable, CoroutineType) else _awaiting(awaitable)
+    step, send = context.run, inner.send
+    try:
+        waits_for = step(send, None)
+        while True:
+            try:
+                reply = yield waits_for
+            except GeneratorExit:
+                step(inner.close)
+                raise
+            except BaseException as error:  # noqa: BLE001 - thrown in, cancellation too
+                waits_for = step(inner.throw, error)
+            else:
+                waits_for = step(send, reply)
+    except StopIteration as end:
+        return end.value
+
+
+async def _awaiting(awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401 - the user's own
+    return await awaitable

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from itertools import islice
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wal_runner.core.decide import Course, course
@@ -30,11 +31,16 @@ if TYPE_CHECKING:
 PULL_MAX: Final = 1024
 """So many items are pulled and looked up at once, when most of them are done already."""
 
+LOOK_AHEAD_MIN: Final = 64
+
 PULL_SECONDS_MAX: Final = 0.05
 """A source that is slow is not waited for longer, while items of it could run."""
 
 QUICK_PULL: Final = 256
 """Below this many a source's speed is not known, and each pull is timed."""
+
+NOT_LOOKED_UP: Final = -1
+"""In place of the generation in which a candidate was looked up."""
 
 QUICK_ITEM_S: Final = 4e-6
 
@@ -87,8 +93,8 @@ class Feed:
         self._item_s = 1.0
         self.error: BaseException | None = None
         self.exhausted = False
-        self.pulling = False
-        """True while the source has control: the only time at which a signal may break in."""
+        self.pulled_by = 0
+        """The thread in which the source has control: only there, and only then, may a signal break in."""
 
     def take(self, limit: int) -> list[Candidate]:
         """Give up to *limit* candidates; fewer when the source is slow, none when it has ended."""
@@ -104,12 +110,17 @@ class Feed:
                 break
             found = self.classify(chunk, pages)
             # Mostly done items: look further ahead. Mostly new ones: no further than asked.
-            self._pull_size = min(2 * max(len(chunk), 1), PULL_MAX) if 2 * len(found) < len(chunk) else 1
+            if len(chunk) > 1:
+                self._pull_size = min(2 * len(chunk), PULL_MAX) if 2 * len(found) < len(chunk) else 1
             taken += found[:missing]
             self._waiting += found[missing:]
             if taken and time.perf_counter() > deadline:
                 break
         return taken
+
+    def was_dropped(self) -> None:
+        """Note that a candidate needed no start: the items behind it are worth a look ahead."""
+        self._pull_size = max(self._pull_size, LOOK_AHEAD_MIN)
 
     def put_back(self, candidates: Sequence[Candidate]) -> None:
         """Take candidates back that could not be started now."""
@@ -132,6 +143,9 @@ class Feed:
     def classify(self, chunk: Sequence[Any], pages: Sequence[Page | None]) -> list[Candidate]:
         """Look the items of *chunk* up; count those that need no run, give the others."""
         ids = self._ids(chunk)
+        if len(ids) == 1 and not pages:
+            # Looked up in the turn that starts it: one way through the gate instead of two.
+            return [Candidate(chunk[0], ids[0], None, NOT_LOOKED_UP)]
         with self._writer.lock:
             generation = self._writer.generation
             state = self._writer.state
@@ -159,7 +173,7 @@ class Feed:
     ) -> list[Candidate]:
         skip = self._settling.skip if is_before_us and not self._settling.wants_outcomes else None
         found: list[Candidate] = []
-        settled: list[Page | None] = []
+        settled: list[int] = []
         skipped = 0
         for index, item_id in enumerate(ids):
             row = rows[index]
@@ -169,8 +183,7 @@ class Feed:
                     known = None
                 elif skip is not None and status_in(value) == _SUCCEEDED:
                     skipped += 1
-                    if pages:
-                        settled.append(pages[index])
+                    settled.append(index)
                     continue
                 else:
                     known = item_of(decode_row(row_key(item_id), value)[1])
@@ -181,14 +194,13 @@ class Feed:
                 decided = self.decide(known)
                 if decided not in {Course.START, Course.REDO}:
                     self._settling.met(chunk[index], item_id, known, decided)
-                    if pages:
-                        settled.append(pages[index])
+                    settled.append(index)
                     continue
             found.append(_make(Candidate, (chunk[index], item_id, known, generation, page)))
         if skipped and skip is not None:
             skip(skipped)
         if self.pages is not None:
-            self.pages.settle(settled)
+            self.pages.settle(pages[index] for index in settled)
         return found
 
     def decide(self, known: ItemState) -> Course:
@@ -236,7 +248,7 @@ class Feed:
         chunk: list[Any] = []
         pages: list[Page | None] = []
         began = time.perf_counter()
-        self.pulling = True
+        self.pulled_by = get_ident()
         try:
             if self.pages is None and self._item_s < QUICK_ITEM_S:
                 chunk.extend(islice(self._iterator, count))
@@ -253,7 +265,7 @@ class Feed:
         except Exception as error:  # noqa: BLE001 - the source is the user's; raised again at the end
             self.fail(error)
         finally:
-            self.pulling = False
+            self.pulled_by = 0
         if len(chunk) < count:
             self.exhausted = True
         elif count >= QUICK_PULL:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from wal_runner.core.lost_reply import Setting
     from wal_runner.runner.doubts import Reconciler
+    from wal_runner.runner.progress import Progress
 
 WORKERS_MAX = 1024
 ON_DUPLICATE = ("skip", "error")
@@ -33,7 +34,9 @@ class RunOptions:
     max_in_doubt: int | None = None
     on_duplicate: str = "skip"
     signals: bool = True
-    progress: Any = False
+    progress: bool | Progress = False
+    interrupt: Callable[[], None] | None = None
+    """Ends what fn is doing; see `Stopping`. Not in the public API: the command line ends commands with it."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, before anything starts."""

@@ -130,9 +130,7 @@ def read_pages(fetch: FetchPage, size: int, cursor: bytes | None, pages: Pages) 
             return
 
 
-async def read_pages_async(
-    fetch: FetchPageAsync, size: int, cursor: bytes | None, pages: Pages
-) -> AsyncIterator[Any]:
+async def read_pages_async(fetch: FetchPageAsync, size: int, cursor: bytes | None, pages: Pages) -> AsyncIterator[Any]:
     """As `read_pages`, for a coroutine function."""
     following = None if cursor is None else unpack_cursor(cursor)
     while True:

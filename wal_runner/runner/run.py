@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.events import ItemReleased, KeyRuleSet
 from wal_runner.core.identity import KeyRule, key_rule
-from wal_runner.core.lost_reply import unknown_when
 from wal_runner.core.items import item_of
+from wal_runner.core.lost_reply import unknown_when
 from wal_runner.errors import Interrupted, KeyRuleChanged, LogError
 from wal_runner.log.rows import decode_row, row_key
+from wal_runner.recovery.evidence import own_started
 from wal_runner.recovery.recover import bury_the_dead
 from wal_runner.recovery.verdicts import Verdict, resolve
-from wal_runner.recovery.writer import own_started
 from wal_runner.runner.coroutines import run_in_coroutines
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.doubts import doubts_in
@@ -33,7 +33,7 @@ from wal_runner.runner.threads import run_in_threads
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 
     from wal_runner.core.items import ItemState
     from wal_runner.recovery.writer import LogWriter
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from wal_runner.runner.report import RunReport
 
 logger = logging.getLogger(__name__)
+
+ENDED_NOT_OK: Final = "The run of %s ended with %s."
+"""The one warning at the end of a run; the command line leaves it out, for it says so itself."""
 
 ROUNDS_MAX: Final = 3
 """Items that a verdict or a death sets free are run in the same run, in so many rounds in all: a
@@ -67,7 +70,8 @@ class Run:
     ) -> None:
         self.options = options
         self.on_error_raise = on_error_raise
-        self.stopping = Stopping()
+        self.source = source
+        self.stopping = Stopping(options.interrupt)
         self._writer = writer
         self._rule = key_rule(options.key)
         self._began_at = writer.state.seq
@@ -90,6 +94,7 @@ class Run:
             self.settling,
             window_max=options.window_max,
             in_doubt_max=options.in_doubt_max,
+            is_stopping=lambda: self.stopping.is_asked,
             pages=pages,
         )
         self.execution = Execution(
@@ -105,9 +110,14 @@ class Run:
         """Give the numbers so far."""
         return self.settling.report
 
+    @property
+    def is_ending(self) -> bool:
+        """Say whether nothing more is to be started."""
+        return self.stopping.is_asked or self.execution.fatal is not None
+
     # --- The drivers ---------------------------------------------------------------------
 
-    def steps(self) -> Iterator[None]:
+    def steps(self) -> Generator[None, None, None]:
         """Run everything; yield whenever outcomes have become durable."""
         options = self.options
         with self.running():
@@ -158,7 +168,7 @@ class Run:
 
     def another_round(self) -> bool:
         """Look again at what was in doubt or running elsewhere; say whether some of it can run now."""
-        if self.stopping.is_asked or self.execution.fatal is not None or self.feed.error is not None:
+        if self.is_ending or self.feed.error is not None:
             return False
         if not self.settling.at_hand or self._rounds >= ROUNDS_MAX:
             return False
@@ -206,10 +216,7 @@ class Run:
         if writer.closed:
             return
         try:
-            self.dispatcher.flush()
-            left = list(self.dispatcher.in_flight.values())
-            if left:
-                self.dispatcher.interrupt(left, "the run ended before fn did")
+            self.dispatcher.settle_the_rest("the run ended before fn did")
             unheard = own_started(writer.state, writer.session.number)
             if unheard:
                 writer.append([ItemReleased(start_seq) for start_seq in unheard])
@@ -225,7 +232,7 @@ class Run:
             report.time_saved = report.skipped * state.elapsed_ns / state.timed / 1e9
         report.interrupted = self.stopping.is_asked
         if not report.ok:
-            logger.warning("The run of %s ended with %s.", self._writer.log.path, _in_words(report))
+            logger.warning(ENDED_NOT_OK, self._writer.log.path, _in_words(report))
 
     def _raise_what_is_due(self) -> None:
         if self.stopping.is_asked:

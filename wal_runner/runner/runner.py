@@ -11,11 +11,12 @@ import threading
 import traceback
 import weakref
 from collections import deque
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wal_runner.core.lost_reply import lost_reply
 from wal_runner.errors import LogClosed, RecursiveRun
+from wal_runner.failpoints import failpoint
 from wal_runner.log import host
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
@@ -146,6 +147,10 @@ class Runner:
             signals=signals,
             progress=progress,
         )
+        return self.run_with(items, fn, options)
+
+    def run_with(self, items: Iterable[T], fn: Callable[..., Any], options: RunOptions) -> RunReport:
+        """As `run`, told by *options*; for the command line and other rooms of the package."""
         check_function(fn, is_async=False)
         with self._one_at_a_time():
             return self._run(self._new_run(items, fn, options))
@@ -293,9 +298,7 @@ class Runner:
         name = self._view.id_of(item_id)
         verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note)
 
-    def retry(
-        self, ids: Iterable[object], *, note: str = "", by: str | None = None, succeeded: bool = False
-    ) -> int:
+    def retry(self, ids: Iterable[object], *, note: str = "", by: str | None = None, succeeded: bool = False) -> int:
         """Reopen failed or abandoned items for the next run, on record; give how many.
 
         They get a new idempotency key. Items that succeeded are refused unless *succeeded* is true.
@@ -326,11 +329,13 @@ class Runner:
             waiting: deque[Outcome[T]] = deque()
             order: Ordering[T] | None = Ordering() if ordered else None
             run = self._new_run(items, fn, options, deliver=waiting.append, order=order)
-            with Progress.of(run, enabled=options.progress):
-                for _ in run.steps():
+            # Closed here, not whenever the generator is collected: an error of its end is ours to raise.
+            with Progress.of(run, enabled=options.progress), closing(run.steps()) as steps:
+                for _ in steps:
                     if order is not None:
                         order.sort(waiting)
                     while waiting:
+                        failpoint("run.before_yield")
                         yield waiting.popleft()
                 if order is not None:
                     yield from order.rest()

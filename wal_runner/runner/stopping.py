@@ -25,9 +25,14 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """Whether a run was asked to stop, and how urgently."""
+    """Whether a run was asked to stop, and how urgently.
 
-    def __init__(self) -> None:
+    *interrupt* ends fn where fn knows a better way than an exception out of nowhere. It is called by
+    a signal handler: it must be short, and take no lock.
+    """
+
+    def __init__(self, interrupt: Callable[[], None] | None = None) -> None:
+        self._interrupt = interrupt
         self.asked = threading.Event()
         self.signal_number: int | None = None
         self.times = 0
@@ -40,16 +45,19 @@ class Stopping:
     def ask(self, number: int | None = None) -> None:
         """Ask the run to start nothing more; asked again, to end what runs."""
         self.times += 1
-        self.signal_number = self.signal_number or number
+        if self.signal_number is None:
+            self.signal_number = number
         self.asked.set()
         if self.on_ask is not None:
             self.on_ask()
         if self.times > 1:
             if self.on_interrupt is not None:
                 self.on_interrupt()
-            if self.in_fn:
+            if self._interrupt is not None:
+                self._interrupt()
+            elif self.in_fn:
                 raise KeyboardInterrupt
-        if self.feed is not None and self.feed.pulling:
+        if self.feed is not None and self.feed.pulled_by == threading.get_ident():
             raise Stopped
 
     @property
@@ -59,8 +67,9 @@ class Stopping:
 
     @property
     def is_urgent(self) -> bool:
-        """Say whether what runs should be ended, not waited for."""
-        return self.times > 1
+        """Say whether what runs should be ended by an exception, not waited for."""
+        # Where fn is ended in its own way, it soon says by itself what became of it.
+        return self.times > 1 and self._interrupt is None
 
     @contextmanager
     def handling_signals(self, *, wanted: bool) -> Iterator[None]:
@@ -74,12 +83,12 @@ class Stopping:
             self.ask(number)
 
         try:
-            for number in SIGNALS:
-                before[number] = signal.signal(number, handle)
+            for wanted_signal in SIGNALS:
+                before[wanted_signal] = signal.signal(wanted_signal, handle)
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            for taken_signal, handler in before.items():
+                signal.signal(taken_signal, handler if handler is not None else signal.SIG_DFL)
 
 
 def raise_in_thread(thread: threading.Thread, error: type[BaseException]) -> None:

@@ -1,0 +1,274 @@
+"""What runs in a process that is going to be killed: a batch whose effects go to a ledger.
+
+`perform` is called in a fork of the nursery. The ledger is a file opened with O_APPEND, one write a
+line: it is the outside world, which no crash takes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from wal_runner import Runner, Verdict, current_attempt, failpoints
+from wal_runner.core import arrays
+from wal_runner.log import lmdb_turn, scratch
+from wal_runner.recovery import snapshots
+from wal_runner.recovery.compact import compact
+
+from tests.crash.ledger import Ledger
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wal_runner import Doubt
+    from wal_runner.core.events import ItemSucceeded
+
+DRIVERS = ("serial", "threads", "coroutines", "claim", "iter", "pages", "pages_async")
+LARGE_TEXT = "large result, " * 400
+"""Over 4 KB: it does not fit a scratch slot by far."""
+
+LONG_MESSAGE = "the mail server refused it; " * 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a child is to do, and where it dies.
+
+    *act*: "run" the batch, or "compact", "resolve" or just "open" the log. *window* is
+    ``max_in_doubt``, None for the adaptive one. *results* is "none", "small" or "large". Every
+    *failing*-th item fails at its first attempt. With *tail* a snapshot is due after so many events.
+    *failpoint* (and *hit*) is where the process kills itself. *bug* plants a fault of the library,
+    for the checker to catch.
+    """
+
+    log: str
+    ledger: str
+    act: str = "run"
+    driver: str = "serial"
+    workers: int = 1
+    window: int | None = None
+    items: int = 60
+    page_size: int = 10
+    results: str = "small"
+    failing: int = 7
+    tail: int = 0
+    failpoint: str = ""
+    hit: int = 1
+    bug: str = ""
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> str:
+        """Write it for the command line of the child."""
+        return json.dumps(asdict(self))
+
+    @property
+    def ids(self) -> list[str]:
+        """Give the ids of the batch."""
+        return [f"item-{number:05}" for number in range(self.items)]
+
+    def fails(self, item_id: str) -> bool:
+        """Say whether the item fails at its first attempt."""
+        return self.failing > 0 and int(item_id[5:]) % self.failing == self.failing - 1
+
+    def result_of(self, item_id: str) -> object:
+        """Give what fn returns for the item."""
+        return {"none": None, "small": {"sent": item_id}, "large": [item_id, LARGE_TEXT]}[self.results]
+
+
+class Refused(Exception):
+    """What a failing item raises."""
+
+
+# --- The outside world --------------------------------------------------------------------
+
+
+class Effects:
+    """The effects of one process: each is noted in the ledger before it begins and once it has happened."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._ledger = os.open(plan.ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        os.close(self._ledger)
+
+    def note(self, word: str, *fields: object) -> None:
+        """Write one line, whole, whatever happens next."""
+        line = " ".join(map(str, (word, *fields))) + "\n"
+        os.write(self._ledger, line.encode())
+
+    def apply(self, item: str) -> object:
+        """Do what fn does for *item*."""
+        attempt = current_attempt()
+        self.note("begin", item, attempt.start_seq)
+        self._refuse(item, attempt.number, attempt.start_seq)
+        self.note("end", item, attempt.start_seq)
+        return self._plan.result_of(item)
+
+    async def apply_slowly(self, item: str) -> object:
+        """Do the same, and let others run in the middle of it."""
+        attempt = current_attempt()
+        self.note("begin", item, attempt.start_seq)
+        await asyncio.sleep(0)
+        self._refuse(item, attempt.number, attempt.start_seq)
+        self.note("end", item, attempt.start_seq)
+        return self._plan.result_of(item)
+
+    def _refuse(self, item: str, number: int, start_seq: int) -> None:
+        if self._plan.fails(item) and number == 1:
+            self.note("fail", item, start_seq)
+            raise Refused(f"{item}: {LONG_MESSAGE}")
+
+
+# --- What the child does ------------------------------------------------------------------
+
+
+def perform(plan: Plan) -> None:
+    """Do what *plan* says, or die on the way."""
+    if plan.tail:
+        _snapshot_every(plan.tail)
+    if plan.bug:
+        BUGS[plan.bug](plan)
+    if plan.failpoint:
+        failpoints.arm(plan.failpoint, _kill, hit=plan.hit)
+    if plan.act == "compact":
+        compact(plan.log)
+        return
+    effects = Effects(plan)
+    with Runner(plan.log) as runner:
+        if plan.act == "run":
+            _run(runner, plan, effects)
+        elif plan.act == "resolve":
+            world = Ledger.read(plan.ledger)
+            for doubt in runner.in_doubt():
+                runner.resolve(doubt.item_id, verdict(plan, world, doubt))
+
+
+def _run(runner: Runner, plan: Plan, effects: Effects) -> None:
+    options: dict[str, Any] = {"max_in_doubt": plan.window, "signals": False}
+    match plan.driver:
+        case "serial":
+            runner.run(plan.ids, effects.apply, **options)
+        case "threads":
+            runner.run(plan.ids, effects.apply, workers=plan.workers, **options)
+        case "iter":
+            for _ in runner.run_iter(plan.ids, effects.apply, **options):
+                pass
+        case "coroutines":
+            asyncio.run(runner.run_async(plan.ids, effects.apply_slowly, concurrency=plan.workers, **options))
+        case "claim":
+            for attempt in runner.claim(plan.ids, **options):
+                with attempt as item:
+                    attempt.result = effects.apply(item)
+        case "pages":
+            fetch = _fetcher(plan, effects)
+            runner.run_pages(fetch, effects.apply, page_size=plan.page_size, **options)
+        case "pages_async":
+            fetch = _fetcher(plan, effects)
+
+            async def fetch_later(cursor: int | None, size: int) -> tuple[list[str], int | None]:
+                return fetch(cursor, size)
+
+            asyncio.run(
+                runner.run_pages_async(
+                    fetch_later, effects.apply_slowly, page_size=plan.page_size, concurrency=plan.workers, **options
+                )
+            )
+        case _:
+            raise ValueError(f"There is no driver {plan.driver!r}.")
+
+
+def verdict(plan: Plan, world: Ledger, doubt: Doubt) -> Verdict:
+    """Settle a doubt by the ledger: the effect happened where its end is noted."""
+    seen = world.attempts.get(doubt.start_seq)  # none: fn was called, and had not come to its first line
+    if seen is not None and "end" in seen.words:
+        return Verdict.happened(plan.result_of(doubt.item_id))
+    return Verdict.did_not_happen()
+
+
+def _fetcher(plan: Plan, effects: Effects) -> Callable[[int | None, int], tuple[list[str], int | None]]:
+    def fetch(cursor: int | None, size: int) -> tuple[list[str], int | None]:
+        first = cursor or 0
+        effects.note("fetch", first)
+        following = first + size
+        return plan.ids[first:following], following if following < plan.items else None
+
+    return fetch
+
+
+def _snapshot_every(events: int) -> None:
+    # Final in the package; here a log of some hundred events must see what one of millions sees.
+    for name, value in (("TAIL_EVENTS_MAX", events), ("TAIL_EVENTS_AT_CLOSE", events), ("SLICE_ROWS_MAX", 16)):
+        setattr(snapshots, name, value)
+
+
+def _kill() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("SIGKILL cannot be survived")
+
+
+# --- Planted bugs: each breaks a promise, and the checker must see it ------------------------
+
+
+def _begin_unmarked(_plan: Plan) -> None:
+    """Let fn run without the slot saying so: its item would be released, and run twice."""
+    scratch.Scratch.begin = lambda _self, _slot, _start_seq: None  # type: ignore[method-assign]
+
+
+def _outcome_unmarked(_plan: Plan) -> None:
+    """Keep no outcome in the slots: a crash would put the whole window in doubt."""
+    scratch.Scratch.finish = lambda _self, _slot, _start_seq, _event: None  # type: ignore[method-assign]
+
+
+def _success_too_early(_plan: Plan) -> None:
+    """Call an item done as soon as its fn begins: a crash would lose it."""
+    from wal_runner.core.events import ItemSucceeded as Success  # noqa: PLC0415 - of this bug only
+
+    def begin(self: scratch.Scratch, slot: int, start_seq: int) -> None:
+        self.finish(slot, start_seq, Success(start_seq, 0))
+
+    scratch.Scratch.begin = begin  # type: ignore[method-assign]
+
+
+def _result_lost(_plan: Plan) -> None:
+    """Keep that an item succeeded, and not what it gave."""
+    finish = scratch.Scratch.finish
+
+    def without_result(self: scratch.Scratch, slot: int, start_seq: int, event: ItemSucceeded) -> None:
+        finish(self, slot, start_seq, event._replace(result=None) if hasattr(event, "result") else event)
+
+    scratch.Scratch.finish = without_result  # type: ignore[method-assign,assignment]
+
+
+def _effect_before_start(plan: Plan) -> None:
+    """Let effects happen before their starts are durable: a crash would leave no trace of them."""
+    effects = Effects(plan)
+    commit = lmdb_turn.LmdbTurn.commit
+
+    def commit_late(self: lmdb_turn.LmdbTurn) -> None:
+        for record in self.appended:
+            for start_seq, array in enumerate(record.arrays, record.first_seq):
+                if array[0] == arrays.STARTED:
+                    effects.note("begin", array[1], start_seq)
+        commit(self)
+
+    lmdb_turn.LmdbTurn.commit = commit_late  # type: ignore[method-assign]
+
+
+BUGS: dict[str, Callable[[Plan], None]] = {
+    "begin unmarked": _begin_unmarked,
+    "outcome unmarked": _outcome_unmarked,
+    "success too early": _success_too_early,
+    "result lost": _result_lost,
+    "effect before start": _effect_before_start,
+}

@@ -1,0 +1,215 @@
+"""Kill a batch, reopen its log, and compare what the log says with what the world has seen.
+
+Used by the crash tests and by ``tools/kill_torture.py``. `check` gives every broken promise as a
+sentence, none where all is well; that it is not blind is tested by planted bugs.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wal_runner import Runner, Status, replay
+from wal_runner.core.arrays import events_of
+from wal_runner.core.events import ItemReconciled, ItemStarted
+from wal_runner.core.state import State
+from wal_runner.recovery.loading import records_after
+from wal_runner.recovery.verifying import verify
+
+from tests.crash.child import Effects, Plan, verdict
+from tests.crash.ledger import AttemptSeen, Ledger
+from tests.crash.nursery import Child
+
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from wal_runner import Doubt, Item, Verdict
+
+CHILD_SECONDS_MAX = 60.0
+
+
+# --- Deaths ----------------------------------------------------------------------------
+
+
+def die(plan: Plan) -> None:
+    """Perform *plan* in a child that kills itself at the plan's failpoint; fail where it lives on."""
+    assert -signal.SIGKILL == Child(plan).death(), f"{plan.failpoint} was not reached {plan.hit} times"
+
+
+def kill_at_random(child: Child, plan: Plan, chance: random.Random, seconds_max: float) -> bool:
+    """Kill *child* at some moment after its first effect; say whether it was killed, and had not ended before."""
+    ledger = Path(plan.ledger)
+    size = ledger.stat().st_size if ledger.exists() else 0
+    wait_until(lambda: child.ends_within(0) or (ledger.exists() and ledger.stat().st_size > size))
+    if not child.ends_within(chance.uniform(0, seconds_max)):
+        child.kill()
+    return child.death() != 0
+
+
+def wait_until(is_so: Callable[[], object], seconds: float = CHILD_SECONDS_MAX) -> None:
+    """Look every millisecond whether it is so; fail when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not so within {seconds:g} s"
+        time.sleep(0.001)
+
+
+# --- What is checked ----------------------------------------------------------------------
+
+
+def check(plan: Plan, *, running_max: int) -> list[str]:
+    """Reopen the log after deaths and give every broken promise; *running_max* fns ran at most."""
+    world = Ledger.read(plan.ledger)
+    with Runner(plan.log, must_exist=True) as runner:
+        told = Told.by(runner)
+        problems = [
+            *_unfounded_effects(told, world),
+            *_repeated_effects(world),
+            *_wrong_items(runner, plan, told, world),
+            *_too_many_doubts(runner, running_max),
+            *fold_differences(runner),
+        ]
+    return problems + [f"verify: {problem}" for problem in verify(plan.log)]
+
+
+def settle(plan: Plan) -> int:
+    """Settle the doubts by the ledger, and give how many there were."""
+    world = Ledger.read(plan.ledger)
+    with Runner(plan.log, must_exist=True) as runner:
+        doubts = runner.in_doubt()
+        for doubt in doubts:
+            runner.resolve(doubt.item_id, verdict(plan, world, doubt))
+    return len(doubts)
+
+
+def finish(plan: Plan) -> list[str]:
+    """Settle the doubts by the ledger, run what is left, and give every broken promise."""
+    effects = Effects(plan)
+
+    def look(doubts: Sequence[Doubt]) -> Mapping[str, Verdict]:
+        world = Ledger.read(plan.ledger)
+        return {doubt.item_id: verdict(plan, world, doubt) for doubt in doubts}
+
+    with Runner(plan.log, must_exist=True) as runner:
+        # Twice, because some items fail at their first attempt.
+        for _ in range(2):
+            runner.run(plan.ids, effects.apply, reconcile=look, signals=False)
+        found = {item.item_id: (item.status, item.result) for item in runner.items()}
+    effects.close()
+    wanted = {item_id: (Status.SUCCEEDED, plan.result_of(item_id)) for item_id in plan.ids}
+    ends = Ledger.read(plan.ledger).ends()
+    problems = [f"{item_id} ended as {found.get(item_id)}" for item_id in plan.ids if found.get(item_id) != wanted[item_id]]
+    problems += [f"{item_id} happened {ends.get(item_id, 0)} times" for item_id in plan.ids if ends.get(item_id) != 1]
+    return problems + [f"verify: {problem}" for problem in verify(plan.log)]
+
+
+def fold_differences(runner: Runner) -> list[str]:
+    """Give where the live state, the rows included, differs from a replay of the whole log (P4)."""
+    live, full = runner.writer.state, replay(runner.path)
+    runner.counts()  # catches up
+    names = set(State.__slots__) - {"items", "frozen", "frozen_seq"}
+    differences = [
+        f"{name} is {getattr(live, name)!r} live and {getattr(full, name)!r} replayed"
+        for name in sorted(names)
+        if getattr(live, name) != getattr(full, name)
+    ]
+    rows = {item.item_id: item for item in runner.items()}
+    for item_id, row in full.touched():
+        shown, replayed = rows.get(item_id), full.item(item_id)
+        assert replayed is not None, row
+        if shown is None or (shown.status, shown.start_seq, shown.attempts) != (
+            replayed.status,
+            replayed.start_seq,
+            replayed.attempts,
+        ):
+            differences.append(f"{item_id} is {shown} live and {replayed} replayed")
+    if not full.base_seq and len(rows) != len(dict(full.touched())):
+        differences.append(f"{len(rows)} items live, {len(dict(full.touched()))} replayed")
+    return differences
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the records of a log tell beside its items: the starts, and the starts that a verdict settled."""
+
+    base: int
+    starts: dict[int, str]
+    settled: set[int]
+
+    @classmethod
+    def by(cls, runner: Runner) -> Told:
+        """Read the records that the log still holds."""
+        log = runner.writer.log
+        base = log.base()[0]
+        events = [pair for record in records_after(log, base) for pair in events_of(record)]
+        return cls(
+            base,
+            {seq: event.item_id for seq, event in events if isinstance(event, ItemStarted)},
+            {event.start_seq for _, event in events if isinstance(event, ItemReconciled)},
+        )
+
+
+def _unfounded_effects(told: Told, world: Ledger) -> Iterator[str]:
+    """P1: no effect without a start on disk."""
+    for seen in world.attempts.values():
+        if seen.start_seq > told.base and told.starts.get(seen.start_seq) != seen.item_id:
+            yield f"{seen.item_id} began as {seen.start_seq}, which is no start of it in the log"
+
+
+def _repeated_effects(world: Ledger) -> Iterator[str]:
+    """P2: what has happened is never begun again."""
+    for item_id, attempts in world.by_item.items():
+        happened = [index for index, seen in enumerate(attempts) if "end" in seen.words]
+        if len(happened) > 1 or (happened and happened[0] != len(attempts) - 1):
+            yield f"{item_id} was run again after it had happened: {attempts}"
+
+
+def _wrong_items(runner: Runner, plan: Plan, told: Told, world: Ledger) -> Iterator[str]:
+    """P3 and P6: each item is what the world has seen of it."""
+    items = {item.item_id: item for item in runner.items()}
+    for item_id in plan.ids:
+        item, attempts = items.get(item_id), world.by_item.get(item_id, [])
+        why = _why_wrong(plan, item, attempts[-1] if attempts else None, told.settled)
+        if why:
+            yield f"{item_id} {why}: the log has {item}, the world saw {attempts}"
+
+
+def _why_wrong(plan: Plan, item: Item | None, seen: AttemptSeen | None, settled: set[int]) -> str:
+    if item is None:
+        return "is lost" if seen is not None else ""
+    if seen is None or item.start_seq > seen.start_seq:
+        # Its fn was marked as begun, and had not come to its first line; or it was released.
+        return "" if item.status in {Status.PENDING, Status.IN_DOUBT} else "has not begun"
+    if item.start_seq < seen.start_seq:
+        return "began again unknown to the log"
+    if seen.start_seq in settled or item.status is Status.IN_DOUBT:
+        return ""
+    if seen.words == ["begin"]:
+        return "was running and is not in doubt"
+    if seen.words[-1] == "end":
+        done = item.status is Status.SUCCEEDED and item.result == plan.result_of(seen.item_id) and not item.omitted
+        return "" if done else "has happened, with a result"
+    refused = item.status is Status.FAILED and item.error is not None and _is_whole(seen.item_id, item)
+    return "" if refused else "has failed, with an error"
+
+
+def _is_whole(item_id: str, item: Item) -> bool:
+    error = item.error
+    return (
+        error is not None
+        and error.type.endswith("Refused")
+        and error.message.startswith(f"{item_id}: ")
+        and "_refuse" in error.traceback
+    )
+
+
+def _too_many_doubts(runner: Runner, running_max: int) -> Iterator[str]:
+    """P6: never more in doubt than fns that were running."""
+    doubts = [doubt.item_id for doubt in runner.in_doubt()]
+    if len(doubts) > running_max:
+        yield f"{len(doubts)} are in doubt, and {running_max} could be running: {doubts}"

@@ -1,0 +1,37 @@
+"""The checker is not blind: each planted bug breaks a promise, and is seen to."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.crash.child import BUGS
+from tests.crash.harness import check, die
+
+
+pytestmark = pytest.mark.crash
+
+WHERE_IT_SHOWS = {
+    "begin unmarked": ("run.after_effect", "has happened"),
+    "outcome unmarked": ("run.before_effect", "are in doubt"),
+    "success too early": ("run.before_effect", "has not begun"),
+    "result lost": ("run.before_effect", "with a result"),
+    "effect before start": ("commit.before_commit", "no start of it"),
+}
+
+
+def test_every_bug_has_a_place_where_it_shows():
+    """The table below names every planted bug."""
+    assert sorted(BUGS) == sorted(WHERE_IT_SHOWS)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_planted_bug_is_caught(plan, bug):
+    """With the bug the checker complains of it; without it the same death is none of its concern."""
+    failpoint, complaint = WHERE_IT_SHOWS[bug]
+    doomed = plan(items=200, window=16, failpoint=failpoint, hit=50 if failpoint.startswith("run") else 5)
+    sick = replace(doomed, log=f"{doomed.log}.sick", ledger=f"{doomed.ledger}.sick", bug=bug)
+    die(doomed)
+    die(sick)
+
+    assert [] == check(doomed, running_max=1)
+    assert complaint in " ".join(check(sick, running_max=1))

@@ -1,0 +1,201 @@
+"""Opening a log in a process: once for writing, shared for reading, and not at all after a fork."""
+
+import os
+import traceback
+
+import pytest
+
+from wal_runner.core.events import ItemStarted
+from wal_runner.errors import LogAlreadyOpen, LogClosed, LogForked, LogMissing, LogReadOnly
+from wal_runner.log import opening
+
+
+@pytest.fixture
+def opened(log):
+    """Give the path of a log, and close whatever a test opened of it and left open."""
+    made = []
+
+    def open_for_writing(**options):
+        handle, created = opening.open_for_writing(log, **options)
+        made.append(handle)
+        return handle, created
+
+    open_for_writing.path = log
+    yield open_for_writing
+    for handle in made:
+        opening.close(handle)
+
+
+def append(log, *ids):
+    end = len(log.read(0, limit=1_000))
+    with log.exclusive(end) as turn:
+        turn.append(1, [ItemStarted(item_id) for item_id in ids])
+
+
+def test_log_is_created_once(opened):
+    """Opening says whether the log is new; the second time it is not."""
+    handle, created = opened()
+    append(handle, "a")
+    opening.close(handle)
+    again, created_again = opened()
+
+    assert (True, False) == (created, created_again)
+    assert handle.log_id == again.log_id
+    assert 1 == len(again.read(0, limit=10))
+
+
+def test_log_that_must_exist_is_not_created(opened):
+    """A mistyped path with --resume is said, and nothing is made."""
+    with pytest.raises(LogMissing):
+        opened(must_exist=True)
+
+    assert not opened.path.exists()
+
+
+def test_second_writer_is_refused_and_told_where_the_first_is(opened, tmp_path):
+    """One writer a process; by another name too."""
+    opened()
+    (tmp_path / "link").symlink_to(opened.path)
+    for path in (opened.path, tmp_path / "link"):
+        with pytest.raises(LogAlreadyOpen, match=r"test_opening\.py:\d+"):
+            opening.open_for_writing(path)
+
+
+def test_reader_shares_what_the_writer_has_open(opened):
+    """LMDB opens a file once a process, so a reader looks through the writer's handle, while it needs it."""
+    writer, _ = opened()
+    reader = opening.open_for_reading(opened.path)
+    append(writer, "a")
+
+    assert 1 == len(reader.read(0, limit=10))
+    opening.close(writer)
+    assert 1 == len(reader.read(0, limit=10))
+    opening.close(reader)
+    with pytest.raises(LogClosed):
+        reader.read(0, limit=10)
+
+
+def test_readers_share_one_handle(opened):
+    """The last one closes it."""
+    opening.close(opened()[0])
+    first, second = opening.open_for_reading(opened.path), opening.open_for_reading(opened.path)
+    opening.close(first)
+
+    assert [] == list(second.read(0, limit=10))
+    with pytest.raises(LogReadOnly), second.exclusive(0):
+        pass
+    opening.close(second)
+    with pytest.raises(LogClosed):
+        second.read(0, limit=10)
+
+
+def test_writer_is_refused_while_a_reader_has_the_log_open(opened):
+    """The reader's handle cannot write, and there can be no second one."""
+    opening.close(opened()[0])
+    reader = opening.open_for_reading(opened.path)
+    with pytest.raises(LogAlreadyOpen, match="close it first"):
+        opened()
+    opening.close(reader)
+    opened()
+
+
+def test_handle_that_was_closed_and_dropped_takes_nothing_with_it(opened):
+    """An old handle that ends its life late does not make the process forget the one that is open now."""
+    old, _ = opened()
+    opening.close(old)
+    opened()
+    key = opening._key(opened.path)
+    del old
+    import gc
+
+    gc.collect()
+
+    assert key in opening._handles
+    with pytest.raises(LogAlreadyOpen, match=r"test_opening\.py:\d+"):
+        opening.open_for_writing(opened.path)
+
+
+def test_log_that_cannot_be_opened_is_not_remembered(opened):
+    """A failed opening leaves nothing behind: once the log is in order again, it opens."""
+    handle, _ = opened()
+    opening.close(handle)
+    data = opened.path / "data.mdb"
+    whole = data.read_bytes()
+    data.write_bytes(b"x" * len(whole))
+    for _ in range(2):
+        with pytest.raises(Exception, match="damaged"):
+            opened()
+    data.write_bytes(whole)
+
+    assert [] == list(opened()[0].read(0, limit=10))
+
+
+# --- Fork -----------------------------------------------------------------------------------
+
+
+def in_child(act):
+    """Run *act* in a forked child; give what it returned as text, or the error's name."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            said = str(act())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent is told
+            said = type(error).__name__ if isinstance(error, LogClosed) else traceback.format_exc()
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read().decode()
+    os.waitpid(pid, 0)
+    return said
+
+
+def test_forked_child_cannot_use_its_parents_log(opened):
+    """Two processes in one LMDB environment lose commits silently, so the child is refused."""
+    log, _ = opened()
+    append(log, "a")
+
+    assert LogForked.__name__ == in_child(lambda: log.read(0, limit=10))
+    assert LogForked.__name__ == in_child(lambda: append(log, "b"))
+    append(log, "c")
+    assert 2 == len(log.read(0, limit=10))
+
+
+def test_forked_child_may_open_the_log_anew(opened):
+    """What it opens itself is its own, and the parent's goes on."""
+    log, _ = opened()
+    append(log, "a")
+
+    def use():
+        own, _ = opening.open_for_writing(opened.path)
+        append(own, "b")
+        opening.close(own)
+        return "done"
+
+    assert "done" == in_child(use)
+    assert [(4, "a"), (4, "b")] == [array for record in log.read(0, limit=10) for array in record.arrays]
+
+
+def test_session_lives_on_in_its_parent_only(opened):
+    """A child that was forked, and lives, does not keep a dead session's lock; nor does its end release it."""
+    log, _ = opened()
+    with log.exclusive(0) as turn:
+        session = turn.new_session(0)
+        turn.append(1, [ItemStarted("a")])
+
+    def look():
+        own = opening.open_for_reading(opened.path)
+        return own.liveness([1])[1].alive
+
+    assert "True" == in_child(look), "the parent holds it"
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(reading, 1)
+        os._exit(0)
+    session.abandon()
+    assert not opening.open_for_reading(opened.path).liveness([1])[1].alive, "and the child does not"
+    os.write(writing, b"x")
+    os.waitpid(pid, 0)
+    opening.close(log)

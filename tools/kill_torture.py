@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Kill batches at random for as long as you like, and check every promise after each death.
+
+    .venv/bin/python tools/kill_torture.py --kills 1000 --window 256 --results small
+
+Each log is run by one to four processes, which are killed with SIGKILL: half of them at some moment,
+half at a failpoint, some of these while they recover from the death before. After each death the log
+is compared with a ledger of real effects; then the doubts are settled by the ledger and the next
+processes go on, until the batch is done and every item has happened exactly once.
+
+Prints the seed first and a JSON summary last. Exits with 1 after a broken promise; its log is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.crash.child import DRIVERS, Plan  # noqa: E402 - the path is set above
+from tests.crash.harness import check, finish, kill_at_random, settle  # noqa: E402
+from tests.crash.ledger import Ledger  # noqa: E402
+from tests.crash.nursery import Child  # noqa: E402
+
+
+FAILPOINTS: Final = {
+    # name: up to which hit it is worth waiting for
+    "commit.before_begin": 40,
+    "commit.before_commit": 40,
+    "commit.after_commit": 40,
+    "commit.after_head": 40,
+    "run.before_effect": 2_000,
+    "run.after_effect": 2_000,
+    "snapshot.before_slice": 20,
+    "snapshot.before_last_slice": 3,
+    "session.after_file": 1,
+    "session.before_commit": 1,
+    "session.after_commit": 1,
+    "recover.before_commit": 1,
+    "recover.after_commit": 1,
+    "close.before_commit": 1,
+    "close.after_commit": 1,
+}
+CONCURRENT: Final = {"threads", "coroutines", "pages_async"}
+PROCESSES_MAX: Final = 4
+ROUNDS_MAX: Final = 8
+"""A log is killed so often, then finished: many logs see more than one that is killed for ever."""
+
+SECONDS_MAX: Final = 0.05
+"""A random death comes so long after the first effect at most; most batches take longer."""
+
+
+@dataclass
+class Tally:
+    """What happened so far."""
+
+    kills: int = 0
+    logs: int = 0
+    survived: int = 0
+    effects: int = 0
+    doubts: int = 0
+    doubts_most: int = 0
+    drivers: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+
+def main() -> int:
+    """Torture logs until there were enough kills, or a promise was broken."""
+    options = _options()
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    print(f"seed {seed}", flush=True)
+    logging.disable(logging.WARNING)  # a run that ends with doubts says so, and here each does
+    chance, tally, began = random.Random(seed), Tally(), time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="kill-torture-", dir=options.dir))
+    while tally.kills < options.kills and not tally.problems:
+        log = folder / str(tally.logs)
+        log.mkdir()
+        _torture_log(_plan(log, options, chance), options.kills, chance, tally)
+        tally.logs += 1
+        if not tally.problems:
+            shutil.rmtree(log)
+        if sys.stderr.isatty():
+            print(f"\r{tally.kills:,} kills, {tally.logs:,} logs", end="", file=sys.stderr, flush=True)
+    summary = {
+        "seed": seed,
+        "ok": not tally.problems,
+        "kills": tally.kills,
+        "logs": tally.logs,
+        "survived": tally.survived,
+        "effects": tally.effects,
+        "doubts": tally.doubts,
+        "doubts_most_at_once": tally.doubts_most,
+        "drivers": dict(tally.drivers),
+        "window": options.window,
+        "results": options.results,
+        "seconds": round(time.monotonic() - began, 1),
+        "kept": str(folder) if tally.problems else None,
+        "problems": tally.problems[:20],
+    }
+    if not tally.problems:
+        shutil.rmtree(folder)
+    print(json.dumps(summary, indent=2))
+    return 1 if tally.problems else 0
+
+
+def _torture_log(plan: Plan, kills_max: int, chance: random.Random, tally: Tally) -> None:
+    """Kill processes over one log until its batch is done, then finish it."""
+    processes = chance.choice((1, 1, 2, PROCESSES_MAX))
+    tally.drivers[plan.driver] += 1
+    for _ in range(ROUNDS_MAX):
+        doomed = [_doom(plan, chance) for _ in range(processes)]
+        children = [Child(each) for each in doomed]
+        killed = sum(kill_at_random(child, plan, chance, SECONDS_MAX) for child in children)
+        tally.kills += killed
+        tally.survived += processes - killed
+        if not Path(plan.log).exists():
+            continue  # it died before there was a log
+        found = check(plan, running_max=plan.workers * killed)
+        doubts = settle(plan)
+        tally.doubts += doubts
+        tally.doubts_most = max(tally.doubts_most, doubts)
+        if found:
+            tally.problems += found
+            return
+        if killed < processes or tally.kills >= kills_max:
+            break
+    tally.problems += finish(plan)
+    tally.effects += sum(Ledger.read(plan.ledger).ends().values())
+
+
+def _doom(plan: Plan, chance: random.Random) -> Plan:
+    """Choose where the process dies, unless it is to die at some moment."""
+    if chance.random() < 0.5:  # noqa: PLR2004 - half of them
+        return plan
+    name = chance.choice(list(FAILPOINTS))
+    return replace(plan, failpoint=name, hit=chance.randint(1, FAILPOINTS[name]))
+
+
+def _plan(folder: Path, options: argparse.Namespace, chance: random.Random) -> Plan:
+    drivers = [driver for driver in DRIVERS if options.workers == 1 or driver in CONCURRENT]
+    driver = options.driver or chance.choice(drivers)
+    return Plan(
+        log=str(folder / "batch.wal"),
+        ledger=str(folder / "ledger"),
+        driver=driver,
+        workers=options.workers or chance.choice((1, 4, 16)) if driver in CONCURRENT else 1,
+        window=options.window,
+        items=options.items,
+        page_size=50,
+        results=options.results,
+        failing=50,
+        tail=chance.choice((0, 500, 3_000)),
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100, help="stop after so many (100)")
+    parser.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
+    parser.add_argument("--window", type=_window, default=None, help="max_in_doubt, or adaptive (adaptive)")
+    parser.add_argument("--workers", type=int, default=0, help="threads or coroutines (1, 4 or 16, by chance)")
+    parser.add_argument("--driver", choices=DRIVERS, help="one driver only (all)")
+    parser.add_argument("--results", choices=("none", "small", "large"), default="small", help="what fn returns (small)")
+    parser.add_argument("--items", type=int, default=6_000, help="items a log (6000)")
+    parser.add_argument("--dir", help="where the logs are made (the system's temporary folder)")
+    return parser.parse_args()
+
+
+def _window(text: str) -> int | None:
+    return None if text == "adaptive" else int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""``walrun resolve``: settle doubts by evidence, on record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from wal_runner.cli.options import by_option, ids_argument, ids_of, json_option, log_argument, note_option
+from wal_runner.cli.output import put, say, tell
+from wal_runner.cli.settling import items_as_json, writing
+from wal_runner.cli.words import count_of, visible
+from wal_runner.core.events import Decision
+from wal_runner.log import host
+from wal_runner.recovery import verdicts
+from wal_runner.recovery.verdicts import Verdict
+
+
+if TYPE_CHECKING:
+    from wal_runner.recovery.reader import Item
+
+_BECOMES: Final = {
+    Decision.HAPPENED: "succeeded, and will not be run again",
+    Decision.DID_NOT_HAPPEN: "pending: the next run runs it, with the same idempotency key",
+    Decision.ABANDON: "abandoned, and will not be run again unless `walrun retry` says so",
+}
+
+
+@click.command("resolve")
+@log_argument
+@ids_argument
+@click.option("--happened", "decision", flag_value="happened", help="The effect happened: the item has succeeded.")
+@click.option("--did-not-happen", "decision", flag_value="did_not_happen", help="It did not: the item runs again.")
+@click.option("--abandon", "decision", flag_value="abandon", help="Nobody will find out: it is not run again.")
+@click.option("--result", "result_json", metavar="JSON", help="With --happened: what fn would have returned.")
+@note_option
+@by_option
+@json_option
+def command(
+    log: str,
+    ids: tuple[str, ...],
+    *,
+    decision: str | None,
+    result_json: str | None,
+    note: str,
+    by: str | None,
+    as_json: bool,
+) -> None:
+    """Settle items in doubt by what the outside world says, on record.
+
+    All of the items are settled, or none, durably. With - the ids are read from stdin, one a line.
+    Put -- in front of ids that begin with a dash.
+
+    \b
+    Example:
+      walrun resolve emails.wal user-17 --happened --note "it is in the outbox"
+    """  # noqa: D301 - click reads the backslash
+    if decision is None:
+        raise click.UsageError("Say what happened: --happened, --did-not-happen or --abandon.")
+    if not ids:
+        raise click.UsageError("Name the items, or give - to read their ids from stdin.")
+    verdict = _verdict(Decision[decision.upper()], result_json)
+    names = ids_of(ids, sys.stdin.buffer)
+    with writing(log) as (writer, view):
+        settled = verdicts.resolve(writer, dict.fromkeys(names, verdict), by=by or host.user_name(), note=note)
+        if as_json:
+            items = items_as_json(view, names)
+            put({"resolved": settled, "decision": verdict.decision.word, "items": items})
+        elif result_json is not None and names:
+            _warn_of_omission(view.item(names[0]))
+    if not as_json:
+        said = verdict.decision.word.replace("_", " ")
+        tell(f"{count_of(settled, 'item')} settled as {said}: {_BECOMES[verdict.decision]}.")
+
+
+def _warn_of_omission(item: Item | None) -> None:
+    if item is not None and item.omitted is not None:
+        say(f"The result was not kept: {visible(item.omitted)}.")
+
+
+def _verdict(decision: Decision, result_json: str | None) -> Verdict:
+    if result_json is None:
+        return Verdict(decision)
+    if decision is not Decision.HAPPENED:
+        raise click.UsageError("--result goes with --happened only: nothing else has a result.")
+    try:
+        result: Any = json.loads(result_json, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(
+            f"--result is no JSON value: {error}. Quote text twice, as in --result '\"ok\"'."
+        ) from None
+    return Verdict.happened(result)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not part of JSON")

@@ -5,7 +5,8 @@ import pytest
 from tests.cli.folding import fold
 from tests.cli.terminal import flip_bits, walrun
 from wal_runner import Runner, Verdict
-from wal_runner.core.events import TYPE_NUMBERS, ItemSucceeded, LateOutcome, LogCompacted
+from wal_runner.core.events import TYPE_NUMBERS, CursorAdvanced, ItemSucceeded, LateOutcome, LogCompacted
+from wal_runner.runner.pages import pack_cursor
 
 
 def events_of(log, *arguments):
@@ -90,8 +91,7 @@ def make_one_of_each(log):
 
     with Runner(log) as runner:
         runner.run(["bytes", "fails", "unknown"], send)
-        runner.run_pages(lambda cursor, _size: (["page"], None if cursor else [2, "x"]), send)
-        runner.writer.append([LateOutcome("bytes", 3, 5)])
+        runner.writer.append([CursorAdvanced("pages", pack_cursor([2, "x"])), LateOutcome("bytes", 3, 5)])
         runner.retry(["fails"])
     assert 0 == walrun("resolve", log, "unknown", "--abandon").code
     with Runner(log) as runner:

@@ -105,7 +105,7 @@ def page_fetcher(items: list) -> Callable:
 
 def named(value: object) -> str:
     """Name a parameter of a test, the same in each process: addresses differ."""
-    name = getattr(value, "__name__", None)
+    name = getattr(value, "__name__", None) if callable(value) else None
     return name if isinstance(name, str) else f"{value!r:.24}".partition(" at 0x")[0]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tools.benchmarks import machine, report, speed, standing
-from tools.benchmarks.measuring import Bench, Settings
+from tools.benchmarks.measuring import Bench, Figure, Settings
 
 
 if TYPE_CHECKING:
@@ -77,43 +77,45 @@ def _perform(options: argparse.Namespace, settings: Settings) -> int:
         "benchmarks": {},
     }
     _introduce(found)
-    finished, crashed = _measure(options.names or list(BENCHMARKS), settings, found["benchmarks"])
-    found["machine_after"] = machine.facts(settings.folder)
-    found["seconds"] = round(time.monotonic() - began, 1)
-    figures = [figure for bench in finished for figure in bench.figures]
-    print(f"\n## All together\n\n{report.final(figures)}\n")
+    asked: list[Figure] = []
+    crashed = []
+    for name in options.names or BENCHMARKS:
+        bench = Bench(name, settings)
+        trace = _measure(bench)
+        if trace:
+            crashed.append(name)
+        else:
+            asked += [figure for figure in bench.figures if figure.must]
+        found["benchmarks"][name] = {**report.as_json(bench), "crashed": trace}
+        found["seconds"] = round(time.monotonic() - began, 1)
+        if options.json:  # after each, because the next may take long, and be interrupted
+            found["machine_after"] = machine.facts(settings.folder)
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"\n## What the design asks for\n\n{report.figures(asked)}\n")
     print(f"{found['seconds']:,.0f} s. {settings.rounds} rounds; ratios are of runs of the same round.")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-    missed = [figure.path for figure in figures if figure.reached is False]
     if crashed:
         print(f"Crashed: {', '.join(crashed)}.", file=sys.stderr)
+    missed = any(figure.reached is False for figure in asked)
     return 1 if crashed or (options.check and missed) else 0
 
 
-def _measure(names: Sequence[str], settings: Settings, found: dict[str, Any]) -> tuple[list[Bench], list[str]]:
-    """Run one benchmark after the other; give those that ended, and the names of those that crashed."""
-    finished, crashed = [], []
-    for name in names:
-        bench = Bench(name, settings)
-        print(f"\n## {name}: {_summary(BENCHMARKS[name])}\n", flush=True)
-        try:
-            BENCHMARKS[name](bench)
-        except Exception:  # noqa: BLE001 - the others are still worth running
-            trace = traceback.format_exc()
-            print(trace, file=sys.stderr)
-            crashed.append(name)
-            found[name] = {**report.as_json(bench), "crashed": trace}
-            continue
-        finally:
-            if sys.stderr.isatty():
-                sys.stderr.write("\r\x1b[K")
-        finished.append(bench)
-        found[name] = report.as_json(bench)
-        if ran := report.cases(bench):
-            print(f"{ran}\n")
-        print(report.final(bench.figures), flush=True)
-    return finished, crashed
+def _measure(bench: Bench) -> str:
+    """Run one benchmark and print its tables; give the traceback where it crashed, else ""."""
+    benchmark = BENCHMARKS[bench.name]
+    print(f"\n## {bench.name}: {_summary(benchmark)}\n", flush=True)
+    try:
+        benchmark(bench)
+    except Exception:  # noqa: BLE001 - the other benchmarks are still worth running
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr)
+        return trace
+    finally:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+    if ran := report.cases(bench):
+        print(f"{ran}\n")
+    print(report.figures(bench.figures), flush=True)
+    return ""
 
 
 def _introduce(found: dict[str, Any]) -> None:

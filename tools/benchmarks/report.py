@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 REACHED: Final = {True: "yes", False: "**no**", None: ""}
 LARGE: Final = 1000.0
 SMALL: Final = 10.0
+TINY: Final = 0.1
 
 
 def cases(bench: Bench) -> str:
@@ -35,8 +36,8 @@ def cases(bench: Bench) -> str:
     return table(("case", "items", "items/s, median [min..max]", "CPU us an item"), rows) if rows else ""
 
 
-def final(figures: Iterable[Figure]) -> str:
-    """Give the table of the issue: what is asked, what was measured, whether that reaches it."""
+def figures(lines: Iterable[Figure]) -> str:
+    """Give the table of what is asked, what was measured, and whether that reaches it."""
     rows = [
         (
             figure.path,
@@ -44,7 +45,7 @@ def final(figures: Iterable[Figure]) -> str:
             f"{spread(figure)} {figure.unit}".strip() if figure.values else f"not measured ({figure.note})",
             REACHED[figure.reached],
         )
-        for figure in figures
+        for figure in lines
     ]
     return table(("path", "target", "measured, median [min..max]", "reached"), rows)
 
@@ -60,7 +61,9 @@ def number(value: float) -> str:
     """Give a number with as many digits as it deserves."""
     if value == round(value) or abs(value) >= LARGE:
         return f"{value:,.0f}"
-    return f"{value:.2f}" if abs(value) < SMALL else f"{value:.1f}"
+    if abs(value) >= SMALL:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= TINY else f"{value:.1g}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -41,20 +41,16 @@ from wal_runner.core.events import (
 from wal_runner.core.items import (
     ItemState,
     OpenAttempt,
-    Row,
     SessionInfo,
-    ShortRow,
-    attempt_of,
     attempt_row,
-    item_of,
     item_row,
-    long_row,
 )
+from wal_runner.core.state_tables import StateTables
 from wal_runner.core.transitions import CONFLICT, Attempt, Happening, transition
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from wal_runner.core.events import EventArray, Record
 
@@ -73,128 +69,10 @@ _VERDICTS = {
 }
 
 
-class State:
-    """The fold of a log up to `seq`. Read its attributes; change it by `apply` only.
+class State(StateTables):
+    """The fold of a log up to `seq`. Read its attributes; change it by `apply` only."""
 
-    *elapsed_ns* is the time that the *timed* successes took in all.
-    """
-
-    __slots__ = (
-        "base_seq",
-        "chain",
-        "conflicts",
-        "counts",
-        "cursors",
-        "elapsed_ns",
-        "frozen",
-        "frozen_seq",
-        "items",
-        "key_rule",
-        "last_session",
-        "open",
-        "results_omitted",
-        "seq",
-        "sessions",
-        "snapshot_seq",
-        "timed",
-    )
-
-    def __init__(self) -> None:
-        self.seq = 0
-        self.chain = b""
-        self.items: dict[str, ShortRow] = {}
-        self.frozen: dict[str, ShortRow] = {}
-        self.frozen_seq = 0
-        self.open: dict[int, Row] = {}
-        self.sessions: dict[int, SessionInfo] = {}
-        self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
-        self.cursors: dict[str, bytes] = {}
-        self.key_rule: str | None = None
-        self.conflicts = 0
-        self.results_omitted = 0
-        self.elapsed_ns = 0
-        self.timed = 0
-        self.last_session = 0
-        self.snapshot_seq = 0
-        self.base_seq = 0
-
-    def copy(self) -> State:
-        """Give a state that can be folded further without touching this one."""
-        other = State()
-        for name in self.__slots__:
-            value = getattr(self, name)
-            setattr(other, name, value.copy() if isinstance(value, dict) else value)
-        return other
-
-    def without_items(self) -> State:
-        """Give a copy that holds everything but the items: what a snapshot says beside its rows."""
-        other = State()
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if name not in {"items", "frozen"}:
-                setattr(other, name, value.copy() if isinstance(value, dict) else value)
-        return other
-
-    def __eq__(self, other: object) -> bool:
-        """Compare everything that the log says, the bytes of the chain too; not what is frozen."""
-        if not isinstance(other, State):
-            return NotImplemented
-        names = set(self.__slots__) - {"items", "frozen", "frozen_seq"}
-        return all(getattr(self, name) == getattr(other, name) for name in names) and dict(self.touched()) == dict(
-            other.touched()
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{status.word} {n}" for status, n in self.counts.items() if n)
-        return f"State(seq={self.seq}, {counts or 'empty'})"
-
-    def row(self, item_id: str) -> Row | None:
-        """Give an item that was touched since the fold began; None leaves the word to the snapshot."""
-        row = self.items.get(item_id) or self.frozen.get(item_id)
-        return None if row is None else long_row(row)
-
-    def item(self, item_id: str) -> ItemState | None:
-        """Give what `row` gives, with its names."""
-        row = self.row(item_id)
-        return None if row is None else item_of(row)
-
-    def touched(self) -> Iterator[tuple[str, Row]]:
-        """Give the rows of the items that were touched since the fold began."""
-        yield from ((item_id, long_row(row)) for item_id, row in self.items.items())
-        yield from ((item_id, long_row(row)) for item_id, row in self.frozen.items() if item_id not in self.items)
-
-    def attempt(self, start_seq: int) -> OpenAttempt | None:
-        """Give the attempt *start_seq* while it is open: STARTED or IN_DOUBT."""
-        row = self.open.get(start_seq)
-        return None if row is None else attempt_of(row)
-
-    def attempts(self, status: Status | None = None) -> list[tuple[int, OpenAttempt]]:
-        """Give the open attempts, those of *status* if one is given, each with its start_seq."""
-        found = [(start_seq, attempt_of(row)) for start_seq, row in self.open.items()]
-        return [pair for pair in found if status is None or pair[1].status is status]
-
-    # --- What a snapshot stands for ---------------------------------------------------
-
-    def freeze(self) -> None:
-        """Set aside what was touched so far; from here on changes are kept apart from it."""
-        assert not self.frozen, "what was frozen is dropped before the next freeze"
-        self.frozen, self.items = self.items, {}
-        self.frozen_seq = self.seq
-
-    def drop_frozen(self) -> None:
-        """Forget what was frozen: the rows hold it, or something newer."""
-        self.frozen = {}
-        self.frozen_seq = 0
-
-    def thaw(self) -> None:
-        """Take back a freeze whose snapshot did not come about."""
-        self.frozen.update(self.items)
-        self.items, self.frozen = self.frozen, {}
-        self.frozen_seq = 0
-
-    # --- The fold ---------------------------------------------------------------------
+    __slots__ = ()
 
     def apply(self, record: Record) -> None:  # noqa: C901, PLR0912 - inline on purpose
         """Fold *record* in. Raise `LogCorrupt` where no writer of ours can have written it.

@@ -12,6 +12,7 @@ import traceback
 import weakref
 from collections import deque
 from contextlib import closing, contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wal_runner.core.lost_reply import lost_reply
@@ -331,7 +332,8 @@ class Runner:
             run = self._new_run(items, fn, options, deliver=waiting.append, order=order)
             # Closed here, not whenever the generator is collected: an error of its end is ours to raise.
             with Progress.of(run, enabled=options.progress), closing(run.steps()) as steps:
-                for _ in steps:
+                # Once more at the end, for what a reconciler settled then.
+                for _ in chain(steps, [None]):
                     if order is not None:
                         order.sort(waiting)
                     while waiting:

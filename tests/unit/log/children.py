@@ -98,6 +98,8 @@ def own_namespace(*kinds):
         return None
     for rights in ([], ["--map-root-user"]):
         command = ["unshare", *rights, *kinds]
-        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+        # With Python, because a mapped superuser may not reach everything that the user can.
+        tried = subprocess.run([*command, sys.executable, "-c", ""], capture_output=True, check=False)
+        if tried.returncode == 0:
             return command
     return None

@@ -38,6 +38,7 @@ EVENTS = [
     ev.LogCompacted(4, b"\xff\x00"),
     ev.KeyRuleSet(NASTY, NASTY, NASTY),
 ]
+NAMES = [f"{number} {EVENT_WORDS[type(event)]}" for number, event in enumerate(EVENTS)]
 
 
 def entry(event):
@@ -50,7 +51,7 @@ def test_examples_are_of_every_type():
     assert set(EVENT_WORDS) == {type(event) for event in EVENTS}
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", EVENTS, ids=NAMES)
 def test_every_event_is_one_line_that_prints(event):
     """In the order seq, time, session, what; whatever somebody put into it."""
     line = event_line(entry(event), NASTY)
@@ -60,7 +61,7 @@ def test_every_event_is_one_line_that_prints(event):
     assert f"session 7    {EVENT_WORDS[type(event)]}" in line
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", EVENTS, ids=NAMES)
 def test_every_event_is_an_object_of_json(event):
     """Its own fields are all there, beside those of its record, and none hides another."""
     shown = event_of(entry(event), None)

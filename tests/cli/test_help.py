@@ -47,12 +47,13 @@ def test_every_command_has_help(name):
     assert not sentence.split()[0].endswith("s")
     assert examples_of(name)
     options = {word: option for option in command.params for word in option.opts if isinstance(option, click.Option)}
-    assert "--json" in options or name == "demo"
+    assert "--json" in options
     assert all(option.help for option in options.values())
 
 
+@pytest.mark.usefixtures("crashed")
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - RUN_ELSEWHERE))
-def test_every_example_runs(name, crashed, tmp_path):
+def test_every_example_runs(name, tmp_path):
     """Pasted into a shell, next to a log, it works."""
     for example in examples_of(name):
         assert example.split()[:2] == ["walrun", name]

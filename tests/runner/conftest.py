@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wal_runner import Runner
+from wal_runner import Runner, failpoints
 from wal_runner.recovery.verifying import verify
 
 
@@ -13,6 +13,7 @@ def path(tmp_path):
     """Give the path of a log; if the test made one, it is sound in the end."""
     folder = tmp_path / "batch.wal"
     yield folder
+    failpoints.disarm()
     if Path(folder).exists():
         assert [] == list(verify(folder))
 

@@ -47,19 +47,19 @@ def coroutines_of_async_source(runner: Runner, items: Iterable, fn: Callable, **
 
 
 def claim(runner: Runner, items: Iterable, fn: Callable, **options) -> RunReport:
-    claims = runner.claim(items, **options)
-    for attempt in claims:
-        with attempt as item:
-            attempt.result = fn(item)
+    with runner.claim(items, **options) as claims:
+        for attempt in claims:
+            with attempt as item:
+                attempt.result = fn(item)
     return claims.report
 
 
 def claim_async(runner: Runner, items: Iterable, fn: Callable, **options) -> RunReport:
     async def loop():
-        claims = runner.claim(items, **options)
-        async for attempt in claims:
-            async with attempt as item:
-                attempt.result = fn(item)
+        with runner.claim(items, **options) as claims:
+            async for attempt in claims:
+                async with attempt as item:
+                    attempt.result = fn(item)
         return claims.report
 
     return asyncio.run(loop())
@@ -187,6 +187,8 @@ class Script:
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.kill()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
 
 
 PRELUDE = """

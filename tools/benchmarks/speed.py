@@ -214,6 +214,13 @@ def threads(bench: Bench) -> None:
     for item_ms, _ in amounts:
         ratios = bench.ratios(f"wal_runner, {item_ms} ms", f"ThreadPoolExecutor, {item_ms} ms")
         bench.figure(f"32 threads, items of {item_ms} ms, against a bare pool", "times", ratios, ">=", 1)
+        runs = zip(
+            bench.values(f"ThreadPoolExecutor, {item_ms} ms", "wall_s"),
+            bench.values(f"wal_runner, {item_ms} ms", "run_s"),
+            strict=True,
+        )
+        alone = [pool_s / run_s for pool_s, run_s in runs]
+        bench.figure(f"  the run alone, without opening and closing the log, {item_ms} ms", "times", alone)
 
 
 def _at_most(bench: Bench, most: int) -> int:

@@ -31,7 +31,7 @@ def serial(
     with Meter(items) as meter, Runner(Path(folder) / LOG_NAME) as runner:
         report = runner.run(ids, fn, max_in_doubt=max_in_doubt)
     _check(report.succeeded, items)
-    return meter.result(doubt_bound=report.doubt_bound)
+    return meter.result(run_s=report.elapsed, doubt_bound=report.doubt_bound)
 
 
 def threads(folder: str, items: int, workers: int, item_ms: float = 0) -> Result:
@@ -45,7 +45,7 @@ def threads(folder: str, items: int, workers: int, item_ms: float = 0) -> Result
     with Meter(items) as meter, Runner(Path(folder) / LOG_NAME) as runner:
         report = runner.run(ids, sleep if item_ms else do_nothing, workers=workers)
     _check(report.succeeded, items)
-    return meter.result(doubt_bound=report.doubt_bound)
+    return meter.result(run_s=report.elapsed, doubt_bound=report.doubt_bound)
 
 
 def coroutines(folder: str, items: int, concurrency: int, *, yields: bool) -> Result:

@@ -40,6 +40,8 @@ KILLED_AFTER: Final = 0.8
 """At this part of the items the sender is killed."""
 
 
+INSPECTION_LINES_MAX: Final = 18
+
 LOG_NAME: Final = "demo.wal"
 COMPLAINTS_NAME: Final = "complaints"
 
@@ -160,8 +162,13 @@ class _Story:
         )
         if done.returncode != Exit.DONE:
             raise DemoFailed(f"`walrun inspect` ended with code {done.returncode}: {done.stderr.strip()}")
-        for line in done.stdout.splitlines():
+        lines = done.stdout.splitlines()
+        for line in lines[:INSPECTION_LINES_MAX]:
             self.tell(f"   | {line}".rstrip())
+        if len(lines) > INSPECTION_LINES_MAX:
+            self.tell(
+                f"   | ... and {len(lines) - INSPECTION_LINES_MAX} more lines: the rest of them, and the commands that settle them"
+            )
 
     def _run_again(self, folder: Path, log: Path, port: int, count: int) -> dict[str, Any]:
         self._chapter("4. The same program again")

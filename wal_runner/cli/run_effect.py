@@ -171,5 +171,5 @@ def function_named(name: str) -> Callable[[Any], Any]:
             raise click.UsageError(f"--call {name}: {getattr(found, '__name__', module_name)} has no {part}.")
         found = getattr(found, part)
     if not callable(found):
-        raise click.UsageError(f"--call {name}: that is a {type(found).__name__}, which cannot be called.")
+        raise click.UsageError(f"--call {name}: a value of type {type(found).__name__} cannot be called.")
     return found  # type: ignore[no-any-return] # callable, and more nobody knows

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -68,7 +67,6 @@ def open_for_writing(path: str | os.PathLike[str], *, must_exist: bool = False) 
         handle = Handle(log, _caller())
         handle.writer_at = handle.opened_at
         _handles[key] = handle
-        weakref.finalize(log, _handles.pop, key, None)
         return cast("Log", log), created
 
 

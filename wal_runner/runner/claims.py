@@ -20,7 +20,7 @@ from wal_runner.runner.execution import interrupted
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from contextlib import AbstractContextManager
     from contextvars import Token
     from types import TracebackType
@@ -118,18 +118,14 @@ class Claims(Generic[Item]):
     """
 
     def __init__(self, run: Run, one_at_a_time: Callable[[], AbstractContextManager[None]]) -> None:
-        self._run = run
-        self._one_at_a_time = one_at_a_time
-        self._windows: Iterator[list[Attempt]] | None = None
-        self._window: deque[Attempt] = deque()
-        self._handed: ClaimedAttempt[Item] | None = None
-        self._began = 0.0
-        self._count = 0
+        self._hand: _Hand[Item] = _Hand(run)
+        # Not a method of ours: a loop that is left ends its run at once, and not whenever a cycle is collected.
+        self._windows = _claim_windows(self._hand, one_at_a_time)
 
     @property
     def report(self) -> RunReport:
         """Give the numbers so far; final once the loop has ended."""
-        return self._run.report
+        return self._hand.run.report
 
     def __iter__(self) -> Self:
         return self
@@ -145,7 +141,7 @@ class Claims(Generic[Item]):
 
     async def __anext__(self) -> ClaimedAttempt[Item]:
         # A commit is due once a window; on a thread, so that the loop of the caller goes on.
-        attempt = self._next() if self._window else await asyncio.to_thread(self._next)
+        attempt = self._next() if self._hand.window else await asyncio.to_thread(self._next)
         if attempt is None:
             raise StopAsyncIteration
         return attempt
@@ -158,53 +154,63 @@ class Claims(Generic[Item]):
 
     def close(self) -> None:
         """Give back what was claimed and not entered, commit the rest, and end the run."""
-        if self._windows is not None:
-            self._release_unentered()
-            self._windows.close()  # type: ignore[attr-defined]  # it is a generator
+        self._hand.release_unentered()
+        self._windows.close()
 
     def _next(self) -> ClaimedAttempt[Item] | None:
-        if self._windows is None:
-            self._windows = self._claim_windows()
-        if self._handed is not None and not self._handed.entered:
-            handed, self._handed = self._handed, None
-            self._run.dispatcher.release([handed])
-            self._count -= 1
+        hand = self._hand
+        handed = hand.handed
+        if handed is not None and not handed.entered:
             self.close()
             raise AttemptNotEntered(
                 f"{handed!r} was handed out and never entered; its item stays pending. Use `with attempt as item:`."
             )
-        if not self._window or self._run.is_ending:
-            window = next(self._windows, None)
-            if not window:
-                return None
-            self._window.extend(window)
-        self._count += 1
-        self._handed = ClaimedAttempt(self._window.popleft(), self._run)
-        return self._handed
+        if not hand.window or hand.run.is_ending:
+            next(self._windows, None)
+        return hand.give() if hand.window else None
 
-    def _claim_windows(self) -> Iterator[list[Attempt]]:
-        run = self._run
-        with self._one_at_a_time(), run.running():
-            dispatcher = run.dispatcher
-            while not run.is_ending:
-                attempts = dispatcher.advance(dispatcher.window.size)
-                if attempts:
-                    commit_s, self._began, self._count = dispatcher.commit_s, time.perf_counter(), 0
-                    try:
-                        yield attempts
-                    finally:
-                        self._release_unentered()
-                    dispatcher.window.observe(
-                        items=self._count, work_s=time.perf_counter() - self._began, commit_s=commit_s
-                    )
-                elif dispatcher.feed.exhausted and not dispatcher.feed.has_waiting and not run.another_round():
-                    break
-            dispatcher.flush()
 
-    def _release_unentered(self) -> None:
-        unentered: list[Attempt] = list(self._window)
-        self._window.clear()
-        if self._handed is not None and not self._handed.entered:
-            unentered.append(self._handed)
-            self._handed = None
-        self._run.dispatcher.release(unentered)
+class _Hand(Generic[Item]):
+    """What of a run is in hand: the window that was claimed, and the attempt that was handed out last."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.window: deque[Attempt] = deque()
+        self.handed: ClaimedAttempt[Item] | None = None
+        self.given = 0
+
+    def give(self) -> ClaimedAttempt[Item]:
+        """Hand out the next attempt."""
+        self.given += 1
+        self.handed = ClaimedAttempt(self.window.popleft(), self.run)
+        return self.handed
+
+    def release_unentered(self) -> None:
+        """Give back what nobody will enter."""
+        unentered: list[Attempt] = list(self.window)
+        self.window.clear()
+        if self.handed is not None and not self.handed.entered:
+            unentered.append(self.handed)
+            self.handed = None
+        self.run.dispatcher.release(unentered)
+
+
+def _claim_windows(
+    hand: _Hand[Any], one_at_a_time: Callable[[], AbstractContextManager[None]]
+) -> Generator[None, None, None]:
+    """Claim a window, yield while it is worked through, and so on."""
+    run = hand.run
+    with one_at_a_time(), run.running():
+        dispatcher = run.dispatcher
+        while not run.is_ending:
+            hand.window.extend(dispatcher.advance(dispatcher.window.size))
+            if hand.window:
+                commit_s, began, hand.given = dispatcher.commit_s, time.perf_counter(), 0
+                try:
+                    yield
+                finally:
+                    hand.release_unentered()
+                dispatcher.window.observe(items=hand.given, work_s=time.perf_counter() - began, commit_s=commit_s)
+            elif dispatcher.feed.exhausted and not dispatcher.feed.has_waiting and not run.another_round():
+                break
+        dispatcher.flush()

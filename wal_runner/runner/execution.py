@@ -80,7 +80,14 @@ class Execution:
         began = _now()
         context = copy_context()
         try:
-            value = await _in_context(context, context.run(_call, attempt, self.fn, worker_value))
+            value = context.run(_call, attempt, self.fn, worker_value)
+            if hasattr(type(value), "__await__"):
+                value = await _in_context(context, value)
+            else:
+                # fn has run: its item is done, and the next one is not to be run so.
+                self.fatal = self.fatal or TypeError(
+                    f"{name_of(self.fn)} is no coroutine function: it returned a {type(value).__name__}. Use run for it."
+                )
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
             dispatcher.finish(attempt, self.judge(attempt.start_seq, _now() - began, error))
         except BaseException as error:

@@ -20,12 +20,13 @@ class Child:
     """A Python process that runs *program* and is told and heard a line at a time."""
 
     def __init__(self, program, *arguments, before=(), variables=None):
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [*before, sys.executable, "-u", "-c", program, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})},
+            env={**os.environ, "PYTHONPATH": path, **(variables or {})},
             bufsize=0,
         )
         self._heard = b""

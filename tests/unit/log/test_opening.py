@@ -1,5 +1,6 @@
 """Opening a log in a process: once for writing, shared for reading, and not at all after a fork."""
 
+import gc
 import os
 import traceback
 
@@ -11,19 +12,18 @@ from wal_runner.log import opening
 
 
 @pytest.fixture
-def opened(log):
-    """Give the path of a log, and close whatever a test opened of it and left open."""
-    made = []
+def opened(tmp_path):
+    """Give how to open a log for writing; whatever a test leaves open of it is closed."""
+    path = tmp_path / "emails.wal"
 
     def open_for_writing(**options):
-        handle, created = opening.open_for_writing(log, **options)
-        made.append(handle)
-        return handle, created
+        return opening.open_for_writing(path, **options)
 
-    open_for_writing.path = log
+    open_for_writing.path = path
     yield open_for_writing
-    for handle in made:
-        opening.close(handle)
+    for handle in list(opening._handles.values()):
+        if handle.log.path == path:
+            opening.close(handle.log)
 
 
 def append(log, *ids):
@@ -106,8 +106,6 @@ def test_handle_that_was_closed_and_dropped_takes_nothing_with_it(opened):
     opened()
     key = opening._key(opened.path)
     del old
-    import gc
-
     gc.collect()
 
     assert key in opening._handles
@@ -189,13 +187,20 @@ def test_session_lives_on_in_its_parent_only(opened):
         return own.liveness([1])[1].alive
 
     assert "True" == in_child(look), "the parent holds it"
-    reading, writing = os.pipe()
+    (from_child, to_parent), (from_parent, to_child) = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.read(reading, 1)
+        os.close(to_child)
+        os.write(to_parent, b"I live")
+        os.read(from_parent, 1)
         os._exit(0)
+    os.close(from_parent)
+    os.read(from_child, 6)
     session.abandon()
-    assert not opening.open_for_reading(opened.path).liveness([1])[1].alive, "and the child does not"
-    os.write(writing, b"x")
-    os.waitpid(pid, 0)
-    opening.close(log)
+    try:
+        assert not log.liveness([1])[1].alive, "and the child does not"
+    finally:
+        os.close(to_child)
+        os.waitpid(pid, 0)
+        os.close(from_child)
+        os.close(to_parent)

@@ -253,10 +253,12 @@ def test_real_full_disk_is_a_full_disk(data, own_mounts):
     """On a small disk it is the same; once there is space again, the same file is written."""
     program = WRITE + (
         """
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", data.parent], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", data.parent], check=True)
 env = create_env(data)
+other = data.with_name("other")
+other.write_bytes(bytes(3_500_000))
 write(env)
-subprocess.run(["mount", "-o", "remount,size=16m", data.parent], check=True)
+other.unlink()
 write(env)
 """
     )

@@ -1,0 +1,167 @@
+"""The docs are true: their examples run, their tables equal the code, their links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from tools.make_cli_reference import PAGE, reference
+from wal_runner.cli.exits import Exit
+from wal_runner.cli.main import walrun
+from wal_runner.core.events import TYPE_NUMBERS, ItemStarted, ItemSucceeded
+from wal_runner.log import format as disk_format
+from wal_runner.log import scratch
+from wal_runner.log.codec import encode_records, first_chain
+
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md"])
+WITH_EXAMPLES = [page for page in PAGES if page.parent.name in {"how-to", "tutorial"} or page.name == "README.md"]
+BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE_NAME = re.compile(r"# (?P<name>\w+\.py)\n")
+LINK = re.compile(r"\]\((?P<target>[^)#:]+)(#[^)]*)?\)")
+SECONDS_MAX = 60
+
+
+def name_of(page: Path) -> str:
+    """Name a page for the test's id."""
+    return str(page.relative_to(ROOT))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Give an environment in which `walrun` and `python` are the ones under test."""
+    commands = folder / ".commands"
+    commands.mkdir()
+    for name, line in {"walrun": '-m wal_runner "$@"', "python": '"$@"'}.items():
+        script = commands / name
+        script.write_text(f"#!/bin/sh\nexec {sys.executable} {line}\n")
+        script.chmod(0o755)
+    return {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
+def test_examples_of_a_page_run_in_their_order(page: Path, tmp_path: Path) -> None:
+    """Every example of the page does what it says, from an empty folder."""
+    given = environment(tmp_path)
+    for block in BLOCK.finditer(page.read_text()):
+        language, body = block["language"], block["body"]
+        named = FILE_NAME.match(body)
+        if language == "python" and named:
+            (tmp_path / named["name"]).write_text(body)
+            continue
+        if language not in {"python", "sh"} or "pip install" in body:
+            continue
+        command = [sys.executable, "-c", body] if language == "python" else ["bash", "-euo", "pipefail", "-c", body]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+        )
+
+        assert 0 == done.returncode, f"{body}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+def test_tutorial_tells_what_happens(tmp_path: Path) -> None:
+    """The crash of the tutorial leaves one item in doubt, and nothing is sent twice."""
+    page = DOCS / "tutorial" / "first-crash.md"
+    given = environment(tmp_path)
+    blocks = [(block["language"], block["body"]) for block in BLOCK.finditer(page.read_text())]
+    (tmp_path / "send.py").write_text(blocks[0][1])
+    said = []
+    for _language, body in blocks[1:5]:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", body],
+            cwd=tmp_path,
+            env=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said.append(done.stdout)
+
+    assert "exit code 137" in said[0]
+    assert "51 outbox.txt" in said[0]
+    assert "user-50" in said[1]
+    assert "49 sent now, 50 before, 1 in doubt" in said[2]
+    assert "exit code 4" in said[2]
+    assert "exit code 0" in said[3]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files(page: Path) -> None:
+    """No page points at one that is not there."""
+    targets = [page.parent / link["target"] for link in LINK.finditer(page.read_text())]
+
+    assert [] == [str(target) for target in targets if not target.exists()]
+
+
+def test_every_page_can_be_reached() -> None:
+    """Each page is linked from the index, or from the index of the decisions."""
+    linked: set[Path] = set()
+    for index in (DOCS / "README.md", DOCS / "decisions" / "README.md"):
+        linked |= {(index.parent / link["target"]).resolve() for link in LINK.finditer(index.read_text())}
+
+    assert [] == [
+        name_of(page) for page in DOCS.rglob("*.md") if page.resolve() not in linked and page.name != "README.md"
+    ]
+
+
+def test_command_line_reference_equals_the_help() -> None:
+    """docs/reference/cli.md is what tools/make_cli_reference.py writes."""
+    assert reference() == PAGE.read_text()
+
+
+def test_every_command_is_shown_in_a_guide() -> None:
+    """No command is documented by its reference alone."""
+    guides = "".join(page.read_text() for page in WITH_EXAMPLES)
+
+    assert [] == [name for name in walrun.list_commands(click.Context(walrun)) if f"walrun {name}" not in guides]
+
+
+def test_exit_code_table_equals_the_enum() -> None:
+    """docs/reference/exit-codes.md lists the codes and their meanings, word by word."""
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", (DOCS / "reference" / "exit-codes.md").read_text(), re.MULTILINE)
+
+    assert [(int(code), code.meaning) for code in Exit] == [(int(code), meaning) for code, meaning in rows]
+
+
+def test_event_table_equals_the_type_numbers() -> None:
+    """docs/reference/on-disk-format.md lists every event under its number."""
+    page = (DOCS / "reference" / "on-disk-format.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([A-Z]\w+) \|", page, re.MULTILINE)
+
+    assert [(number, kind.__name__) for kind, number in TYPE_NUMBERS.items()] == [(int(n), name) for n, name in rows]
+
+
+def test_worked_example_equals_what_the_codec_writes() -> None:
+    """The bytes in docs/reference/on-disk-format.md are those of the record that it describes."""
+    page = (DOCS / "reference" / "on-disk-format.md").read_text()
+    [block] = [block["body"] for block in BLOCK.finditer(page) if block["language"] == "hex"]
+    [(_record, value)] = encode_records(
+        [ItemStarted("a"), ItemSucceeded(1, 300)],
+        first_seq=1,
+        session=1,
+        time_ns=1764633600000000000,
+        previous=first_chain("0" * 32),
+    )
+
+    assert value == bytes.fromhex(block)
+
+
+def test_slot_codes_equal_the_table() -> None:
+    """docs/reference/on-disk-format.md lists the codes of the scratch slots."""
+    page = (DOCS / "reference" / "on-disk-format.md").read_text()
+    codes = {name: value for name, value in vars(scratch).items() if name in CODE_NAMES}
+
+    assert CODE_NAMES == set(codes)
+    assert [] == [name for name, value in codes.items() if f"`{value:04x}`" not in page]
+    assert f"{disk_format.SCRATCH_SLOTS:,} slots of {disk_format.SCRATCH_SLOT_BYTES} bytes" in page
+
+
+CODE_NAMES = {"_ARMED", "_BEGUN", "_SUCCEEDED", "_SUCCEEDED_INLINE", "_EVENT_INLINE", "_EVENT_BESIDE"}

@@ -11,7 +11,9 @@ from pathlib import Path
 import click
 import pytest
 
+import wal_runner
 from tools.make_cli_reference import PAGE, reference
+from wal_runner import errors
 from wal_runner.cli.exits import Exit
 from wal_runner.cli.main import walrun
 from wal_runner.core.events import TYPE_NUMBERS, ItemStarted, ItemSucceeded
@@ -165,3 +167,14 @@ def test_slot_codes_equal_the_table() -> None:
 
 
 CODE_NAMES = {"_ARMED", "_BEGUN", "_SUCCEEDED", "_SUCCEEDED_INLINE", "_EVENT_INLINE", "_EVENT_BESIDE"}
+
+
+def test_api_reference_names_every_public_name_and_error() -> None:
+    """docs/reference/api.md leaves out nothing that can be imported, and no error that can be raised."""
+    page = (DOCS / "reference" / "api.md").read_text()
+    leaves = [
+        kind.__name__ for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__
+    ]
+
+    assert [] == [name for name in wal_runner.__all__ if name not in page and not name.startswith("__")]
+    assert [] == [name for name in leaves if name not in page and name != "LogError"]

@@ -114,6 +114,21 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)
     return real(fd, parts, count, offset);
 }
 
+/* Python's os.pwritev is this one. */
+ssize_t pwritev2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    REAL(pwritev2);
+    wait_if_synchronous(fd);
+    return real(fd, parts, count, offset, flags);
+}
+
+ssize_t pwritev64v2(int fd, const struct iovec *parts, int count, off64_t offset, int flags)
+{
+    REAL(pwritev64v2);
+    wait_if_synchronous(fd);
+    return real(fd, parts, count, offset, flags);
+}
+
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset)
 {
     REAL(pwritev64);

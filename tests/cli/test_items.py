@@ -224,6 +224,57 @@ def test_a_disk_that_fails_midway_is_said():
         list(open_items("-", FailingDisk(b"a\nb\n")))
 
 
+# --- Looking ahead -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"a\n", b"a\nb\nc\n"])
+def test_first_item_can_be_looked_at_and_is_not_lost(content):
+    """A run looks at it before it starts anything, and then gets it, as often as it looked."""
+    found = open_items("-", io.BytesIO(content))
+    peeked = [found.peek(), found.peek()]
+    items = list(found)
+
+    assert [items[:1]] * 2 == peeked
+    assert content.decode().split() == items
+
+
+def test_none_is_an_item_like_any_other():
+    """A JSON null that is looked at is not taken for the end."""
+    found = open_items("-", io.BytesIO(b"null\n1\n"), "jsonl")
+
+    assert [None] == found.peek()
+    assert [None, 1] == list(found)
+
+
+def test_total_is_estimated_by_the_part_of_the_file_that_was_read(tmp_path):
+    """Nothing is known before the first line, then about how many there are, and at the end exactly."""
+    path = tmp_path / "a.csv"
+    path.write_text("id\n" + "".join(f"{number:04}\n" for number in range(1000)))
+    found = open_items(str(path), NO_STDIN)
+    totals = [found.total()]
+    for _ in range(500):
+        next(found)
+    totals.append(found.total())
+    list(found)
+    totals.append(found.total())
+
+    assert None is totals[0]
+    assert not totals[1].is_exact
+    assert 990 <= totals[1].items <= 1010
+    assert (1000, True) == totals[2]
+
+
+def test_total_of_a_pipe_is_known_at_its_end():
+    """Standard input has no size."""
+    found = open_items("-", io.BytesIO(b"a\nb\n"))
+    next(found)
+    before = found.total()
+    list(found)
+
+    assert None is before
+    assert (2, True) == found.total()
+
+
 # --- Fields ---------------------------------------------------------------------------
 
 

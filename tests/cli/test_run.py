@@ -1,8 +1,11 @@
 """``walrun run``, as an operator uses it: items in, effects out, and an exit code that a script can test."""
 
 import json
+import os
 import shlex
 import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 
@@ -467,6 +470,41 @@ def test_short_run_in_a_pipe_shows_no_progress(folder):
     ended = run(folder, "--items", "-", *PRINT_ITEM, stdin="a\nb\n")
 
     assert 4 == len(ended.err.splitlines())
+
+
+def test_terminal_shows_a_bar_and_stdout_stays_data(folder):
+    """On a terminal the run is seen as it goes; what the commands print goes where it was sent, untouched."""
+    items = write(folder, "a.txt", "a", "b", "c")
+    ours, theirs = os.openpty()
+    arguments = ["run", "a.wal", "--items", items, "--print", *shell('echo "$1"; echo talk >&2')]
+    with (
+        open(ours, "rb", buffering=0) as screen,
+        subprocess.Popen(  # noqa: PTH123 - a descriptor
+            [sys.executable, "-m", "wal_runner", *arguments],
+            cwd=folder,
+            env=environment({"TERM": "xterm", "COLUMNS": "100"}),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        ) as process,
+    ):
+        os.close(theirs)
+        shown = read_to_the_end(screen)
+        out = process.stdout.read()
+
+    assert (0, b"a\nb\nc\n") == (process.returncode, out)
+    assert "3 of 3" in shown
+    assert "talk" in shown
+    assert "Everything that the log knows is done." in shown
+
+
+def read_to_the_end(screen):
+    """Read what a terminal shows until nobody writes to it any more."""
+    shown = b""
+    # A terminal that nobody has open any more says EIO, not the end of the file.
+    with suppress(OSError):
+        while part := screen.read(4096):
+            shown += part
+    return shown.decode()
 
 
 def test_run_by_the_script_is_the_same(folder):

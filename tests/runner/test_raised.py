@@ -67,11 +67,11 @@ def test_commits_that_nobody_hears_of_end_the_run(runner):
     """After some tries the error is raised, and the log is sound."""
 
     def again():
-        arm("commit.after_commit", again)
+        arm("commit.before_commit", again)
         raise CommitUnknown("a test")
 
     effects = Effects()
-    arm("commit.after_commit", again, hit=6)
+    arm("commit.before_commit", again, hit=6)
     with pytest.raises(CommitUnknown):
         serial(runner, IDS, effects, max_in_doubt=4)
     disarm()

@@ -95,12 +95,16 @@ def _run(folder: Path, items: Sequence[str], called: list[str]) -> dict[str, Any
         report = runner.run(items, fn, signals=False).as_dict()
         for name in ("elapsed_s", "time_saved_s", "doubt_bound"):
             del report[name]
-        return {"report": report, **_shown(runner)}
+        return {"report": report, **_shown(runner, frozenset(called))}
 
 
-def _shown(view: LogView | Runner) -> dict[str, Any]:
+def _shown(view: LogView | Runner, timed: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Show every item; of those in *timed* the start_seq is left out, for windows are as quick as they are."""
     rows = [
-        (item.item_id, item.status.word, item.attempts, item.generation, item.start_seq, item.result, item.omitted, item.error)
+        (
+            *(item.item_id, item.status.word, item.attempts, item.generation),
+            *(0 if item.item_id in timed else item.start_seq, item.result, item.omitted, item.error),
+        )
         for item in view.items()
     ]
     return {"items": {row[0]: row[1:] for row in rows}, "order": [row[0] for row in rows], "counts": dict(view.counts())}

@@ -167,7 +167,7 @@ class _Story:
             self.tell(f"   | {line}".rstrip())
         if len(lines) > INSPECTION_LINES_MAX:
             self.tell(
-                f"   | ... and {len(lines) - INSPECTION_LINES_MAX} more lines: the rest of them, and the commands that settle them"
+                f"   | ... and {len(lines) - INSPECTION_LINES_MAX} more lines, with the commands that settle them"
             )
 
     def _run_again(self, folder: Path, log: Path, port: int, count: int) -> dict[str, Any]:

@@ -52,9 +52,13 @@ def open_head(path: Path) -> int:
     """Open HEAD for writing, and give its descriptor."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        if os.fstat(descriptor).st_size == 0:
+        size = os.fstat(descriptor).st_size
+        if size == 0:
             # Just made, and a umask may have taken rights that the next opening needs.
             os.fchmod(descriptor, FILE_MODE)
+        elif size > HEAD_BYTES:
+            # Something else's bytes behind ours would make it unreadable for good.
+            os.ftruncate(descriptor, HEAD_BYTES)
     except PermissionError:
         raise LogReadOnly(f"{path} cannot be written. Read the log, or change its owner.") from None
     except OSError as error:

@@ -13,6 +13,8 @@ from typing import Any, Final, cast
 import msgpack
 
 from wal_runner.core.events import ErrorInfo
+from wal_runner.errors import LogCorrupt
+from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import ERROR_MESSAGE_CHARS_MAX, RESULT_BYTES_MAX, TRACEBACK_CHARS_MAX
 
 
@@ -33,17 +35,36 @@ def encode_result(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[b
         if len(packed) > limit_bytes:
             return None, f"the result has {len(packed):,} bytes, over the limit of {limit_bytes:,}"
         if len(packed) > SURELY_READABLE_BYTES:
-            decode_result(packed)
+            _unpacked(packed)
     except Exception as error:  # noqa: BLE001 - a __len__ or __iter__ of the user's may raise anything
         return None, f"a {type(value).__name__} cannot be stored: {type(error).__name__}: {printable(error, 200)}"
     return packed, None
 
 
 def decode_result(packed: bytes | None) -> Any:  # noqa: ANN401 - whatever fn returned
-    """Unpack a stored result. Tuples come back as lists; ext types are refused."""
+    """Unpack a stored result. Tuples come back as lists; ext types are refused.
+
+    Raise `LogCorrupt` for what `encode_result` gives for nothing: it may be large in memory, or no
+    msgpack at all.
+    """
     if packed is None:
         return None
+    if len(packed) > RESULT_BYTES_MAX:
+        raise _unreadable(f"it has {len(packed):,} bytes, over the limit of {RESULT_BYTES_MAX:,}")
+    try:
+        return _unpacked(packed)
+    except UNPACK_ERRORS as error:
+        raise _unreadable(f"{type(error).__name__}: {error}") from error
+
+
+def _unpacked(packed: bytes) -> Any:  # noqa: ANN401 - whatever fn returned
     return msgpack.unpackb(packed, strict_map_key=False, max_ext_len=0)
+
+
+def _unreadable(why: str) -> LogCorrupt:
+    return LogCorrupt(
+        f"A stored result cannot be as it was written ({why}). Run `walrun verify`; restore the log from a backup."
+    )
 
 
 def error_info(error: BaseException) -> ErrorInfo:

@@ -11,12 +11,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from wal_runner.core.events import SessionLost, SessionOpened
+from wal_runner.errors import Compacted
 from wal_runner.failpoints import failpoint
 from wal_runner.log import host, opening
 from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
 from wal_runner.log.results import capped
 from wal_runner.recovery.evidence import own_started, proven
-from wal_runner.recovery.loading import load
+from wal_runner.recovery.loading import LOADS_MAX, load
 from wal_runner.recovery.writer import LogWriter
 from wal_runner.version import __version__
 
@@ -45,6 +46,15 @@ def open_writer(path: str | os.PathLike[str], *, must_exist: bool = False) -> tu
 
 def begin_session(log: Log) -> LogWriter:
     """Begin a session on *log*, with everything that recovery has to say."""
+    for _ in range(LOADS_MAX):
+        try:
+            return _begin_session(log)
+        except Compacted:
+            continue  # between our load and our turn; what we missed is in the snapshot now
+    raise Compacted(f"{log.path} was compacted {LOADS_MAX} times while it was opened. Try again.")
+
+
+def _begin_session(log: Log) -> LogWriter:
     state = load(log)
     session: Session | None = None
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.arrays import events_of
 from wal_runner.core.events import Status
-from wal_runner.errors import LogCorrupt, LogError, LogLost, LogTooNew, LogWentBack
+from wal_runner.errors import Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogWentBack
 from wal_runner.log import opening
 from wal_runner.log.folder import read_identity
 from wal_runner.log.rows import encode_row, row_key, stored_checksum
@@ -77,7 +77,7 @@ def verify(path: str | os.PathLike[str]) -> Iterator[Problem]:
 def _content_problems(log: Log) -> Iterator[Problem]:
     # The chain before the view, which folds the tail too and would name its damage less well.
     try:
-        folded = _fold_all(log)
+        folded = _folded(log)
     except DAMAGE as error:
         yield _problem("chain", error)
         return
@@ -87,6 +87,15 @@ def _content_problems(log: Log) -> Iterator[Problem]:
         yield _problem("rows", error)
         return
     yield from _row_problems(view, folded)
+
+
+def _folded(log: Log) -> State:
+    for _ in range(TRIES_MAX - 1):
+        try:
+            return _fold_all(log)
+        except Compacted:
+            continue  # what was to be walked next is in the snapshot now
+    return _fold_all(log)
 
 
 def _fold_all(log: Log) -> State:
@@ -107,11 +116,12 @@ def _row_problems(view: LogView, folded: State) -> Iterator[Problem]:
         sums = log.row_sums()
         try:
             state = view.state()
+            seq = state.seq  # the view folds what is appended into this very state
             statuses, found = _count_rows(log, state)
         except DAMAGE as error:
             yield _problem("rows", error)
             return
-        if log.row_sums() == sums and view.state().seq == state.seq:
+        if log.row_sums() == sums and view.state().seq == seq:
             break
     else:
         return  # it is being written too fast to be compared; what could be checked alone was sound

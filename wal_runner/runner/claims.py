@@ -17,6 +17,7 @@ from wal_runner.failpoints import failpoint
 from wal_runner.log.results import error_info
 from wal_runner.runner.attempt import Attempt, current
 from wal_runner.runner.execution import interrupted
+from wal_runner.runner.progress import Progress
 
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _claim_windows(
 ) -> Generator[None, None, None]:
     """Claim a window, yield while it is worked through, and so on."""
     run = hand.run
-    with one_at_a_time(), run.running():
+    with one_at_a_time(), Progress.of(run, enabled=run.options.progress), run.running():
         dispatcher = run.dispatcher
         while not run.is_ending:
             hand.window.extend(dispatcher.advance(dispatcher.window.size))

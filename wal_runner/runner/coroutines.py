@@ -102,6 +102,9 @@ class _Troupe:
         try:
             while not (stopping.is_asked or self._execution.fatal is not None or self._broken is not None):
                 started = await self._in_committer(self._advance, self._wanted())
+                if stopping.is_asked:  # while the source was read
+                    self._ready.extend(started)
+                    break
                 self._give(started)
                 if not started and feed.exhausted and not feed.has_waiting and not self._pulled:
                     if self._is_idle():

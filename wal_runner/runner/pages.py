@@ -11,10 +11,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-import msgpack
-
 from wal_runner.core.events import CursorAdvanced
-from wal_runner.errors import CursorInvalid
+from wal_runner.errors import CursorInvalid, LogCorrupt
 from wal_runner.log.results import decode_result, encode_result
 
 
@@ -115,7 +113,7 @@ def unpack_cursor(packed: bytes) -> Any:  # noqa: ANN401 - whatever fetch_page r
     """Give back what `pack_cursor` packed."""
     try:
         return decode_result(packed)
-    except (ValueError, msgpack.exceptions.UnpackException) as error:
+    except LogCorrupt as error:
         raise CursorInvalid(f"The stored cursor cannot be read ({error}). Run `walrun verify`.") from error
 
 

@@ -48,9 +48,13 @@ class Meter:
 
     def __init__(self, now: float) -> None:
         self._looks: deque[tuple[float, int]] = deque([(now, 0)])
+        self._skipped = 0
 
     def read(self, report: RunReport, total: Total | None, now: float) -> Sample:
         """Give where the run stands *now*, in seconds of any clock that never goes back."""
+        if not report.executed and report.skipped != self._skipped:
+            self._looks.clear()  # skipping is not work, and its time is none either
+        self._skipped = report.skipped
         rate = self._rate(report.executed, now)
         seen = report.seen
         left = max(0, total.items - seen) if total is not None else None
@@ -66,8 +70,6 @@ class Meter:
 
     def _rate(self, executed: int, now: float) -> float:
         looks = self._looks
-        if not executed:
-            looks.clear()  # skipping is not work, and its time is none either
         looks.append((now, executed))
         if len(looks) > 2 and looks[-3][1] == executed:  # noqa: PLR2004 - of a standstill both ends are enough
             del looks[-2]

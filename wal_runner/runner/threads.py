@@ -58,6 +58,9 @@ def run_in_threads(
 def _dispatch(crew: _Crew, dispatcher: Dispatcher, execution: Execution, stopping: Stopping) -> Iterator[None]:
     while not (stopping.is_asked or execution.fatal is not None or crew.broken is not None):
         started = dispatcher.advance(crew.wanted())
+        if stopping.is_asked:  # while the source was read
+            dispatcher.release(started)
+            break
         crew.give(started)
         yield
         if not started and dispatcher.feed.exhausted and not dispatcher.feed.has_waiting:

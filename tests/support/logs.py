@@ -1,0 +1,48 @@
+"""Logs with something in them, made by the writer that runs use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wal_runner.core.events import ErrorInfo, ItemFailed, ItemInterrupted, ItemStarted, ItemSucceeded
+from wal_runner.recovery.recover import open_writer
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from wal_runner.recovery.writer import LogWriter
+
+ERROR = ErrorInfo("builtins.OSError", "no route")
+
+
+def start(writer: LogWriter, ids: Iterable[str]) -> dict[str, int]:
+    """Start items that the log does not know; give their starts."""
+    ids = list(ids)
+    appended = writer.append([ItemStarted(item_id) for item_id in ids])
+    return dict(zip(ids, range(appended[0].first_seq, appended[-1].last_seq + 1), strict=True)) if ids else {}
+
+
+def succeed(writer: LogWriter, ids: Iterable[str], result: bytes | None = None) -> None:
+    """Start items, and let them succeed."""
+    writer.append([ItemSucceeded(seq, 5, result) for seq in start(writer, ids).values()])
+
+
+def fill(writer: LogWriter) -> None:
+    """Make the log hold an item in each status that one session can leave; "open" stays started."""
+    succeed(writer, [f"done-{n}" for n in range(20)])
+    succeed(writer, ["with result", "long " * 200], b"\xa2ok")
+    seqs = start(writer, ["failed", "doubted", "open"])
+    writer.append([ItemFailed(seqs["failed"], 5, ERROR), ItemInterrupted(seqs["doubted"], 5, "Ctrl-C")])
+
+
+def make_log(path: Path, *, snapshot: bool = True) -> None:
+    """Make a log whose session ended, with a snapshot and something behind it."""
+    writer, _ = open_writer(path)
+    fill(writer)
+    if snapshot:
+        writer.take_snapshot()
+    succeed(writer, ["after"])
+    writer.append([ItemFailed(seq, 5, ERROR) for seq, attempt in writer.state.attempts() if attempt.item_id == "open"])
+    writer.close()

@@ -1,0 +1,89 @@
+"""Children that look at damaged logs: forked, bounded in memory and time, and asked by a pipe.
+
+Invariant: whatever a child does, its end is described, and the server that forked it goes on.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import resource
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEMORY_BYTES_MAX: Final = 3 << 29
+"""Address space of a child, 1.5 GiB: the map of data.mdb is halved until it fits in."""
+
+SECONDS_MAX: Final = 10
+
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class End:
+    """How a child ended: *value* where it gave one, else the *signal* or exit *code* that ended it."""
+
+    value: Any
+    signal: int
+    code: int
+    seconds: float
+    memory_bytes: int
+
+
+def ask(question: Callable[[], Any]) -> End:
+    """Call *question* in a child, and tell how that ended."""
+    reading, writing = os.pipe()
+    began = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.close(reading)
+            _bound()
+            packed = pickle.dumps(question())
+            with os.fdopen(writing, "wb") as pipe:
+                pipe.write(packed)
+            code = 0
+        except MemoryError:
+            code = 71
+        finally:
+            os._exit(code)
+    os.close(writing)
+    content = bytearray()
+    while chunk := os.read(reading, _CHUNK):
+        content += chunk
+    os.close(reading)
+    _, status, usage = os.wait4(child, 0)
+    ended = os.waitstatus_to_exitcode(status)
+    return End(
+        value=pickle.loads(bytes(content)) if ended == 0 else None,  # noqa: S301 - our own child wrote it
+        signal=max(0, -ended),
+        code=max(0, ended),
+        seconds=time.perf_counter() - began,
+        memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+    )
+
+
+def settle_down() -> None:
+    """Make forks cheap: nothing of this process is looked at by the collector any more."""
+    gc.collect()
+    gc.freeze()
+
+
+def _bound() -> None:
+    """Bound what this process may take; SIGALRM ends one that takes too long."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(SECONDS_MAX)
+    # What LMDB says before it aborts is not ours.
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 2)

@@ -1,0 +1,177 @@
+"""One trial: a prepared log, one damage, one look at it in a process of its own, one verdict.
+
+Invariant: a trial is told by its seed and number alone; what it did can be done again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from wal_runner.log.format import ARCHIVE_NAME, DATA_NAME, HEAD_NAME, SESSIONS_NAME
+from wal_runner.log.head import open_head, read_head, write_head
+from wal_runner.log.host import boot_id
+from wal_runner.log.scratch import _header
+
+from tools.corrupting import judging, nursery
+from tools.corrupting.examining import examine
+from tools.corrupting.folders import LOGS, prepare
+from tools.corrupting.mutators import MUTATORS, TRUE_OR_TYPED, Patient
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tools.corrupting.folders import Prepared
+    from tools.corrupting.judging import Answers, Verdict
+
+BENEATH: Final = "beneath"
+"""The disk forgot: the folder is the very one, and size and time of data.mdb are as HEAD remembers."""
+TOUCHED: Final = "touched"
+"""A program wrote: the folder is the very one, and data.mdb has another time."""
+COPIED: Final = "copied"
+"""The folder is a copy of the one that ran; no slot of it is believed."""
+WAYS: Final = (BENEATH, TOUCHED, COPIED)
+
+ASKED: Final = 8
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was done to which log, and what came of it."""
+
+    number: int
+    log: str
+    way: str
+    mutator: str
+    did: str
+    verdict: Verdict
+    seconds: float
+    memory_bytes: int
+
+
+class Clinic:
+    """The prepared logs with their truths, and a folder in which one of them at a time is damaged.
+
+    *plant* is called in each child before it looks: a control's bug.
+    """
+
+    def __init__(
+        self, home: Path, *, logs: Sequence[str] = tuple(LOGS), plant: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder = home / "patient"
+        self._plant = plant
+        self._prepared = {name: prepare(name, home) for name in logs}
+        self._other = prepare("clean", home, log_id="0f" * 16)
+        self._truths: dict[tuple[str, str], Answers] = {}
+        nursery.settle_down()
+        for name, prepared in self._prepared.items():
+            for way in WAYS:
+                self._truths[name, way] = self._true_answers(prepared, way)
+
+    def trial(self, seed: object, number: int, mutators: Sequence[str] = (), ways: Sequence[str] = WAYS) -> Trial:
+        """Do trial *number* of *seed*, with one of *mutators* or any."""
+        chance = random.Random(f"{seed}/{number}")
+        names = list(mutators or MUTATORS)
+        did = None
+        while did is None:
+            prepared = self._prepared[chance.choice(list(self._prepared))]
+            way = chance.choice(ways)
+            (name,) = chance.choices(names, [MUTATORS[name].weight for name in names])
+            files = {path: bytearray(content) for path, content in prepared.files.items()}
+            patient = Patient(prepared, self._other, files)
+            did = MUTATORS[name].damage(patient, chance)
+        self._lay_out(patient, way)
+        asked = chance.sample(prepared.items, ASKED)
+        end = self._look(prepared, asked)
+        truth = self._truths[prepared.name, way]
+        truth = truth | {"read": _asked(truth["read"], asked)}
+        verdict = judging.judge(end, truth, MUTATORS[name].expects)
+        return Trial(number, prepared.name, way, name, did, verdict, end.seconds, end.memory_bytes)
+
+    def _true_answers(self, prepared: Prepared, way: str) -> Answers:
+        """Ask the undamaged log, and hold the answers against the model."""
+        files = {path: bytearray(content) for path, content in prepared.files.items()}
+        self._lay_out(Patient(prepared, prepared, files), way)
+        end = self._look(prepared, prepared.items)
+        assert end.value is not None, f"the undamaged log {prepared.name!r} ended the process"
+        truth: Answers = end.value
+        for stage, answer in truth.items():
+            assert "value" in answer, f"{prepared.name}, {way}, {stage}: {answer['text']}"
+        assert [] == truth["verify"]["value"] == truth["after"]["value"], (prepared.name, truth)
+        ran = set(truth["run"]["called"])
+        for item_id, (status, result) in prepared.model.items():
+            told = truth["run"]["value"]["items"][item_id]
+            expected = ("succeeded", {"now": item_id}) if status in {"failed", "pending"} else (status, result)
+            if way == COPIED and prepared.crashed and told[0] == "in_doubt":
+                continue  # only a slot knew better, and it is not believed in a copy
+            assert (told[0], told[4]) == expected, f"{prepared.name}, {way}: {item_id} is {told}"
+            assert (item_id in ran) == (status in {"failed", "pending"}), f"{prepared.name}: {item_id}"
+        return truth
+
+    def _look(self, prepared: Prepared, asked: Sequence[str]) -> nursery.End:
+        def question() -> Answers:
+            self._plant()
+            return examine(self._folder, prepared.items, asked)
+
+        return nursery.ask(question)
+
+    def _lay_out(self, patient: Patient, way: str) -> None:
+        """Write the patient's files, sealed to their new inodes as the *way* has it."""
+        folder = self._folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        (folder / SESSIONS_NAME).mkdir()
+        (folder / ARCHIVE_NAME).mkdir()
+        for name, content in patient.files.items():
+            with (folder / name).open("wb") as file:
+                file.write(content)
+        if way != COPIED:
+            log_id = patient.prepared.files["IDENTITY"].split(b"log_id ")[1][:32].decode()
+            for path in (folder / SESSIONS_NAME).iterdir():
+                if path.name.isascii() and path.name.isdigit() and path.stat().st_size == _SLOTS_BYTES:
+                    _seal_slots(path, log_id)
+            if (folder / DATA_NAME).exists():
+                _seal_head(folder, way, len(patient.prepared.files[DATA_NAME]))
+        for late in patient.late:
+            late(folder)
+        if way == BENEATH and patient.late and (folder / DATA_NAME).is_file() and _is_made_by_hand(patient):
+            _seal_head(folder, way, (folder / DATA_NAME).stat().st_size)
+
+
+_SLOTS_BYTES: Final = 524_416
+
+
+def _is_made_by_hand(patient: Patient) -> bool:
+    return patient.files.get(DATA_NAME) == patient.prepared.files[DATA_NAME]
+
+
+def _seal_slots(path: Path, log_id: str) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.pwrite(descriptor, _header(descriptor, log_id, int(path.name), boot_id()), 0)
+    finally:
+        os.close(descriptor)
+
+
+def _seal_head(folder: Path, way: str, size: int) -> None:
+    """Let HEAD remember this very data.mdb, *size* bytes long; and its time, where no program wrote."""
+    witness = read_head(folder / HEAD_NAME)
+    if witness is None:
+        return
+    found = (folder / DATA_NAME).stat()
+    time_ns = found.st_mtime_ns if way == BENEATH else 1
+    descriptor = open_head(folder / HEAD_NAME)
+    try:
+        write_head(descriptor, witness._replace(inode=found.st_ino, size=size, mtime_ns=time_ns))
+    finally:
+        os.close(descriptor)
+
+
+def _asked(answer: judging.Answer, asked: Sequence[str]) -> judging.Answer:
+    value = answer["value"]
+    return {"value": value | {"asked": {item_id: value["asked"][item_id] for item_id in asked}}}

@@ -1,0 +1,378 @@
+"""The lives of a log: scripts of steps that use the real library, each for one thing that may go wrong.
+
+A step opens the log, does something, and closes it, or dies. Invariant: fn tells the witness when it
+begins and before it ends, and what the library says it did is told as soon as it is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tools.harness import interposer
+from tools.harness.history import Fate
+from tools.harness.small import SLOTS, snapshot_every
+from tools.harness.witness import mark, pack_result
+from wal_runner import OutcomeUnknown, Runner, Status, Verdict, current_attempt
+from wal_runner.errors import WalRunnerError
+from wal_runner.recovery.compact import compact
+
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from wal_runner import Outcome
+
+LOG_NAME: Final = "batch.wal"
+
+Step = "Callable[[], object]"
+
+
+class Refused(Exception):
+    """What a failing item raises."""
+
+
+@dataclass
+class Life:
+    """One life: where its log is, and what chance it has. *forgiving* goes on with the next step after an error."""
+
+    folder: Path
+    chance: random.Random
+    forgiving: bool = False
+    large: bool = False
+    """Results that fit no slot, and some that fit no page."""
+    _starts: dict[str, int] = field(default_factory=dict)
+    _ended: dict[int, Fate] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Give where the log is."""
+        return self.folder / LOG_NAME
+
+    def live(self, steps: Sequence[Callable[[], object]]) -> None:
+        """Do one step after the other."""
+        for step in steps:
+            self.do(step)
+        mark("ended")
+
+    def do(self, step: Callable[[], object]) -> None:
+        """Do one step; mark what it raises, and raise it unless this life is forgiving."""
+        try:
+            step()
+        except Exception as error:
+            mark("raised", type(error).__name__, isinstance(error, WalRunnerError), str(error)[:500])
+            if not self.forgiving:
+                raise
+
+    # --- What fn does ---------------------------------------------------------------------
+
+    def fn(self, item: str) -> object:
+        """Do what the item's name says, under the eyes of the witness."""
+        attempt = current_attempt()
+        start_seq = self._starts[item] = attempt.start_seq
+        mark("begins", item, start_seq)
+        kind = item.partition("-")[0]
+        if kind == "kill" and attempt.number == 1:
+            interposer.die()
+        if kind == "exit" and attempt.number == 1:
+            mark("exits")
+            os._exit(3)
+        if kind == "fail" and attempt.number == 1:
+            self._end(start_seq, Fate(Status.FAILED))
+            raise Refused(f"{item} was refused: " + "the server said no; " * (200 if self.large else 2))
+        if kind == "doubt" and attempt.number == 1:
+            self._end(start_seq, Fate(Status.IN_DOUBT))
+            raise OutcomeUnknown(f"the reply to {item} was lost")
+        result = self.result_of(item)
+        self._end(start_seq, Fate(Status.SUCCEEDED, pack_result(result)))
+        return result
+
+    async def afn(self, item: str) -> object:
+        """Do the same as a coroutine, and let others run in the middle."""
+        await asyncio.sleep(0)
+        return self.fn(item)
+
+    def result_of(self, item: str) -> object:
+        """Give what fn returns for *item*."""
+        number = int(item.rpartition("-")[2])
+        if self.large:
+            return [item, "large " * (100 + 700 * (number % 4))]
+        return None if number % 3 == 0 else {"sent": item}
+
+    def _end(self, start_seq: int, fate: Fate) -> None:
+        self._ended[start_seq] = fate
+        mark("ends", start_seq, fate.status, fate.result)
+
+    # --- Steps -----------------------------------------------------------------------------
+
+    def open(self) -> Runner:
+        """Open the log, or create it."""
+        runner = Runner(self.path)
+        mark("created")
+        return runner
+
+    def open_and_close(self) -> None:
+        """Open the log and close it."""
+        self.open().close()
+
+    def run(self, items: Sequence[str], *, workers: int = 1, window: int | None = None, **more: Any) -> None:  # noqa: ANN401
+        """Run *items*, told one by one as they become durable."""
+        with self.open() as runner:
+            self._run(runner, items, workers=workers, window=window, **more)
+
+    def run_coroutines(self, items: Sequence[str], *, concurrency: int, window: int | None = None) -> None:
+        """Run *items* in coroutines, told all at the end."""
+        with self.open() as runner:
+            self._bound(runner, concurrency, window)
+            asyncio.run(
+                runner.run_async(items, self.afn, concurrency=concurrency, max_in_doubt=window, signals=False)
+            )
+            self._tell_all()
+
+    def run_pages(self, items: Sequence[str], *, page_size: int, window: int | None = None) -> None:
+        """Run *items* page by page, told all at the end."""
+
+        def fetch(cursor: int | None, size: int) -> tuple[Sequence[str], int | None]:
+            first = cursor or 0
+            following = first + size
+            return items[first:following], following if following < len(items) else None
+
+        with self.open() as runner:
+            self._bound(runner, 1, window)
+            runner.run_pages(fetch, self.fn, page_size=page_size, max_in_doubt=window, signals=False)
+            self._tell_all()
+
+    def claim(self, items: Sequence[str], *, window: int) -> None:
+        """Run *items* in the loop form, told all at the end."""
+        with self.open() as runner:
+            self._bound(runner, 1, window)
+            for attempt in runner.claim(items, max_in_doubt=window, signals=False):
+                with attempt as item:
+                    attempt.result = self.fn(item)
+            self._tell_all()
+
+    def compact(self) -> None:
+        """Compact the log, with the swap of its file."""
+        compact(self.path)
+        mark("created")
+
+    def settle(self) -> None:
+        """Settle each doubt: the first happened, the second did not, the third is abandoned, and so on."""
+        with self.open() as runner:
+            for number, doubt in enumerate(runner.in_doubt()):
+                result = {"by hand": doubt.item_id}
+                verdict, fate = (
+                    (Verdict.happened(result), Fate(Status.SUCCEEDED, pack_result(result))),
+                    (Verdict.did_not_happen(), Fate(Status.PENDING)),
+                    (Verdict.abandon(), Fate(Status.ABANDONED)),
+                )[number % 3]
+                runner.resolve(doubt.item_id, verdict, note="looked", by="a life")
+                mark("told", doubt.start_seq, fate.status, fate.result)
+
+    def retry(self, *, succeeded: bool) -> None:
+        """Reopen what failed or was abandoned, and one that succeeded where *succeeded* says so."""
+        with self.open() as runner:
+            wanted = [Status.FAILED, Status.ABANDONED]
+            ids = [item.item_id for status in wanted for item in runner.items(status)]
+            ids += [item.item_id for item in runner.items(Status.SUCCEEDED)][: int(succeeded)]
+            runner.retry(ids, note="again", by="a life", succeeded=succeeded)
+
+    def in_child(self, *steps: Callable[[], object]) -> int:
+        """Do *steps* in a process of their own, and wait for its end; give its pid."""
+        self.wait(self.begin_child(*steps))
+        return 0
+
+    def begin_child(self, *steps: Callable[[], object]) -> int:
+        """Do *steps* in a process of their own; give its pid."""
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for step in steps:
+                    self.do(step)
+                code = 0
+            finally:
+                os._exit(code)
+        return pid
+
+    def wait(self, *pids: int) -> None:
+        """Wait for children, however they end; an error in one is an error."""
+        for pid in pids:
+            _, status = os.waitpid(pid, 0)
+            assert os.waitstatus_to_exitcode(status) != 1, "a process of the life failed"
+
+    def together(self, *steps: Callable[[], object]) -> None:
+        """Do each step in a process of its own, all at the same time."""
+        self.wait(*[self.begin_child(step) for step in steps])
+
+    # --- Telling -----------------------------------------------------------------------------
+
+    def _run(self, runner: Runner, items: Sequence[str], *, workers: int, window: int | None, **more: Any) -> None:  # noqa: ANN401
+        self._bound(runner, workers, window)
+        for outcome in runner.run_iter(
+            items, self.fn, workers=workers, max_in_doubt=window, signals=False, **more
+        ):
+            self._tell(outcome)
+
+    def _bound(self, runner: Runner, workers: int, window: int | None) -> None:
+        mark("bound", runner.writer.session.number, workers, min(window or SLOTS, SLOTS))
+
+    def _tell(self, outcome: Outcome[str]) -> None:
+        if not outcome.replayed:
+            mark("told", self._starts[outcome.item_id], outcome.status, pack_result(outcome.result))
+
+    def _tell_all(self) -> None:
+        for start_seq, fate in self._ended.items():
+            mark("told", start_seq, fate.status, fate.result)
+        self._ended.clear()
+
+
+# --- The scripts ---------------------------------------------------------------------------
+
+
+def ids(count: int, first: int = 0, **special: Sequence[int]) -> list[str]:
+    """Give *count* ids; those whose numbers *special* lists begin with its word (``fail=[3]``: "fail-003")."""
+    word = {number: kind for kind, numbers in special.items() for number in numbers}
+    return [f"{word.get(number, 'item')}-{number:03}" for number in range(first, first + count)]
+
+
+def creation(life: Life) -> list[Callable[[], object]]:
+    """Create a log, by one process and by two at once, and open it again."""
+    two = life.chance.random() < 0.5  # noqa: PLR2004 - a coin
+    first = (lambda: life.together(life.open_and_close, life.open_and_close)) if two else life.open_and_close
+    return [first, life.open_and_close]
+
+
+def serial(life: Life) -> list[Callable[[], object]]:
+    """Run with a commit for each item, and run again with some more."""
+    many = life.chance.randint(5, 9)
+    return [lambda: life.run(ids(many), window=1), lambda: life.run(ids(many + 3, fail=[2]), window=1)]
+
+
+def windows(life: Life) -> list[Callable[[], object]]:
+    """Run with windows of up to sixteen."""
+    many = life.chance.randint(24, 44)
+    return [lambda: life.run(ids(many, fail=[7, 19]), window=16), lambda: life.run(ids(many + 9), window=16)]
+
+
+def threads(life: Life) -> list[Callable[[], object]]:
+    """Run on three threads."""
+    many = life.chance.randint(20, 32)
+    return [
+        lambda: life.run(ids(many, fail=[4], doubt=[9]), workers=3, window=12),
+        lambda: life.run(ids(many + 6), workers=2, window=6),
+    ]
+
+
+def coroutines(life: Life) -> list[Callable[[], object]]:
+    """Run in coroutines, and in the loop form."""
+    many = life.chance.randint(14, 24)
+    return [
+        lambda: life.run_coroutines(ids(many, fail=[4], doubt=[9]), concurrency=4, window=8),
+        lambda: life.claim(ids(many + 6, fail=[4], doubt=[9]), window=4),
+    ]
+
+
+def results(life: Life) -> list[Callable[[], object]]:
+    """Keep results and errors that fit no slot and no page."""
+    life.large = True
+    many = life.chance.randint(10, 14)
+    return [
+        lambda: life.run(ids(many, fail=[1, 6], doubt=[8]), window=4),
+        lambda: life.run(ids(many, fail=[1, 6], doubt=[8]), window=6),
+    ]
+
+
+def snapshots(life: Life) -> list[Callable[[], object]]:
+    """Write snapshots in slices while items run, and read them again."""
+    snapshot_every(life.chance.randint(20, 28))
+    many = life.chance.randint(30, 44)
+    return [
+        lambda: life.run(ids(many, fail=[3], doubt=[11]), window=8),
+        lambda: life.run(ids(many + 16, fail=[3], doubt=[11]), window=8),
+        lambda: life.in_child(lambda: life.run(ids(80, first=100, kill=[112]), window=8)),
+        lambda: life.run(ids(8, first=200), window=4),
+    ]
+
+
+def compaction(life: Life) -> list[Callable[[], object]]:
+    """Compact twice, with runs before, between and after."""
+    many = life.chance.randint(12, 20)
+    return [
+        lambda: life.run(ids(many, fail=[3], doubt=[5]), window=8),
+        life.compact,
+        lambda: life.run(ids(many + 6, fail=[3], doubt=[5]), window=4),
+        life.compact,
+        lambda: life.run(ids(many + 9, fail=[3], doubt=[5]), window=4),
+    ]
+
+
+def verdicts(life: Life) -> list[Callable[[], object]]:
+    """Settle doubts by hand and by policy, and reopen what failed."""
+    many = life.chance.randint(10, 14)
+    named = ids(many, fail=[2, 3], doubt=[1, 4, 5, 6])
+    return [
+        lambda: life.run(named, window=4),
+        life.settle,
+        lambda: life.retry(succeeded=life.chance.random() < 0.5),  # noqa: PLR2004 - a coin
+        lambda: life.run(named, window=4),
+        lambda: life.run([*named, *ids(4, first=20, doubt=[21])], window=2, idempotent=True),
+    ]
+
+
+def sessions(life: Life) -> list[Callable[[], object]]:
+    """Let processes die in the middle of a window, by SIGKILL and by `_exit`, and recover each time."""
+    at = life.chance.randint(6, 14)
+    named = ids(20, fail=[3], kill=[at], exit=[at + 3])
+    return [
+        lambda: life.in_child(lambda: life.run(named, window=8)),
+        lambda: life.in_child(lambda: life.run(named, window=8)),
+        life.settle,
+        lambda: life.run([*named, *ids(4, first=40)], workers=2, window=6),
+    ]
+
+
+def together(life: Life) -> list[Callable[[], object]]:
+    """Let two processes run one log at once, and one of them die."""
+    at = life.chance.randint(8, 14)
+    return [
+        lambda: life.together(
+            lambda: life.run(ids(20, fail=[3], doubt=[5]), window=4),
+            lambda: life.run(ids(20, first=10, kill=[10 + at]), window=6),
+        ),
+        lambda: life.run(ids(32), window=8),
+    ]
+
+
+def pages(life: Life) -> list[Callable[[], object]]:
+    """Page through a source, die in the middle of a page, and resume there."""
+    many = life.chance.randint(14, 20)
+    named = ids(many, fail=[2], kill=[8])
+    return [
+        lambda: life.in_child(lambda: life.run_pages(named, page_size=3, window=4)),
+        lambda: life.run_pages(named, page_size=3, window=4),
+        lambda: life.run_pages(named, page_size=3, window=4),
+    ]
+
+
+LIVES: Final[dict[str, Callable[[Life], list[Callable[[], object]]]]] = {
+    life.__name__: life
+    for life in (
+        creation,
+        serial,
+        windows,
+        threads,
+        coroutines,
+        results,
+        snapshots,
+        compaction,
+        verdicts,
+        sessions,
+        together,
+        pages,
+    )
+}

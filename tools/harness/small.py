@@ -1,0 +1,47 @@
+"""The library with small numbers: a log of fifty items then meets what one of millions does.
+
+Imported by the lives and by the judge; both must agree, for the slots' file is read as large as it was
+written. Nothing but sizes, and questions to the system that are slow and always answered the same.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wal_runner.log import format as on_disk
+from wal_runner.log import host, lmdb_sessions, opening, room, scratch
+from wal_runner.recovery import snapshots
+from wal_runner.runner import dispatcher
+
+
+SLOTS: Final = 63
+"""With the header two pages of slots, which a power cut may treat one by one."""
+
+NEVER: Final = 1 << 40
+
+
+def make_small() -> None:
+    """Shrink rooms, slots and waits in this process."""
+    for module, numbers in {
+        scratch: {"SCRATCH_SLOTS": SLOTS, "SCRATCH_BYTES": (SLOTS + 1) * on_disk.SCRATCH_SLOT_BYTES},
+        room: {
+            "ROOM_FLOOR_BYTES": 24 * 1024,
+            "ROOM_AN_ITEM_BYTES": 512,
+            "GROWTH_BYTES_MIN": 8 * 1024,
+            "GROWTH_BYTES_MAX": 16 * 1024,
+        },
+        dispatcher: {"DISK_FULL_WAIT_S": 0.05, "DISK_FULL_POLL_S": 0.01},
+        host: {"user_name": lambda: "someone"},
+        opening: {"check_file_system": lambda _folder: None, "_caller": lambda: "opened by a life"},
+        lmdb_sessions: {"is_mappable": lambda _folder: True},
+    }.items():
+        for name, value in numbers.items():
+            assert hasattr(module, name), f"{module.__name__} has no {name} any more"
+            setattr(module, name, value)
+
+
+def snapshot_every(events: int) -> None:
+    """Let a snapshot be due after so many events, and be written in slices of four rows."""
+    for name, value in {"TAIL_EVENTS_MAX": events, "TAIL_EVENTS_AT_CLOSE": events, "SLICE_ROWS_MAX": 4}.items():
+        assert hasattr(snapshots, name), f"snapshots has no {name} any more"
+        setattr(snapshots, name, value)

@@ -164,7 +164,7 @@ class Interrupted(KeyboardInterrupt):
     `RunReport` so far; *signal_number* is the signal that asked.
     """
 
-    def __init__(self, message: str, *, report: object, signal_number: int | None = None) -> None:
+    def __init__(self, message: str, *, report: object = None, signal_number: int | None = None) -> None:
         super().__init__(message)
         self.report = report
         self.signal_number = signal_number

@@ -173,7 +173,7 @@ def test_state_at_each_point_is_the_fold_of_the_events_up_to_it(crashed):
     """Whatever point is asked for, --state is what the events before it add up to."""
     events = events_of(crashed)
 
-    for seq in (1, 10, 36):
+    for seq in (1, 36):
         state = walrun("replay", "--json", "--state", crashed, "--until", seq).json
         assert "state" == state["type"]
         assert fold(events[:seq]) == numbers_of(state)
@@ -230,11 +230,10 @@ def test_point_before_the_base_is_gone(crashed):
     time_of_10 = events_of(crashed, "--until", "10")[-1]["time"]
     assert 0 == walrun("compact", crashed).code
 
-    for until in ("10", time_of_10):
-        for more in ([], ["--state"], ["--state", "--item", "user-0"]):
-            ended = walrun("replay", crashed, "--until", until, *more)
-            assert (1, "") == (ended.code, ended.out)
-            assert "was compacted up to event " in ended.err
+    for until, *more in [("10",), (time_of_10, "--state"), ("10", "--state", "--item", "user-0")]:
+        ended = walrun("replay", crashed, "--until", until, *more)
+        assert (1, "") == (ended.code, ended.out)
+        assert "was compacted up to event " in ended.err
 
 
 def test_item_at_a_point_behind_the_base(crashed):

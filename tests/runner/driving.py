@@ -16,7 +16,7 @@ from wal_runner import RunReport
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from wal_runner import Runner, Status
 
@@ -149,15 +149,14 @@ def wait_until(is_so: Callable[[], object], seconds: float = DEADLINE_S) -> None
 class Script:
     """A program in a process of its own. It prints JSON lines, and reads lines when it waits for us."""
 
-    def __init__(self, code: str, *arguments: object, **popen) -> None:
+    def __init__(self, code: str, *arguments: object, prefix: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PRELUDE + textwrap.dedent(code), *map(str, arguments)],
+            [*prefix, sys.executable, "-c", PRELUDE + textwrap.dedent(code), *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **popen,
         )
 
     def hear(self):

@@ -21,7 +21,8 @@ def start(writer: LogWriter, ids: Iterable[str]) -> dict[str, int]:
     """Start items that the log does not know; give their starts."""
     ids = list(ids)
     appended = writer.append([ItemStarted(item_id) for item_id in ids])
-    return dict(zip(ids, range(appended[0].first_seq, appended[-1].last_seq + 1), strict=True)) if ids else {}
+    # Behind them, a snapshot's last slice may have said so.
+    return {item_id: appended[0].first_seq + place for place, item_id in enumerate(ids)}
 
 
 def succeed(writer: LogWriter, ids: Iterable[str], result: bytes | None = None) -> None:

@@ -221,6 +221,10 @@ class Disk:
             case Kind.MARK | Kind.FAULT:
                 pass
 
+    def undo_last_write(self, inode: int) -> None:
+        """Take the newest write of a file back off its way; the same one follows as durable at once."""
+        self.files[inode].pending.pop()
+
     def folders_after(self, changes: Sequence[Names]) -> Folders:
         """Give the durable folders with some of the pending *changes* made."""
         if not changes:

@@ -1,12 +1,13 @@
 """What a log must hold, told by an oracle of its own: the events that were attempted, folded anew.
 
-Deliberately not `wal_runner.core.state`: a fold of some sixty lines that reads the arrays as
+Deliberately not `wal_runner.core.state`: a small fold that reads the arrays as
 ``docs/reference/on-disk-format.md`` describes them, so that a fault of the real fold cannot hide itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wal_runner import Status
 from wal_runner.log.codec import first_chain
@@ -15,22 +16,30 @@ from wal_runner.log.codec import first_chain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The numbers of docs/reference/on-disk-format.md.
-SESSION_OPENED: Final = 1
-SESSION_CLOSED: Final = 2
-SESSION_LOST: Final = 3
-STARTED: Final = 4
-SUCCEEDED: Final = 5
-FAILED: Final = 6
-INTERRUPTED: Final = 7
-RELEASED: Final = 8
-RECONCILED: Final = 9
-REOPENED: Final = 10
-LATE: Final = 11
-CURSOR: Final = 12
 
-_HAPPENED: Final = 1
-_DID_NOT_HAPPEN: Final = 2
+class Number(IntEnum):
+    """The numbers of the events that say something about items or sessions."""
+
+    SESSION_OPENED = 1
+    SESSION_CLOSED = 2
+    SESSION_LOST = 3
+    STARTED = 4
+    SUCCEEDED = 5
+    FAILED = 6
+    INTERRUPTED = 7
+    RELEASED = 8
+    RECONCILED = 9
+    REOPENED = 10
+    LATE = 11
+    CURSOR = 12
+
+
+class Decided(IntEnum):
+    """The numbers of the verdicts."""
+
+    HAPPENED = 1
+    DID_NOT_HAPPEN = 2
+    ABANDON = 3
 
 
 class Stored(NamedTuple):
@@ -58,7 +67,7 @@ class Started(NamedTuple):
 
 
 class Told:
-    """The fold of a log up to one commit."""
+    """The fold of a log up to one commit. Not changed once it is made."""
 
     def __init__(self, chain: bytes) -> None:
         self.seq = 0
@@ -67,8 +76,8 @@ class Told:
         """The hash at the end of each record: what a log with this end must have had on its way."""
         self.fates: dict[str, Fate] = {}
         self.open: dict[int, Started] = {}
-        self.outcomes: dict[int, Fate] = {}
-        """What became of each attempt, by start_seq."""
+        self.outcomes: dict[int, tuple[Fate, ...]] = {}
+        """What became of each attempt, by start_seq: a doubt, and then perhaps a verdict."""
         self.sessions: set[int] = set()
         """Those that have not ended."""
         self.cursors: dict[str, bytes] = {}
@@ -76,77 +85,84 @@ class Told:
     def followed_by(self, records: Sequence[Stored]) -> Told:
         """Give the fold after one more commit."""
         told = Told(self.chain)
-        told.seq = self.seq
         told.chains = dict(self.chains)
         told.fates, told.open, told.outcomes = dict(self.fates), dict(self.open), dict(self.outcomes)
         told.sessions, told.cursors = set(self.sessions), dict(self.cursors)
         for record in records:
             for seq, array in enumerate(record.arrays, record.first_seq):
-                told.fold(seq, record.session, array)
+                told.seq = seq
+                told._fold(seq, record.session, array)
             told.chain = told.chains[told.seq] = record.chain
         return told
-
-    def fold(self, seq: int, session: int, array: tuple[Any, ...]) -> None:
-        """Take in one event."""
-        kind, *fields = array
-        self.seq = seq
-        match kind:
-            case 4:
-                self.open[seq] = Started(fields[0], session)
-                self.fates[fields[0]] = Fate(Status.STARTED)
-            case 5:
-                self._settle(seq - fields[0], Fate(Status.SUCCEEDED, fields[2] if len(fields) > 2 else None))  # noqa: PLR2004
-            case 6:
-                self._settle(seq - fields[0], Fate(Status.FAILED))
-            case 7:
-                self._doubt(seq - fields[0])
-            case 8:
-                self._settle(seq - fields[0], Fate(Status.PENDING))
-            case 9:
-                self._settle(seq - fields[0], _verdict(fields[1], fields[4] if len(fields) > 4 else None))  # noqa: PLR2004
-            case 10:
-                self.fates[fields[0]] = Fate(Status.PENDING)
-            case 11:
-                failed = len(fields) > 5  # noqa: PLR2004 - it has an error
-                result = fields[3] if len(fields) > 3 else None  # noqa: PLR2004
-                self._settle(fields[1], Fate(Status.FAILED) if failed else Fate(Status.SUCCEEDED, result))
-            case 1:
-                self.sessions.add(fields[0])
-            case 2:
-                self.sessions.discard(fields[0])
-            case 3:
-                self.sessions.discard(fields[0])
-                for start_seq, started in list(self.open.items()):
-                    if started.session == fields[0]:
-                        self._doubt(start_seq)
-            case 12:
-                if fields[1] is None:
-                    self.cursors.pop(fields[0], None)
-                else:
-                    self.cursors[fields[0]] = fields[1]
-            case _:
-                pass  # snapshots, compactions and key rules say nothing about items
 
     def running(self) -> dict[int, Started]:
         """Give the attempts that have neither an outcome nor a doubt."""
         return {start_seq: started for start_seq, started in self.open.items() if not started.in_doubt}
 
+    def _fold(self, seq: int, session: int, array: tuple[Any, ...]) -> None:
+        kind = array[0]
+        # Fields that have their default are left out at the end.
+        _, first, second, third, fourth, fifth, sixth = (*array, None, None, None, None, None, None)[:7]
+        match kind:
+            case Number.STARTED:
+                self.open[seq] = Started(first, session)
+                self.fates[first] = Fate(Status.STARTED)
+            case Number.SUCCEEDED:
+                self._settle(seq - first, Fate(Status.SUCCEEDED, third))
+            case Number.FAILED:
+                self._settle(seq - first, Fate(Status.FAILED))
+            case Number.INTERRUPTED:
+                self._doubt(seq - first)
+            case Number.RELEASED:
+                self._settle(seq - first, Fate(Status.PENDING))
+            case Number.RECONCILED:
+                self._settle(seq - first, _by_verdict(second, fifth))
+            case Number.REOPENED:
+                self.fates[first] = Fate(Status.PENDING)
+            case Number.LATE:
+                self._settle(second, Fate(Status.FAILED) if sixth else Fate(Status.SUCCEEDED, fourth))
+            case Number.SESSION_OPENED:
+                self.sessions.add(first)
+            case Number.SESSION_CLOSED:
+                self.sessions.discard(first)
+            case Number.SESSION_LOST:
+                self.sessions.discard(first)
+                for start_seq, started in self.running().items():
+                    if started.session == first:
+                        self._doubt(start_seq)
+            case Number.CURSOR if second is None:
+                self.cursors.pop(first, None)
+            case Number.CURSOR:
+                self.cursors[first] = second
+            case _:
+                pass  # snapshots, compactions and key rules say nothing about items
+
     def _settle(self, start_seq: int, fate: Fate) -> None:
         started = self.open.pop(start_seq, None)
         if started is not None:
-            self.fates[started.item_id] = self.outcomes[start_seq] = fate
+            self._becomes(start_seq, started.item_id, fate)
 
     def _doubt(self, start_seq: int) -> None:
         started = self.open.get(start_seq)
         if started is not None:
             self.open[start_seq] = started._replace(in_doubt=True)
-            self.fates[started.item_id] = self.outcomes[start_seq] = Fate(Status.IN_DOUBT)
+            self._becomes(start_seq, started.item_id, Fate(Status.IN_DOUBT))
+
+    def _becomes(self, start_seq: int, item_id: str, fate: Fate) -> None:
+        self.fates[item_id] = fate
+        self.outcomes[start_seq] = (*self.outcomes.get(start_seq, ()), fate)
 
 
-def _verdict(decision: int, result: bytes | None) -> Fate:
-    if decision == _HAPPENED:
-        return Fate(Status.SUCCEEDED, result)
-    return Fate(Status.PENDING if decision == _DID_NOT_HAPPEN else Status.ABANDONED)
+def _by_verdict(decision: int, result: bytes | None) -> Fate:
+    match decision:
+        case Decided.HAPPENED:
+            return Fate(Status.SUCCEEDED, result)
+        case Decided.DID_NOT_HAPPEN:
+            return Fate(Status.PENDING)
+        case Decided.ABANDON:
+            return Fate(Status.ABANDONED)
+        case _:
+            raise AssertionError(f"there is no verdict {decision}")
 
 
 class History:
@@ -165,7 +181,6 @@ class History:
 
     def at(self, seq: int, chain: bytes, log_id: str) -> Told | None:
         """Give the fold of a log that ends there, or None where nobody attempted such a log."""
-        told = self._told.get(chain)
-        if told is None and seq == 0 and chain == first_chain(log_id):
+        if seq == 0 and chain == first_chain(log_id):
             return Told(chain)
-        return told
+        return self._told.get(chain)

@@ -291,6 +291,16 @@ void interposer_mark(const void *data, uint32_t bytes)
     leave();
 }
 
+/* Write down every store that was made so far, before the memory goes. */
+void interposer_settle(void)
+{
+    if (stream < 0)
+        return;
+    enter();
+    append_all_stores();
+    leave();
+}
+
 /* Die as by `kill -9`, with everything written down that was done; never between a call and its entry. */
 void interposer_die(void)
 {

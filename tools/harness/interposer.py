@@ -95,6 +95,11 @@ def mark(data: bytes) -> None:
     _loaded().interposer_mark(data, len(data))
 
 
+def settle() -> None:
+    """Write down every store into shared memory that was made so far; call before the process ends at once."""
+    _loaded().interposer_settle()
+
+
 def die() -> NoReturn:
     """Die as by `kill -9`, with everything written down that was done."""
     _loaded().interposer_die()

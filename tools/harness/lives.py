@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
 
     from wal_runner import Outcome
 
-LOG_NAME: Final = "batch.wal"
+    Step = Callable[[], object]
 
-Step = "Callable[[], object]"
+LOG_NAME: Final = "batch.wal"
+FAILED: Final = 1
+DIED_IN_FN: Final = 3
 
 
 class Refused(Exception):
@@ -53,13 +57,13 @@ class Life:
         """Give where the log is."""
         return self.folder / LOG_NAME
 
-    def live(self, steps: Sequence[Callable[[], object]]) -> None:
+    def live(self, steps: Sequence[Step]) -> None:
         """Do one step after the other."""
         for step in steps:
             self.do(step)
         mark("ended")
 
-    def do(self, step: Callable[[], object]) -> None:
+    def do(self, step: Step) -> None:
         """Do one step; mark what it raises, and raise it unless this life is forgiving."""
         try:
             step()
@@ -79,8 +83,8 @@ class Life:
         if kind == "kill" and attempt.number == 1:
             interposer.die()
         if kind == "exit" and attempt.number == 1:
-            mark("exits")
-            os._exit(3)
+            interposer.settle()
+            os._exit(DIED_IN_FN)
         if kind == "fail" and attempt.number == 1:
             self._end(start_seq, Fate(Status.FAILED))
             raise Refused(f"{item} was refused: " + "the server said no; " * (200 if self.large else 2))
@@ -181,33 +185,29 @@ class Life:
             ids += [item.item_id for item in runner.items(Status.SUCCEEDED)][: int(succeeded)]
             runner.retry(ids, note="again", by="a life", succeeded=succeeded)
 
-    def in_child(self, *steps: Callable[[], object]) -> int:
-        """Do *steps* in a process of their own, and wait for its end; give its pid."""
-        self.wait(self.begin_child(*steps))
-        return 0
+    def in_child(self, step: Step) -> None:
+        """Do *step* in a process of its own, and wait for its end."""
+        self.together(step)
 
-    def begin_child(self, *steps: Callable[[], object]) -> int:
-        """Do *steps* in a process of their own; give its pid."""
+    def together(self, *steps: Step) -> None:
+        """Do each step in a process of its own, all at the same time; an error in one is an error."""
+        for pid in [self._child(step) for step in steps]:
+            _, status = os.waitpid(pid, 0)
+            assert os.waitstatus_to_exitcode(status) != FAILED, "a process of the life failed"
+
+    def _child(self, step: Step) -> int:
         pid = os.fork()
         if pid == 0:
-            code = 1
+            code = FAILED
             try:
-                for step in steps:
-                    self.do(step)
+                self.do(step)
                 code = 0
+            except BaseException:  # noqa: BLE001 - a fork must not return into the life's other steps
+                traceback.print_exc()
             finally:
+                sys.stderr.flush()
                 os._exit(code)
         return pid
-
-    def wait(self, *pids: int) -> None:
-        """Wait for children, however they end; an error in one is an error."""
-        for pid in pids:
-            _, status = os.waitpid(pid, 0)
-            assert os.waitstatus_to_exitcode(status) != 1, "a process of the life failed"
-
-    def together(self, *steps: Callable[[], object]) -> None:
-        """Do each step in a process of its own, all at the same time."""
-        self.wait(*[self.begin_child(step) for step in steps])
 
     # --- Telling -----------------------------------------------------------------------------
 
@@ -240,26 +240,26 @@ def ids(count: int, first: int = 0, **special: Sequence[int]) -> list[str]:
     return [f"{word.get(number, 'item')}-{number:03}" for number in range(first, first + count)]
 
 
-def creation(life: Life) -> list[Callable[[], object]]:
+def creation(life: Life) -> list[Step]:
     """Create a log, by one process and by two at once, and open it again."""
     two = life.chance.random() < 0.5  # noqa: PLR2004 - a coin
     first = (lambda: life.together(life.open_and_close, life.open_and_close)) if two else life.open_and_close
     return [first, life.open_and_close]
 
 
-def serial(life: Life) -> list[Callable[[], object]]:
+def serial(life: Life) -> list[Step]:
     """Run with a commit for each item, and run again with some more."""
     many = life.chance.randint(5, 9)
     return [lambda: life.run(ids(many), window=1), lambda: life.run(ids(many + 3, fail=[2]), window=1)]
 
 
-def windows(life: Life) -> list[Callable[[], object]]:
+def windows(life: Life) -> list[Step]:
     """Run with windows of up to sixteen."""
     many = life.chance.randint(24, 44)
     return [lambda: life.run(ids(many, fail=[7, 19]), window=16), lambda: life.run(ids(many + 9), window=16)]
 
 
-def threads(life: Life) -> list[Callable[[], object]]:
+def threads(life: Life) -> list[Step]:
     """Run on three threads."""
     many = life.chance.randint(20, 32)
     return [
@@ -268,7 +268,7 @@ def threads(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-def coroutines(life: Life) -> list[Callable[[], object]]:
+def coroutines(life: Life) -> list[Step]:
     """Run in coroutines, and in the loop form."""
     many = life.chance.randint(14, 24)
     return [
@@ -277,7 +277,7 @@ def coroutines(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-def results(life: Life) -> list[Callable[[], object]]:
+def results(life: Life) -> list[Step]:
     """Keep results and errors that fit no slot and no page."""
     life.large = True
     many = life.chance.randint(10, 14)
@@ -287,7 +287,7 @@ def results(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-def snapshots(life: Life) -> list[Callable[[], object]]:
+def snapshots(life: Life) -> list[Step]:
     """Write snapshots in slices while items run, and read them again."""
     snapshot_every(life.chance.randint(20, 28))
     many = life.chance.randint(30, 44)
@@ -299,7 +299,7 @@ def snapshots(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-def compaction(life: Life) -> list[Callable[[], object]]:
+def compaction(life: Life) -> list[Step]:
     """Compact twice, with runs before, between and after."""
     many = life.chance.randint(12, 20)
     return [
@@ -311,7 +311,7 @@ def compaction(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-def verdicts(life: Life) -> list[Callable[[], object]]:
+def verdicts(life: Life) -> list[Step]:
     """Settle doubts by hand and by policy, and reopen what failed."""
     many = life.chance.randint(10, 14)
     named = ids(many, fail=[2, 3], doubt=[1, 4, 5, 6])
@@ -324,7 +324,7 @@ def verdicts(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-def sessions(life: Life) -> list[Callable[[], object]]:
+def sessions(life: Life) -> list[Step]:
     """Let processes die in the middle of a window, by SIGKILL and by `_exit`, and recover each time."""
     at = life.chance.randint(6, 14)
     named = ids(20, fail=[3], kill=[at], exit=[at + 3])
@@ -336,7 +336,7 @@ def sessions(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-def together(life: Life) -> list[Callable[[], object]]:
+def together(life: Life) -> list[Step]:
     """Let two processes run one log at once, and one of them die."""
     at = life.chance.randint(8, 14)
     return [
@@ -348,7 +348,7 @@ def together(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-def pages(life: Life) -> list[Callable[[], object]]:
+def pages(life: Life) -> list[Step]:
     """Page through a source, die in the middle of a page, and resume there."""
     many = life.chance.randint(14, 20)
     named = ids(many, fail=[2], kill=[8])
@@ -359,7 +359,7 @@ def pages(life: Life) -> list[Callable[[], object]]:
     ]
 
 
-LIVES: Final[dict[str, Callable[[Life], list[Callable[[], object]]]]] = {
+LIVES: Final[dict[str, Callable[[Life], list[Step]]]] = {
     life.__name__: life
     for life in (
         creation,

@@ -8,7 +8,6 @@ JSON on its standard streams: a life, then how it ended.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import signal
@@ -21,6 +20,10 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from tools.harness import interposer
 from tools.harness.interposer import Fault
+from tools.harness.lives import LIVES, Life
+from tools.harness.planted import PLANTS
+from tools.harness.small import make_small
+from tools.harness.witness import mark, watch_commits
 
 
 if TYPE_CHECKING:
@@ -94,19 +97,16 @@ def said_by(order: Order) -> str:
 
 
 def _serve() -> None:
-    # Everything that a life needs is imported before the first fork, here and in what it imports.
-    from tools.harness import lives, planted, small, witness  # noqa: PLC0415 - with the interposer loaded only
-
     for line in sys.stdin:
         order = Order(**json.loads(line))
         pid = os.fork()
         if pid == 0:
-            _be_the_child(order, lives, planted, small, witness)
+            _be_the_child(order)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _be_the_child(order: Order, lives, planted, small, witness) -> NoReturn:
+def _be_the_child(order: Order) -> NoReturn:
     code = 1
     try:
         said = os.open(order.stream + ".said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -114,12 +114,27 @@ def _be_the_child(order: Order, lives, planted, small, witness) -> NoReturn:
         os.dup2(said, 1)
         os.dup2(said, 2)
         signal.alarm(LIFE_SECONDS_MAX)
+        _live(order)
         code = 0
     except BaseException:  # noqa: BLE001 - a fork must not return into the nursery's code
         traceback.print_exc()
     finally:
         sys.stderr.flush()
+        interposer.settle()
         os._exit(code)
+
+
+def _live(order: Order) -> None:
+    make_small()
+    if order.planted:
+        PLANTS[order.planted].in_life()
+    watch_commits()
+    life = Life(Path(order.folder), random.Random(f"{order.seed} {order.life}"), forgiving=order.forgiving)
+    steps = LIVES[order.life](life)
+    interposer.fail(order.call, Fault(order.fault), order.error)
+    interposer.watch(life.folder, Path(order.stream))
+    life.live(steps)
+    mark("calls", interposer.calls())
 
 
 if __name__ == "__main__":

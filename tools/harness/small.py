@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from wal_runner.log import format as on_disk
-from wal_runner.log import host, lmdb_sessions, opening, room, scratch
+from wal_runner.log import folder, host, lmdb_sessions, opening, room, scratch
 from wal_runner.recovery import snapshots
 from wal_runner.runner import dispatcher
 
 
 SLOTS: Final = 63
 """With the header two pages of slots, which a power cut may treat one by one."""
-
-NEVER: Final = 1 << 40
 
 
 def make_small() -> None:
@@ -32,6 +30,7 @@ def make_small() -> None:
         },
         dispatcher: {"DISK_FULL_WAIT_S": 0.05, "DISK_FULL_POLL_S": 0.01},
         host: {"user_name": lambda: "someone"},
+        folder: {"check_file_system": lambda _folder: None},
         opening: {"check_file_system": lambda _folder: None, "_caller": lambda: "opened by a life"},
         lmdb_sessions: {"is_mappable": lambda _folder: True},
     }.items():

@@ -58,7 +58,6 @@ class Attempted:
     """What the user's function saw of one attempt."""
 
     item_id: str
-    session_open: bool = True
     ended: Fate | None = None
 
 
@@ -80,6 +79,8 @@ class Known:
     raised: list[tuple[str, bool, str]] = field(default_factory=list)
     """Errors that reached the user: the class, whether it is one of the library's own, and the message."""
     ended: bool = False
+    calls: int = 0
+    """How many calls that can fail the life made, once it has ended."""
 
     def hear(self, words: tuple[Any, ...]) -> None:
         """Take in one mark."""
@@ -104,5 +105,7 @@ class Known:
                 self.created = True
             case ("ended",):
                 self.ended = True
+            case ("calls", count):
+                self.calls = count
             case _:
                 raise AssertionError(f"nobody makes a mark {words!r:.80}")

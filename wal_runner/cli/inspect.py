@@ -100,7 +100,7 @@ def _tell_session(report: SessionReport, now_ns: int) -> None:
     tell(f"  last record  {moment(info.last_ns or info.opened_ns, now_ns)}")
     if report.recorded:
         tell(f"  ended        {moment(info.ended_ns, now_ns)}{', when its death was found' if report.died else ''}")
-    tell(f"  process      pid {info.pid} of {visible(info.user)} on {visible(info.host)}, {_where(report)}")
+    tell(f"  process      pid {info.pid} of {visible(info.user)} on {visible(info.host)}, {where_of(report)}")
     tell(f"  command      {command_of(info)}")
     tell(f"  folder       {visible(info.cwd) or 'gone'}")
     for line in _work_of(report):
@@ -117,7 +117,8 @@ def _fate(report: SessionReport) -> str:
     return "died" if report.recorded else "died; no run has recorded it yet, the next one does"
 
 
-def _where(report: SessionReport) -> str:
+def where_of(report: SessionReport) -> str:
+    """Say on which boot of which host a session ran, as seen from here."""
     info = report.info
     boot = f"boot {visible(info.boot[:8]) or 'unknown'}"
     if not is_this_host(info):

@@ -48,6 +48,24 @@ _FIXARRAY: Final = 0x90
 _FIXARRAY_MAX: Final = 15
 _ARRAY_16: Final = 0xDC
 
+SMALL_BYTES: Final = 64 * 1024
+"""What is smaller takes little memory, whatever it is made of; its elements are not counted."""
+
+ELEMENTS_MAX: Final = 128
+"""A large event, row or attempt is large for its texts: none that we write has so many elements."""
+
+# How msgpack says how long an element is, by its first byte: so many bytes behind that one, or a length of
+# so many bytes and then that. Headers of arrays and maps count as one element, and so does each inside.
+_FIXED_BYTES: Final = {
+    **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC3), 0),
+    **{0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8, 0xCA: 4, 0xCB: 8},
+    **{0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4},
+}
+_LENGTH_BYTES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4}
+_EXT: Final = {0xC7, 0xC8, 0xC9}
+_FIXSTR: Final = range(0xA0, 0xC0)
+_FIXSTR_MASK: Final = 0x1F
+
 
 def first_chain(log_id: str) -> bytes:
     """Give the hash that the first record of a log chains to; no other log's record fits it."""
@@ -87,7 +105,7 @@ def decode_record(first_seq: int, value: bytes, previous: bytes | None) -> Recor
         raise _corrupt(first_seq, "its hash does not fit the record before it")
     try:
         session, time_ns, *arrays = msgpack.unpackb(
-            payload,
+            checked_size(payload),
             use_list=False,
             max_ext_len=0,
             max_map_len=0,
@@ -113,6 +131,36 @@ def record_count(value: bytes) -> int:
     if count <= 0:
         raise _corrupt(None, "its header does not say how many events it holds")
     return count
+
+
+def checked_size(packed: bytes) -> bytes:
+    """Give *packed* back, or raise ValueError where it is large for its many elements.
+
+    Lists of nothing take up to sixty times their packed size in memory; a record of a few megabytes, made by
+    hand, must not take the reader's.
+    """
+    if len(packed) > EVENT_BYTES_MAX:
+        raise ValueError(f"{len(packed):,} bytes, and {EVENT_BYTES_MAX:,} are the most")
+    if len(packed) > SMALL_BYTES and _has_many_elements(packed):
+        raise ValueError(f"{len(packed):,} bytes with more than {ELEMENTS_MAX} elements")
+    return packed
+
+
+def _has_many_elements(packed: bytes) -> bool:
+    at = 0
+    for _ in range(ELEMENTS_MAX):
+        if at >= len(packed):
+            return False
+        mark = packed[at]
+        at += 1
+        if mark in _LENGTH_BYTES:
+            size = _LENGTH_BYTES[mark]
+            at += size + int.from_bytes(packed[at : at + size], "big") + (mark in _EXT)
+        elif mark in _FIXSTR:
+            at += mark & _FIXSTR_MASK
+        else:
+            at += _FIXED_BYTES.get(mark, 0)
+    return at < len(packed)
 
 
 def _cut(arrays: Sequence[EventArray], session: int, time_ns: int) -> Iterator[tuple[int, int, bytes]]:

@@ -30,7 +30,7 @@ from wal_runner.log.format import (
 )
 from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
 from wal_runner.log.host import boot_id
-from wal_runner.log.rows import row_key, unpack, unseal
+from wal_runner.log.rows import row_key, unpack_fields, unseal
 from wal_runner.log.structure import check_structure
 
 
@@ -161,7 +161,7 @@ class DataFile:
 
     def _check_row_count(self, txn: lmdb.Transaction[bytes]) -> None:
         value = txn.get(META_ROWS, db=self.tables.meta)
-        count, _total = (-1, 0) if value is None else unpack(META_ROWS, value)
+        count, _total = (-1, 0) if value is None else unpack_fields(META_ROWS, value, int, int)
         if count != txn.stat(self.tables.items)["entries"]:
             raise LogCorrupt(
                 f"Rows of the snapshot of {self.path} are missing. Do not run anything on it: finished items would "
@@ -208,7 +208,7 @@ class DataFile:
         value = txn.get(META_BASE, db=self.tables.meta)
         if value is None:
             raise LogCorrupt(f"{self.path} does not say where its log begins. Restore it from a backup.")
-        seq, chain = unpack(META_BASE, value)
+        seq, chain = unpack_fields(META_BASE, value, int, bytes)
         return seq, chain
 
     def end(self, txn: lmdb.Transaction[bytes]) -> tuple[int, bytes]:

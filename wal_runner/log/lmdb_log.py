@@ -29,7 +29,7 @@ from wal_runner.log.lmdb_sessions import Sessions
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rewriting import swap_for_copy
-from wal_runner.log.rows import decode_base_state, decode_row, decode_snapshot, unpack
+from wal_runner.log.rows import decode_base_state, decode_row, decode_snapshot, unpack_fields
 
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class LmdbLog:
     def row_sums(self) -> tuple[int, int]:
         """Give the count and the sum of the rows. See `Log.row_sums`."""
         with self._reading() as txn:
-            count, total = unpack(META_ROWS, txn.get(META_ROWS, db=self._data.tables.meta) or b"")
+            count, total = unpack_fields(META_ROWS, txn.get(META_ROWS, db=self._data.tables.meta) or b"", int, int)
         return count, total
 
     def base(self) -> tuple[int, bytes]:

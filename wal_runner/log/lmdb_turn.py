@@ -37,7 +37,8 @@ from wal_runner.log.rows import (
     pack,
     row_key,
     stored_checksum,
-    unpack,
+    unpack_fields,
+    unpack_number,
 )
 
 
@@ -139,7 +140,7 @@ class LmdbTurn:
     def snapshotter(self) -> int:
         """Give who writes a snapshot. See `Turn.snapshotter`."""
         value = self._txn.get(META_SNAPSHOTTER, db=self._tables.meta)
-        return 0 if value is None else int(unpack(META_SNAPSHOTTER, value))
+        return 0 if value is None else unpack_number(META_SNAPSHOTTER, value)
 
     def set_snapshotter(self, session: int) -> None:
         """Say who writes a snapshot. See `Turn.set_snapshotter`."""
@@ -252,7 +253,8 @@ class LmdbTurn:
 
     def _row_sums(self) -> tuple[int, int]:
         if self._rows is None:
-            count, total = unpack(META_ROWS, self._txn.get(META_ROWS, db=self._tables.meta) or b"")
+            value = self._txn.get(META_ROWS, db=self._tables.meta)
+            count, total = unpack_fields(META_ROWS, value or b"", int, int)
             self._rows = (count, total)
         return self._rows
 

@@ -18,15 +18,15 @@ from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import ERROR_MESSAGE_CHARS_MAX, RESULT_BYTES_MAX, TRACEBACK_CHARS_MAX
 
 
-SURELY_READABLE_BYTES: Final = 256
-"""msgpack reads 500 levels of nesting, and each takes a byte at least."""
+SURELY_READABLE: Final = {str, bytes, int, float, bool}
+"""What msgpack packs of these it reads. It also packs what it does not read: maps whose keys are lists,
+ext types, and more than 500 levels of nesting."""
 
 
 def encode_result(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[bytes | None, str | None]:
     """Pack what fn returned: (packed, None), or (None, why it is omitted). None packs to None.
 
-    Packed bytes that could be nested too deeply are decoded once, so what is stored is sure to be
-    readable.
+    What is not surely readable is decoded once, so nobody finds a result in the log that cannot be read.
     """
     if value is None:
         return None, None
@@ -34,7 +34,7 @@ def encode_result(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[b
         packed = cast("bytes", msgpack.Packer().pack(value))
         if len(packed) > limit_bytes:
             return None, f"the result has {len(packed):,} bytes, over the limit of {limit_bytes:,}"
-        if len(packed) > SURELY_READABLE_BYTES:
+        if type(value) not in SURELY_READABLE:
             _unpacked(packed)
     except Exception as error:  # noqa: BLE001 - a __len__ or __iter__ of the user's may raise anything
         return None, f"a {type(value).__name__} cannot be stored: {type(error).__name__}: {printable(error, 200)}"

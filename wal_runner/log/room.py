@@ -42,6 +42,8 @@ def reserve(data: Path, descriptor: int, *, used_bytes: int, running: int) -> No
         try:
             _allocate(descriptor, size, wanted)
         except OSError as last:
+            if last.errno not in _NO_ROOM:
+                raise StorageFailed(f"The disk of {data} gave no room: {last.strerror}. Look at the disk.") from last
             raise DiskFull(
                 f"The disk of {data} has no room for the outcomes of {running} more running items. Nothing more was "
                 "started. Free some space, then run the same again."

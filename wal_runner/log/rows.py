@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgpack
 
 from wal_runner.core.events import Status
-from wal_runner.core.items import SessionInfo, attempt_of, item_of
+from wal_runner.core.items import SessionInfo, attempt_of
 from wal_runner.core.state import State
 from wal_runner.errors import LogCorrupt
-from wal_runner.log.codec import UNPACK_ERRORS
+from wal_runner.log.codec import UNPACK_ERRORS, checked_size
 from wal_runner.log.format import KEY_HASH_MARK, KEY_TEXT_BYTES_MAX
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from wal_runner.core.items import Row
 
@@ -62,6 +62,22 @@ def unpack(key: bytes, value: bytes) -> Any:  # noqa: ANN401 - whatever was pack
         raise corrupt_row(key, f"it is not msgpack as we write it ({error})") from error
 
 
+def unpack_fields(key: bytes, value: bytes, *kinds: type) -> Any:  # noqa: ANN401 - a tuple of those kinds
+    """Unseal and unpack *value*, which holds one field of each of *kinds*."""
+    fields = unpack(key, value)
+    if type(fields) is not tuple or [type(field) for field in fields] != list(kinds):
+        raise corrupt_row(key, "its fields are not of their kinds")
+    return fields
+
+
+def unpack_number(key: bytes, value: bytes) -> int:
+    """Unseal and unpack *value*, which holds a number."""
+    number = unpack(key, value)
+    if type(number) is not int:
+        raise corrupt_row(key, "it is not a number")
+    return number
+
+
 # --- Items ------------------------------------------------------------------------------
 
 
@@ -87,17 +103,26 @@ def decode_row(key: bytes, value: bytes) -> tuple[str, Row]:
     unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=max(len(body), 1), max_ext_len=0, max_map_len=0)
     unpacker.feed(body)
     try:
+        checked_size(body)
         row: Row = unpacker.unpack()
         item_id = unpacker.unpack() if key[:1] == KEY_HASH_MARK else key.decode()
-        item_of(row)
+        _check_kinds(row, _ROW_KINDS, required=2)
+        Status(row[0])
+        if len(row) == len(_ROW_KINDS) and row[-1] is not None:
+            _check_kinds(row[-1], _ERROR_KINDS)
     except UNPACK_ERRORS as error:
         raise corrupt_row(key, f"it is not a row as we write it ({error})") from error
+    if type(item_id) is not str:
+        raise corrupt_row(key, "the id behind it is not text")
     return item_id, row
 
 
 def status_in(value: bytes) -> int:
     """Read the status of a stored row, whose checksum was checked, without decoding it."""
-    return value[_STATUS_AT]
+    try:
+        return value[_STATUS_AT]
+    except IndexError:
+        raise corrupt_row(b"", "it holds nothing") from None
 
 
 # --- Open attempts, and the rest of a snapshot ----------------------------------------------
@@ -130,35 +155,54 @@ def encode_snapshot(key: bytes, state: State) -> bytes:
 
 def decode_snapshot(key: bytes, value: bytes, opens: Iterable[tuple[bytes, bytes]]) -> State:
     """Read a snapshot back; *opens* are the keys and values of the open attempts."""
-    state = State()
     try:
-        (
-            state.seq,
-            state.chain,
-            counts,
-            sessions,
-            cursors,
-            state.key_rule,
-            state.conflicts,
-            state.results_omitted,
-            state.elapsed_ns,
-            state.timed,
-            state.last_session,
-            state.snapshot_seq,
-            state.base_seq,
-        ) = unpack(key, value)
-        state.counts = dict(zip(Status, counts, strict=True))
-        state.sessions = {info[0]: SessionInfo(*info) for info in sessions}
-        state.cursors = dict(cursors)
-        for open_key, packed in opens:
-            row = unpack(open_key, packed)
-            attempt_of(row)
-            state.open[int.from_bytes(open_key, "big")] = row
+        state = _decode_numbers(unpack(key, value))
+        _decode_open(state, [(int.from_bytes(key, "big"), unpack(key, packed)) for key, packed in opens])
     except (ValueError, TypeError) as error:
-        raise LogCorrupt(
-            f"The snapshot is not as we write it ({error}). Run `walrun verify`; restore the log from a backup."
-        ) from error
+        raise _corrupt_snapshot(error) from error
     return state
+
+
+def _decode_numbers(fields: Row) -> State:
+    """Give the state that *fields* stand for, without its open attempts."""
+    state = State()
+    _check_kinds(fields, _SNAPSHOT_KINDS)
+    (
+        state.seq,
+        state.chain,
+        counts,
+        sessions,
+        cursors,
+        state.key_rule,
+        state.conflicts,
+        state.results_omitted,
+        state.elapsed_ns,
+        state.timed,
+        state.last_session,
+        state.snapshot_seq,
+        state.base_seq,
+    ) = fields
+    _check_kinds(counts, (_INT,) * len(Status))
+    for info in sessions:
+        _check_kinds(info, _SESSION_KINDS)
+        _check_kinds(info[_ARGV_AT], (_STR,) * len(info[_ARGV_AT]))
+    for cursor in cursors:
+        _check_kinds(cursor, _CURSOR_KINDS)
+    state.counts = dict(zip(Status, counts, strict=True))
+    state.sessions = {info[0]: SessionInfo(*info) for info in sessions}
+    state.cursors = dict(cursors)
+    return state
+
+
+def _decode_open(state: State, opens: Sequence[tuple[int, Row]]) -> None:
+    """Add the open attempts to *state*, each under its start_seq."""
+    for start_seq, row in opens:
+        _check_kinds(row, _ATTEMPT_KINDS, required=3)
+        attempt_of(row)
+        state.open[start_seq] = row
+    # One that is missing would be a doubt that nobody hears of.
+    if len(state.open) != state.counts[Status.STARTED] + state.counts[Status.IN_DOUBT]:
+        raise ValueError(f"{len(state.open)} attempts are open, and its counts say otherwise")
 
 
 def encode_base_state(key: bytes, state: State) -> bytes:
@@ -169,10 +213,49 @@ def encode_base_state(key: bytes, state: State) -> bytes:
 
 def decode_base_state(key: bytes, value: bytes) -> State:
     """Read back what `encode_base_state` packed."""
-    snapshot, opens = unpack(key, value)
-    state = decode_snapshot(key, snapshot, ())
-    state.open = dict(opens)
+    snapshot, opens = unpack_fields(key, value, bytes, tuple)
+    try:
+        state = _decode_numbers(unpack(key, snapshot))
+        for pair in opens:
+            _check_kinds(pair, _PAIR_KINDS)
+        _decode_open(state, opens)
+    except (ValueError, TypeError) as error:
+        raise _corrupt_snapshot(error) from error
     return state
+
+
+# --- What fields hold ---------------------------------------------------------------------
+
+_INT: Final = (int,)
+_STR: Final = (str,)
+_BYTES: Final = (bytes,)
+_TUPLE: Final = (tuple,)
+_NONE: Final = type(None)
+
+_ROW_KINDS: Final = (_INT, _INT, _INT, _INT, _INT, (bytes, _NONE), (str, _NONE), (tuple, _NONE))
+_ERROR_KINDS: Final = (_STR, _STR, _STR)
+_ATTEMPT_KINDS: Final = (_STR, _INT, _INT, _INT, _INT, _INT, _INT, _STR)
+_SNAPSHOT_KINDS: Final = (_INT, _BYTES, _TUPLE, _TUPLE, _TUPLE, (str, _NONE), *(_INT,) * 7)
+_SESSION_KINDS: Final = (_INT, _STR, _INT, _STR, _TUPLE, *(_STR,) * 4, *(_INT,) * 3, _STR)
+_ARGV_AT: Final = 4
+_CURSOR_KINDS: Final = (_STR, _BYTES)
+_PAIR_KINDS: Final = (_INT, _TUPLE)
+
+
+def _check_kinds(fields: object, kinds: Sequence[tuple[type, ...]], *, required: int | None = None) -> None:
+    """Raise ValueError where *fields* are not of these kinds; only the first *required* must be there."""
+    least = len(kinds) if required is None else required
+    if type(fields) is not tuple or not least <= len(fields) <= len(kinds):
+        raise ValueError(f"{fields!r:.50} where {least} fields or more belong")
+    for field, kind in zip(fields, kinds, strict=False):
+        if type(field) not in kind:
+            raise ValueError(f"{field!r:.50} where {kind[0].__name__} belongs")
+
+
+def _corrupt_snapshot(error: Exception) -> LogCorrupt:
+    return LogCorrupt(
+        f"The snapshot is not as we write it ({error}). Run `walrun verify`; restore the log from a backup."
+    )
 
 
 def corrupt_row(key: bytes, why: str) -> LogCorrupt:

@@ -101,12 +101,15 @@ class Snapshots:
                 self._end(state)
             elif not self._rows:
                 self._sort(state)
+            # A turn that carries no slice, a look for one, lands too: what landed is counted once. A
+            # slice that was skipped would be a snapshot without its rows, and finished items redone.
+            self.fell()
         elif state.snapshot_seq > self._seen_snapshot:
             self._follow_another(state)
         self._seen_snapshot = state.snapshot_seq
 
     def fell(self) -> None:
-        """Forget the slice of a turn that failed; it is written again."""
+        """Forget the slice of the turn that is over; where it failed, it is written again."""
         self._riding, self._is_last = 0, False
 
     def reset(self) -> None:

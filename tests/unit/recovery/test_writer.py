@@ -6,6 +6,7 @@ from tests.support.folded import live, loaded, replayed, stored_rows
 from tests.support.logs import start, succeed
 from wal_runner import failpoints
 from wal_runner.core.events import ItemStarted, ItemSucceeded, Status
+from wal_runner.core.state import State
 from wal_runner.errors import CommitUnknown, DiskFull, LogClosed
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import Fault, MemoryStore
@@ -121,7 +122,7 @@ def test_half_folded_state_is_loaded_anew(bench):
     """A Ctrl-C in the middle of folding leaves half a record in memory: the log is asked again."""
     writer = begin_session(bench.open())
 
-    class Interrupting(type(writer.state)):
+    class Interrupting(State):
         """A state that is interrupted at its third event."""
 
         __slots__ = ()
@@ -131,10 +132,7 @@ def test_half_folded_state_is_loaded_anew(bench):
             super().apply(record._replace(arrays=record.arrays[:2]))
             raise KeyboardInterrupt
 
-    interrupted = Interrupting()
-    for name in type(writer.state).__slots__:
-        setattr(interrupted, name, getattr(writer.state, name))
-    writer.state = interrupted
+    writer.state.__class__ = Interrupting
     with pytest.raises(KeyboardInterrupt):
         writer.append([ItemStarted("a"), ItemStarted("b"), ItemStarted("c")])
 

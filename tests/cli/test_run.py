@@ -478,8 +478,8 @@ def test_terminal_shows_a_bar_and_stdout_stays_data(folder):
     ours, theirs = os.openpty()
     arguments = ["run", "a.wal", "--items", items, "--print", *shell('echo "$1"; echo talk >&2')]
     with (
-        open(ours, "rb", buffering=0) as screen,
-        subprocess.Popen(  # noqa: PTH123 - a descriptor
+        open(ours, "rb", buffering=0) as screen,  # noqa: PTH123 - a descriptor
+        subprocess.Popen(
             [sys.executable, "-m", "wal_runner", *arguments],
             cwd=folder,
             env=environment({"TERM": "xterm", "COLUMNS": "100"}),

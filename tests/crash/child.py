@@ -208,7 +208,7 @@ def _fetcher(plan: Plan, effects: Effects) -> Callable[[int | None, int], tuple[
 
 def _snapshot_every(events: int) -> None:
     # Final in the package; here a log of some hundred events must see what one of millions sees.
-    for name, value in (("TAIL_EVENTS_MAX", events), ("TAIL_EVENTS_AT_CLOSE", events), ("SLICE_ROWS_MAX", 16)):
+    for name, value in (("TAIL_EVENTS_MAX", events), ("TAIL_EVENTS_AT_CLOSE", events), ("SLICE_ROWS_MAX", 32)):
         setattr(snapshots, name, value)
 
 

@@ -7,6 +7,7 @@ durable and no name; a sync of a folder makes its names durable and no data.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -156,7 +157,6 @@ class File:
     durable: Image = EMPTY
     live: Image = EMPTY
     pending: list[Change] = field(default_factory=list)
-    was_synced: bool = False
 
     def change(self, change: Change, *, at_once: bool) -> None:
         """Make one change, durable *at_once* or pending."""
@@ -174,7 +174,7 @@ class File:
 
     def sync(self) -> None:
         """Make everything durable."""
-        self.durable, self.pending, self.was_synced = self.live, [], True
+        self.durable, self.pending = self.live, []
 
 
 Folders = dict[int, dict[str, int]]
@@ -221,9 +221,16 @@ class Disk:
             case Kind.MARK | Kind.FAULT:
                 pass
 
-    def undo_last_write(self, inode: int) -> None:
-        """Take the newest write of a file back off its way; the same one follows as durable at once."""
-        self.files[inode].pending.pop()
+    @contextmanager
+    def under_way(self, entry: Entry) -> Iterator[None]:
+        """Have a write that will be durable when it returns on its way, for the length of a block."""
+        file = self.files[entry.inode]
+        before = file.live
+        file.live = before.after([Write(entry.place, entry.data)])
+        file.pending.append(Write(entry.place, entry.data))
+        yield
+        file.pending.pop()
+        file.live = before
 
     def folders_after(self, changes: Sequence[Names]) -> Folders:
         """Give the durable folders with some of the pending *changes* made."""

@@ -32,6 +32,7 @@ DULL_STATES_MAX: Final = 3
 """States looked at where nothing is on its way but what is never synced anyway."""
 
 _VOLATILE: Final = ("/HEAD", "/GATE")
+_ENDS: Final = {"none", "all"}
 
 
 class Death(Enum):
@@ -85,11 +86,10 @@ def points(entries: Iterable[Entry], root: int) -> Iterator[Point]:
             yield Point(number, disk, known)
             number += 1
         if entry.kind is Kind.WRITE and entry.flags & AT_ONCE_DURABLE:
-            # While the call runs its bytes are on their way as others are.
-            disk.apply(entry._replace(flags=0))
-            yield Point(number, disk, known)
+            # While the call runs, its bytes are on their way as others are.
+            with disk.under_way(entry):
+                yield Point(number, disk, known)
             number += 1
-            disk.undo_last_write(entry.inode)
         disk.apply(entry)
         is_new = True
     if is_new:
@@ -136,29 +136,26 @@ class _AtPoint:
         waiting = [inode for inode, file in disk.files.items() if file.pending and inode in self.paths]
         self.careful = [inode for inode in waiting if not self._is_volatile(inode)]
         self.volatile = [inode for inode in waiting if self._is_volatile(inode)]
-        self.careful_names = [change for change in disk.pending if not self._is_of_sessions(change)]
-        self.volatile_names = [change for change in disk.pending if self._is_of_sessions(change)]
+        self.careful_names = [change for change in disk.pending if not self._is_volatile_name(change)]
+        self.volatile_names = [change for change in disk.pending if self._is_volatile_name(change)]
         self.is_dull = not self.careful and not self.careful_names
 
     def states(self) -> Iterator[State]:
-        index = 0
         # The kernel has everything that was written, and writes it out some day.
-        for skip_walk in (False, True):
-            live = {inode: file.live for inode, file in self.disk.files.items()}
-            yield self._state(index, "everything", Death.KILL, self.disk.live, live, skip_walk=skip_walk)
-            index += 1
+        live = {inode: file.live for inode, file in self.disk.files.items()}
+        yield self._state(0, "everything", Death.KILL, self.disk.live, live, skip_walk=self._coin())
+        index = 1
         rounds = 0
         while rounds == 0 or (rounds < SAMPLES and not self.is_dull):
             for label, names, images in self._careful_states():
-                folders, more = self._volatile_state(label if rounds == 0 else "")
-                yield self._state(
-                    index, label, Death.POWER, self.disk.folders_after(self._in_order(names, folders)), images | more
-                )
+                more_names, more_images = self._volatile_state(label if rounds == 0 else "")
+                folders = self.disk.folders_after(self._in_order(names, more_names))
+                yield self._state(index, label, Death.POWER, folders, images | more_images)
                 index += 1
             rounds += 1
         for _ in range(DULL_STATES_MAX if self.is_dull else 0):
-            folders, more = self._volatile_state("")
-            yield self._state(index, "dull", Death.POWER, self.disk.folders_after(folders), more)
+            names, images = self._volatile_state("")
+            yield self._state(index, "dull", Death.POWER, self.disk.folders_after(names), images)
             index += 1
 
     def _state(
@@ -183,10 +180,13 @@ class _AtPoint:
             images={
                 inode: images.get(inode, disk.files[inode].durable) for _, inode in tree if inode in disk.files
             },
-            as_remembered=self.chance.random() < 0.5,  # noqa: PLR2004 - a coin
+            as_remembered=self._coin(),
             skip_walk=skip_walk,
             known=self.point.known,
         )
+
+    def _coin(self) -> bool:
+        return self.chance.random() < 0.5  # noqa: PLR2004 - a coin
 
     # --- Names and files that are synced when it matters ---------------------------------------
 
@@ -198,11 +198,12 @@ class _AtPoint:
         main, *others = sorted(self.careful, key=lambda inode: len(self.disk.files[inode].pending), reverse=True)
         all_names = list(_subsets(self.careful_names, self.chance))
         for label, changes in _ways(self.disk.files[main], self.chance):
-            for names_label, names in all_names if label in {"none", "all"} else [self.chance.choice(all_names)]:
+            for names_label, names in all_names if label in _ENDS else [self.chance.choice(all_names)]:
                 images = {main: self._image(main, changes)}
                 for inode in others:
                     images[inode] = self._image(inode, self._some_of(self.disk.files[inode].pending))
-                yield f"{label}, names {names_label}" if self.careful_names else label, names, images
+                same = not self.careful_names or label == names_label
+                yield label if same else f"{label}, names {names_label}", names, images
 
     def _image(self, inode: int, changes: Iterable[Change]) -> Image:
         return self.disk.files[inode].durable.after(changes)
@@ -250,11 +251,14 @@ class _AtPoint:
         return file.durable.after([*grown, *chosen])
 
     def _is_volatile(self, inode: int) -> bool:
-        path = self.paths[inode]
+        return self._is_volatile_path(self.paths[inode])
+
+    @staticmethod
+    def _is_volatile_path(path: str) -> bool:
         return path.endswith(_VOLATILE) or "/sessions/" in path
 
-    def _is_of_sessions(self, change: Names) -> bool:
-        return all(self.paths.get(folder, "").endswith("/sessions") for folder in change.folders)
+    def _is_volatile_name(self, change: Names) -> bool:
+        return all(self._is_volatile_path(f"{self.paths.get(folder, '')}/{name}") for folder, name, _ in change.becomes)
 
 
 # --- Which of the changes on their way arrive ------------------------------------------------------

@@ -42,6 +42,11 @@ class KeyRule:
     name: str
     id_of: Callable[[object], str]
 
+    @property
+    def is_item_itself(self) -> bool:
+        """Say whether items are their own ids, so that plain text needs no call to be named."""
+        return self.id_of is _id_of_item_itself
+
 
 def item_id(value: object) -> str:
     """Return *value* as the text that names an item in the log.

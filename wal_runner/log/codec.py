@@ -115,7 +115,7 @@ def decode_record(first_seq: int, value: bytes, previous: bytes | None) -> Recor
         raise _corrupt(first_seq, f"it is not msgpack as we write it ({error})") from error
     if type(session) is not int or type(time_ns) is not int or not arrays:
         raise _corrupt(first_seq, "its header is not a session and a time")
-    if not all(type(array) is tuple and array for array in arrays):
+    if set(map(type, arrays)) != {tuple} or not all(arrays):
         raise _corrupt(first_seq, "it holds something that is no event")
     return Record(first_seq, session, time_ns, tuple(arrays), chain)
 

@@ -8,6 +8,7 @@ it holds at least what this handle and HEAD have seen.
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogReadOnly, LogWentBack
@@ -30,7 +31,7 @@ from wal_runner.log.format import (
 )
 from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
 from wal_runner.log.host import boot_id
-from wal_runner.log.rows import row_key, unpack_fields, unseal
+from wal_runner.log.rows import check_all, row_key, unpack_fields
 from wal_runner.log.structure import check_structure
 
 
@@ -224,20 +225,14 @@ class DataFile:
         cursor = txn.cursor(db=self.tables.items)
         if self.none_between(cursor, ids):
             return [None] * len(ids)
-        # set_key stays on the leaf page, which makes ids in key order cheap; getmulti is no better.
-        find, value_of = cursor.set_key, cursor.value
-        found: list[bytes | None] = []
-        for item_id in ids:
-            key = item_id.encode()
-            if len(key) > KEY_TEXT_BYTES_MAX:
-                key = row_key(item_id)
-            if find(key):
-                value = value_of()
-                unseal(key, value)
-                found.append(value)
-            else:
-                found.append(None)
-        return found
+        keys = [row_key(item_id) for item_id in ids] if _are_long(ids) else [item_id.encode() for item_id in ids]
+        values = _in_order(cursor, keys)
+        if values is None:
+            # set_key stays on the leaf page where it can; getmulti is no better.
+            find, value_of = cursor.set_key, cursor.value
+            values = [value_of() if find(key) else None for key in keys]
+        check_all(keys, values)
+        return values
 
     def none_between(self, cursor: lmdb.Cursor[bytes], ids: Sequence[str]) -> bool:
         """Say whether no row lies between the first and the last of *ids*, so that all are new.
@@ -245,7 +240,7 @@ class DataFile:
         One look-up for the whole batch where ids come in order, as most do; where they do not, the
         answer is no, and nothing is lost.
         """
-        if len(ids) < FEW_IDS or len(max(ids, key=len)) * UTF8_BYTES_MAX > KEY_TEXT_BYTES_MAX:
+        if len(ids) < FEW_IDS or _are_long(ids):
             return False
         return not cursor.set_range(min(ids).encode()) or cursor.key() > max(ids).encode()
 
@@ -304,6 +299,29 @@ class DataFile:
             if chain_there != known_chain:
                 raise LogWentBack(f"{self.folder} was replaced by another history. Restore the copy that ran last.")
         self.known = (seq, chain)
+
+
+def _are_long(ids: Sequence[str]) -> bool:
+    """Say whether one of *ids* may be too long to be its own key."""
+    return max(map(len, ids), default=0) * UTF8_BYTES_MAX > KEY_TEXT_BYTES_MAX
+
+
+def _in_order(cursor: lmdb.Cursor[bytes], keys: Sequence[bytes]) -> list[bytes | None] | None:
+    """Give the values of *keys* by one walk, where they seem to come in order and close together.
+
+    A rerun mostly asks for neighbours, and a walk gives a row in a third of the time of a look-up. None
+    where the walk did not cover them: look each one up.
+    """
+    if len(keys) < FEW_IDS or not keys[0] < keys[1] < keys[-1]:
+        return None
+    # A key outside of the walk would look as if it had no row, and its item would be done again.
+    if keys[0] != min(keys) or keys[-1] != max(keys) or not cursor.set_range(keys[0]):
+        return None
+    walked = list(islice(cursor.iternext(), len(keys)))
+    if len(walked) == len(keys) and walked[-1][0] < keys[-1]:
+        return None
+    found = dict(walked)
+    return [found.get(key) for key in keys]
 
 
 def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> list[Record]:

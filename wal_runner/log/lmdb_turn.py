@@ -282,7 +282,7 @@ def _encoded(rows: Sequence[tuple[str, ShortRow]]) -> tuple[list[tuple[bytes, by
             # As `seal` does, without a call for each of millions of rows.
             body = pack(row if type(row) is tuple else long_row(row))
             checksum = crc32(body, crc32(key))
-            pairs.append((key, checksum.to_bytes(CRC_BYTES, "little") + body))
+            pairs.append((key, body + checksum.to_bytes(CRC_BYTES, "little")))
         else:
             key = row_key(item_id)
             value = encode_row(key, item_id, long_row(row))

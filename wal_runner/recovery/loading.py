@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wal_runner.core.state import State
-from wal_runner.errors import Compacted
+from wal_runner.core.events import Status
+from wal_runner.errors import Compacted, LogCorrupt
 from wal_runner.log.format import READ_RECORDS_MAX
 
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wal_runner.core.events import Record
+    from wal_runner.core.state import State
     from wal_runner.log.protocol import Log
 
 LOADS_MAX = 10
@@ -27,12 +28,23 @@ def load(log: Log) -> State:
     """Give the state at the end of *log*; items that only the snapshot holds are in its rows."""
     for _ in range(LOADS_MAX):
         state = log.snapshot()
+        _check_open(log, state)
         try:
             catch_up(log, state)
         except Compacted:
             continue
         return state
     raise Compacted(f"{log.path} was compacted {LOADS_MAX} times while it was read. Try again.")
+
+
+def _check_open(log: Log, state: State) -> None:
+    """Raise `LogCorrupt` where an open attempt is missing: a doubt that nobody would hear of."""
+    counted = state.counts[Status.STARTED] + state.counts[Status.IN_DOUBT]
+    if len(state.open) != counted:
+        raise LogCorrupt(
+            f"The snapshot of {log.path} holds {len(state.open)} open attempts, and counts {counted}. Run `walrun "
+            "verify`; restore the log from a backup."
+        )
 
 
 def catch_up(log: Log, state: State) -> None:

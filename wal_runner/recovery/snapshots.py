@@ -33,8 +33,16 @@ TAIL_EVENTS_MIN: Final = 5_000
 
 TAIL_EVENTS_AT_CLOSE: Final = 2_000
 
+TURNS_FIRST: Final = 4
+"""A session does not begin with a snapshot: its first items would wait for the sorting of the tail."""
+
 SLICE_SECONDS: Final = 0.006
-"""A slice is cut so that it holds the gate for about so long."""
+"""A slice is put for so long at most; rows that lie far apart make its commit take several times that."""
+
+SLICE_SECONDS_MIN: Final = 0.000_2
+
+HELD_SECONDS: Final = 0.010
+"""Slices are made shorter until a turn with one holds the gate for about so long, its commit included."""
 
 SLICE_ROWS_MAX: Final = 8_192
 
@@ -52,6 +60,8 @@ class Snapshots:
         self._is_last = False
         self._taken_at = clock()
         self._seen_snapshot = 0
+        self._turns = 0
+        self._slice_s = SLICE_SECONDS
 
     @property
     def under_way(self) -> bool:
@@ -72,8 +82,9 @@ class Snapshots:
         the snapshot. Call `landed` when the turn is durable, `fell` when it failed.
         """
         self._riding, self._is_last = 0, False
+        self._turns += 1
         if self._frozen is None:
-            if force or self.is_due(state):
+            if force or (self._turns > TURNS_FIRST and self.is_due(state)):
                 self._begin(turn, state)
             return
         if turn.snapshotter() != self._session:
@@ -84,7 +95,7 @@ class Snapshots:
         if not self._rows:
             self._sort(state)
         rows = self._rows[self._written : self._written + SLICE_ROWS_MAX]
-        self._riding = turn.put_rows(rows, seconds_max=SLICE_SECONDS)
+        self._riding = turn.put_rows(rows, seconds_max=self._slice_s)
         if self._written + self._riding < len(self._rows):
             return
         failpoint("snapshot.before_last_slice")
@@ -93,8 +104,14 @@ class Snapshots:
         turn.set_snapshotter(0)
         turn.append(self._session, [SnapshotTaken(self._frozen.seq, digest)])
 
-    def landed(self, state: State) -> None:
-        """Go on after a durable turn. What takes long, the sorting, is done here: outside the gate."""
+    def landed(self, state: State, held_s: float) -> None:
+        """Go on after a durable turn, which held the gate for *held_s*.
+
+        What takes long, the sorting, is done here: outside the gate.
+        """
+        if self._riding:
+            wanted = self._slice_s * min(max(HELD_SECONDS / max(held_s, 1e-6), 0.5), 1.25)
+            self._slice_s = min(max(wanted, SLICE_SECONDS_MIN), SLICE_SECONDS)
         if self._frozen is not None:
             self._written += self._riding
             if self._is_last:

@@ -8,6 +8,7 @@ is durable is folded; what failed is not, and after doubt about a commit the log
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.events import ItemInterrupted, SessionClosed
@@ -66,6 +67,7 @@ class LogWriter:
             failpoint("commit.before_begin")
             try:
                 with self.log.exclusive(before, wait_s=wait_s) as turn:
+                    entered_at = time.monotonic()
                     self._fold(turn.records)
                     self._check_not_lost()
                     events = decide(turn)
@@ -80,8 +82,9 @@ class LogWriter:
             except BaseException:
                 self.snapshots.fell()
                 raise
+            held_s = time.monotonic() - entered_at
             self._fold(turn.appended)
-            self._settle_snapshot()
+            self._settle_snapshot(held_s)
             return turn.appended
 
     def append(self, events: Sequence[Event]) -> Sequence[Record]:
@@ -192,9 +195,9 @@ class LogWriter:
         self.generation += 1
         self._half_folded = False
 
-    def _settle_snapshot(self) -> None:
+    def _settle_snapshot(self, held_s: float) -> None:
         frozen_seq = self.state.frozen_seq
-        self.snapshots.landed(self.state)
+        self.snapshots.landed(self.state, held_s)
         if frozen_seq and self.state.frozen_seq != frozen_seq:
             self.generation += 1
 

@@ -17,12 +17,13 @@ from wal_runner.core.events import Status
 from wal_runner.core.items import item_of, long_row
 from wal_runner.errors import DuplicateItem, ItemIdInvalid
 from wal_runner.log.format import ITEM_ID_BYTES_MAX
-from wal_runner.log.rows import decode_row, row_key, status_in
+from wal_runner.log.rows import decode_row, row_key, status_in, statuses_in
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from wal_runner.core.identity import KeyRule
     from wal_runner.core.items import ItemState
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.pages import Page, Pages
@@ -70,7 +71,7 @@ class Feed:
     def __init__(
         self,
         source: Iterable[Any] | None,
-        id_of: Callable[[object], str],
+        rule: KeyRule,
         writer: LogWriter,
         settling: Settling,
         *,
@@ -81,13 +82,14 @@ class Feed:
     ) -> None:
         # None: an asynchronous source, whose items come by `classify` and `add`.
         self._iterator: Iterator[Any] | None = None if source is None else iter(source)
-        self._id_of = id_of
+        self._id_of = rule.id_of
         self._writer = writer
         self._settling = settling
         self._began_at = began_at
         self._seen: set[str] | None = set() if refuse_duplicates else None
         self.pages = pages
         self._expect = expect
+        self._takes_text_as_it_is = rule.is_item_itself and self._seen is None and expect is None
         self._waiting: list[Candidate] = []
         self._pull_size = 1
         self._item_s = 1.0
@@ -156,6 +158,10 @@ class Feed:
             is_before_us = state.snapshot_seq <= self._began_at
         missing = [item_id for item_id, row in zip(ids, rows, strict=True) if row is None] if any(rows) else ids
         values = self._writer.log.look_up(missing) if missing else ()
+        may_skip = is_before_us and not self._settling.wants_outcomes
+        if may_skip and len(missing) == len(ids) and not pages and _are_all_done(values):
+            self._settling.skip(len(ids))
+            return []
         if len(missing) == len(ids) and not any(values) and not pages:
             return [_make(Candidate, (item, item_id, None, generation, None)) for item, item_id in zip(chunk, ids)]
         return self._sift(chunk, pages, ids, rows, iter(values), generation, is_before_us=is_before_us)
@@ -212,7 +218,9 @@ class Feed:
             idempotent=self._settling.idempotent,
         )
 
-    def _ids(self, chunk: Sequence[Any]) -> list[str]:
+    def _ids(self, chunk: Sequence[Any]) -> Sequence[str]:
+        if self._takes_text_as_it_is and _is_plain_text(chunk):
+            return chunk
         id_of = self._id_of
         ids: list[str] = []
         try:
@@ -271,3 +279,17 @@ class Feed:
         elif count >= QUICK_PULL:
             self._item_s = (time.perf_counter() - began) / count
         return chunk, pages
+
+
+def _is_plain_text(chunk: Sequence[Any]) -> bool:
+    """Say whether every item is text that is its own id: what `item_id` returns as it is."""
+    return (
+        set(map(type, chunk)) == {str}
+        and all(map(str.isascii, chunk))
+        and 0 < min(map(len, chunk)) <= max(map(len, chunk)) <= ITEM_ID_BYTES_MAX
+    )
+
+
+def _are_all_done(values: Sequence[bytes | None]) -> bool:
+    """Say whether every stored row is that of an item that succeeded."""
+    return statuses_in(values) == {_SUCCEEDED}

@@ -80,7 +80,7 @@ class Run:
         )
         self.feed = Feed(
             source,
-            self._rule.id_of,
+            self._rule,
             writer,
             self.settling,
             began_at=self._began_at,

@@ -340,8 +340,10 @@ def test_next_snapshot_replaces_the_open_attempts(bench):
     """Attempts that have ended since are gone from the snapshot, new ones are there."""
     log = bench.open()
     state = State()
-    for opened in ({1: ("a", 1, 5), 2: ("b", 1, 5)}, {2: ("b", 1, 5, 1, 0, 4, 9, "why"), 3: ("c", 1, 5)}, {}):
+    doubted = (1, 5, 1, 0, 4, 9, "why")
+    for opened in ({1: ("a", *doubted), 2: ("b", 1, 5)}, {2: ("b", *doubted), 3: ("c", 1, 5)}, {}):
         state.open = opened
+        state.counts |= {Status.STARTED: min(1, len(opened)), Status.IN_DOUBT: max(0, len(opened) - 1)}
         state.seq += 1
         with log.exclusive(0) as turn:
             turn.put_snapshot(state)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.engines import LmdbBench
 from wal_runner import failpoints
-from wal_runner.core.events import ItemStarted, ItemSucceeded, SessionOpened
+from wal_runner.core.events import ItemStarted, ItemSucceeded, SessionOpened, Status
 from wal_runner.core.state import State
 from wal_runner.errors import CommitUnknown, DiskFull, LogBusy, LogCorrupt
 from wal_runner.log.memory_log import MemoryLog
@@ -209,6 +209,7 @@ def act(log):
             turn.append(2, [ItemSucceeded(400 * n + m + 1, m, b"r" * m) for m in range(200)])
     state = State()
     state.seq, state.open, state.cursors = 800, {3: ("a", 1, 5), 9: ("b", 2, 6)}, {"pages": b"1"}
+    state.counts[Status.STARTED] = 2
     with log.exclusive(1_200) as turn:
         turn.put_rows([(f"0-{m}", m + 1) for m in range(50)], seconds_max=60.0)
         turn.put_snapshot(state)

@@ -105,6 +105,22 @@ def test_slices_ride_on_commits(store):
     assert commits == 2 * sum(item_id.startswith("meanwhile") for item_id, _ in writer.state.touched())
 
 
+def test_turns_without_a_slice_skip_no_rows(bench, monkeypatch):
+    """A look or a verdict between two slices counts none: a skipped slice would be finished items redone."""
+    monkeypatch.setattr(snapshots, "SLICE_ROWS_MAX", SLICE)
+    writer = begin_session(bench.open())
+    succeed(writer, [f"item-{n:02}" for n in range(20)])
+    begin(writer)
+    while writer.snapshots.under_way:
+        writer.turn(lambda _turn: ())
+        writer.catch_up()
+        writer.turn(lambda _turn: [CursorAdvanced("pages", b"1")], snapshot=False)
+
+    assert 20 == len(stored_rows(writer.log))
+    assert live(writer) == loaded(writer.log) == replayed(writer.log)
+    writer.close()
+
+
 def test_snapshot_says_so_with_its_last_slice(store):
     """`SnapshotTaken` names the seq, and the sum of the rows, in the transaction that completes them."""
     writer = open_writer(store)

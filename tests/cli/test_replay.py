@@ -6,6 +6,7 @@ from tests.cli.folding import fold
 from tests.cli.terminal import flip_bits, walrun
 from wal_runner import Runner, Verdict
 from wal_runner.core.events import TYPE_NUMBERS, CursorAdvanced, ItemSucceeded, LateOutcome, LogCompacted
+from wal_runner.recovery.compact import compact
 from wal_runner.runner.pages import pack_cursor
 
 
@@ -93,8 +94,7 @@ def make_one_of_each(log):
         runner.run(["bytes", "fails", "unknown"], send)
         runner.writer.append([CursorAdvanced("pages", pack_cursor([2, "x"])), LateOutcome("bytes", 3, 5)])
         runner.retry(["fails"])
-    assert 0 == walrun("resolve", log, "unknown", "--abandon").code
-    with Runner(log) as runner:
+        runner.resolve("unknown", Verdict.abandon())
         runner.writer.take_snapshot()
         # The event without the deed, which would drop the history that is looked at.
         runner.writer.append([LogCompacted(0, b"\x01\xfe")])
@@ -105,8 +105,8 @@ def make_one_of_each(log):
 
 def test_history_of_one_item(crashed):
     """Only its own events, whatever names only its start; the dead session's doubt is settled by a verdict."""
-    assert 0 == walrun("resolve", crashed, "user-17", "--did-not-happen").code
     with Runner(crashed) as runner:
+        runner.resolve("user-17", Verdict.did_not_happen())
         runner.run(["user-17"], str)
 
     events = events_of(crashed, "--item", "user-17")
@@ -202,7 +202,7 @@ def test_state_of_one_item_at_a_point(crashed):
 
 def test_history_begins_at_the_base_after_a_compaction(crashed):
     """The first line is the base, with its open attempts and sessions; the next is the event behind it."""
-    assert 0 == walrun("compact", crashed).code
+    compact(crashed)
 
     base, *events = events_of(crashed)
 
@@ -215,8 +215,9 @@ def test_history_begins_at_the_base_after_a_compaction(crashed):
 
 def test_events_behind_the_base_are_named(crashed):
     """An outcome whose start was dropped still says whose it is: the base knows what was open."""
-    assert 0 == walrun("compact", crashed).code
-    assert 0 == walrun("resolve", crashed, "user-15", "--abandon").code
+    compact(crashed)
+    with Runner(crashed) as runner:
+        runner.resolve("user-15", Verdict.abandon())
 
     _base, *events = events_of(crashed)
     _base, *of_item = events_of(crashed, "--item", "user-15")
@@ -228,7 +229,7 @@ def test_events_behind_the_base_are_named(crashed):
 def test_point_before_the_base_is_gone(crashed):
     """Asking for what was dropped is an error that says so, never a wrong answer."""
     time_of_10 = events_of(crashed, "--until", "10")[-1]["time"]
-    assert 0 == walrun("compact", crashed).code
+    compact(crashed)
 
     for until, *more in [("10",), (time_of_10, "--state"), ("10", "--state", "--item", "user-0")]:
         ended = walrun("replay", crashed, "--until", until, *more)
@@ -238,9 +239,10 @@ def test_point_before_the_base_is_gone(crashed):
 
 def test_item_at_a_point_behind_the_base(crashed):
     """One that did not change since is as it was; of one that did, what it was is gone."""
-    assert 0 == walrun("compact", crashed).code
+    compact(crashed)
     point = walrun("status", "--json", crashed).json["seq"]
-    assert 0 == walrun("resolve", crashed, "user-15", "--abandon").code
+    with Runner(crashed) as runner:
+        runner.resolve("user-15", Verdict.abandon())
 
     unchanged = walrun("replay", "--state", "--item", "user-0", "--until", point, "--json", crashed).json
     changed = walrun("replay", "--state", "--item", "user-15", "--until", point, crashed)

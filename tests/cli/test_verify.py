@@ -1,6 +1,7 @@
 """``walrun verify``: sound, or a problem a line and code 12."""
 
 from tests.cli.terminal import flip_bits, walrun
+from wal_runner.recovery.compact import compact
 
 
 def test_sound_log_is_summed_up(crashed):
@@ -19,7 +20,7 @@ def test_sound_log_as_json(crashed):
 
 def test_compacted_log_is_sound(crashed):
     """After a compaction the events are those that are left, and the items all."""
-    assert 0 == walrun("compact", crashed).code
+    compact(crashed)
 
     summary = walrun("verify", "--json", crashed).json
 
@@ -40,7 +41,7 @@ def test_broken_chain_is_a_problem(damageable):
 
 def test_broken_row_is_a_problem(damageable):
     """A row of the snapshot that is not what was written is found, though the events are sound."""
-    assert 0 == walrun("compact", damageable).code
+    compact(damageable)
     flip_bits(damageable, b"sent\x03")
 
     ended = walrun("verify", "--json", damageable)

@@ -90,6 +90,9 @@ RECORDS: list[tuple[int, int, int, list[Event]]] = [
         2,
         T0 + 8,
         [
+            ItemStarted("user-8"),
+            ItemInterrupted(29, 5, "timed out"),
+            ItemReconciled(29, Decision.HAPPENED, "bob", "seen by hand", None, "a set cannot be stored"),
             LateOutcome("user-6", 19, 9, b"\xa4late"),
             LateOutcome("user-7", 20, 9, None, None, ERROR),
             LateOutcome("user-7", 20, 9, None, "it came twice", None),
@@ -98,7 +101,7 @@ RECORDS: list[tuple[int, int, int, list[Event]]] = [
             CursorAdvanced("pages", None),
         ],
     ),
-    (35, 2, T0 + 9, [SessionClosed(2)]),
+    (38, 2, T0 + 9, [SessionClosed(2)]),
 ]
 
 SNAPSHOT_AT = 16
@@ -122,7 +125,8 @@ ITEMS = {
     "user-4": (Status.SUCCEEDED, 17, 1, 0, 0, b"\xa4sent", None, None),
     "user-5": (Status.ABANDONED, 18, 1, 0, 0, None, None, None),
     "user-6": (Status.SUCCEEDED, 19, 1, 0, 0, b"\xa4late", None, None),
-    "user-7": (Status.FAILED, 20, 1, 0, 30, None, None, ERROR),
+    "user-7": (Status.FAILED, 20, 1, 0, 33, None, None, ERROR),
+    "user-8": (Status.SUCCEEDED, 29, 1, 0, 0, None, "a set cannot be stored", None),
 }
 
 # Rows of each shape, as plain tuples: trailing defaults are left out.

@@ -100,7 +100,7 @@ def events_at(seq: int, kinds: list[type] = TYPES) -> SearchStrategy[Event]:
     return st.one_of([_events_of(kind, seq) for kind in kinds])
 
 
-def _events_of(kind: Any, seq: int) -> SearchStrategy[Event]:  # noqa: ANN401 - a named tuple's class
+def _events_of(kind: Any, seq: int) -> SearchStrategy[Event]:
     fields = {name: _field(name, kind.__annotations__[name], seq) for name in kind._fields}
     return st.builds(kind, **fields)
 

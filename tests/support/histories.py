@@ -175,7 +175,7 @@ class History:
             return
         item_id, start_seq = choose(started + doubted)
         endings = ["success", "result", "failure", "interrupt"]
-        ending = choose(endings + ["release"] if (item_id, start_seq) in started else endings)
+        ending = choose([*endings, "release"] if (item_id, start_seq) in started else endings)
         known = self.items[item_id]
         match ending:
             case "success" | "result":

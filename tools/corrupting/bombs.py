@@ -79,7 +79,7 @@ _BODIES: Final[dict[str, bytes]] = {
     "a result nested too deeply": _pack([2, 3, 1, 0, 0, b"\x91" * 5_000 + b"\xc0"]),
     "a result of 20 MB of nil": _pack([2, 3, 1, 0, 0, b"\xdd\x01\x40\x00\x00" + b"\xc0" * (20 * _MEGABYTE)]),
     "a result that is text": _pack([2, 3, 1, 0, 0, "x"]),
-    "an error of numbers": _pack([3, 3, 1, 0, 9, None, None, [1, 2, 3]]),
+    "an error of numbers": _pack([2, 3, 1, 0, 9, None, None, [1, 2, 3]]),
 }
 
 

@@ -78,6 +78,8 @@ class Told:
         self.open: dict[int, Started] = {}
         self.outcomes: dict[int, tuple[Fate, ...]] = {}
         """What became of each attempt, by start_seq: a doubt, and then perhaps a verdict."""
+        self.lost: dict[int, int] = {}
+        """The attempts that a death left in doubt, by start_seq, and whose they were."""
         self.sessions: set[int] = set()
         """Those that have not ended."""
         self.cursors: dict[str, bytes] = {}
@@ -87,7 +89,7 @@ class Told:
         told = Told(self.chain)
         told.chains = dict(self.chains)
         told.fates, told.open, told.outcomes = dict(self.fates), dict(self.open), dict(self.outcomes)
-        told.sessions, told.cursors = set(self.sessions), dict(self.cursors)
+        told.lost, told.sessions, told.cursors = dict(self.lost), set(self.sessions), dict(self.cursors)
         for record in records:
             for seq, array in enumerate(record.arrays, record.first_seq):
                 told.seq = seq
@@ -129,6 +131,7 @@ class Told:
                 self.sessions.discard(first)
                 for start_seq, started in self.running().items():
                     if started.session == first:
+                        self.lost[start_seq] = first
                         self._doubt(start_seq)
             case Number.CURSOR if second is None:
                 self.cursors.pop(first, None)

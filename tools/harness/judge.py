@@ -68,6 +68,8 @@ def judge(
             if told is None:
                 return [f"the log ends at {seq}, where no commit that was attempted ends"]
             problems = [*_what_was_lost(told, known), *_what_is_stored(log, told)]
+            if is_exact:
+                problems += _needless_doubts(told, known)
             writer = recover.begin_session(log)
             problems += _what_is_seen(writer, told, known, death, is_exact=is_exact)
             writer.close()
@@ -116,6 +118,14 @@ def _what_was_lost(told: Told, known: Known) -> Iterator[str]:
         most = known.bounds.get(session, (0, 0))[1]
         if count > most:
             yield f"session {session} has {count} starts without an outcome, and {most} were allowed"
+
+
+def _needless_doubts(told: Told, known: Known) -> Iterator[str]:
+    """Give the sessions of which a death left more in doubt than they had fns running. All died by themselves."""
+    for session, count in Counter(told.lost.values()).items():
+        most = known.bounds.get(session, (0, 0))[0]
+        if count > most:
+            yield f"the death of session {session} left {count} items in doubt, and {most} fns ran at most"
 
 
 def _what_is_stored(log: Log, told: Told) -> Iterator[str]:
@@ -194,7 +204,8 @@ def _what_a_replay_tells(writer: LogWriter, seen: dict[str, Fate]) -> Iterator[s
         if getattr(replayed, name) != getattr(state, name):
             yield f"a replay gives {name}={getattr(replayed, name)}, and the state has {getattr(state, name)}"
     touched = {item_id: Fate(Status(row[0]), row[5] if len(row) > 5 else None) for item_id, row in replayed.touched()}  # noqa: PLR2004 - the result's place
-    wanted = seen if not writer.log.base()[0] else {item_id: seen.get(item_id) for item_id in touched}
+    begins_at = writer.log.base_state().seq
+    wanted = {item_id: seen.get(item_id) for item_id in touched} if begins_at else seen
     if touched != wanted:
         yield f"a replay gives other items: {sorted(set(touched.items()) ^ set(wanted.items()))[:4]}"
 

@@ -17,7 +17,7 @@ from tools.harness import interposer
 from tools.harness.history import Fate
 from tools.harness.small import SLOTS, snapshot_every
 from tools.harness.witness import mark, pack_result
-from wal_runner import OutcomeUnknown, Runner, Status, Verdict, current_attempt
+from wal_runner import OutcomeUnknown, Runner, Status, Verdict, current_attempt, failpoints
 from wal_runner.errors import WalRunnerError
 from wal_runner.recovery.compact import compact
 
@@ -185,6 +185,11 @@ class Life:
             ids += [item.item_id for item in runner.items(Status.SUCCEEDED)][: int(succeeded)]
             runner.retry(ids, note="again", by="a life", succeeded=succeeded)
 
+    def killed_at(self, failpoint: str, step: Step) -> None:
+        """Do *step*, and die where it comes to *failpoint*."""
+        failpoints.arm(failpoint, interposer.die)
+        step()
+
     def in_child(self, step: Step) -> None:
         """Do *step* in a process of its own, and wait for its end."""
         self.together(step)
@@ -241,10 +246,22 @@ def ids(count: int, first: int = 0, **special: Sequence[int]) -> list[str]:
 
 
 def creation(life: Life) -> list[Step]:
-    """Create a log, by one process and by two at once, and open it again."""
-    two = life.chance.random() < 0.5  # noqa: PLR2004 - a coin
-    first = (lambda: life.together(life.open_and_close, life.open_and_close)) if two else life.open_and_close
-    return [first, life.open_and_close]
+    """Create a log, and open it again."""
+    return [life.open_and_close, life.open_and_close]
+
+
+def creation_by_two(life: Life) -> list[Step]:
+    """Let two processes create a log at once, and open it again."""
+    return [lambda: life.together(life.open_and_close, life.open_and_close), life.open_and_close]
+
+
+def creation_killed(life: Life) -> list[Step]:
+    """Let the process that creates a log die before it has synced the log's name; another one goes on."""
+    return [
+        lambda: life.in_child(lambda: life.killed_at("create.before_rename", life.open_and_close)),
+        lambda: life.in_child(lambda: life.killed_at("create.after_rename", life.open_and_close)),
+        lambda: life.run(ids(4), window=2),
+    ]
 
 
 def serial(life: Life) -> list[Step]:
@@ -290,11 +307,11 @@ def results(life: Life) -> list[Step]:
 def snapshots(life: Life) -> list[Step]:
     """Write snapshots in slices while items run, and read them again."""
     snapshot_every(life.chance.randint(20, 28))
-    many = life.chance.randint(30, 44)
+    many = life.chance.randint(30, 40)
     return [
-        lambda: life.run(ids(many, fail=[3], doubt=[11]), window=8),
-        lambda: life.run(ids(many + 16, fail=[3], doubt=[11]), window=8),
-        lambda: life.in_child(lambda: life.run(ids(80, first=100, kill=[112]), window=8)),
+        lambda: life.run(ids(many, fail=[3], doubt=[11]), window=4),
+        lambda: life.run(ids(many + 12, fail=[3], doubt=[11]), window=4),
+        lambda: life.in_child(lambda: life.run(ids(60, first=100, kill=[120 + life.chance.randint(0, 9)]), window=8)),
         lambda: life.run(ids(8, first=200), window=4),
     ]
 
@@ -309,6 +326,18 @@ def compaction(life: Life) -> list[Step]:
         life.compact,
         lambda: life.run(ids(many + 9, fail=[3], doubt=[5]), window=4),
     ]
+
+
+def compaction_killed(life: Life) -> list[Step]:
+    """Let compactions die on their way, before and after the swap; others go on."""
+    many = life.chance.randint(8, 12)
+    steps: list[Step] = [lambda: life.run(ids(many, fail=[3], doubt=[5]), window=8)]
+    for number, name in enumerate(("compact.before_drop", "compact.after_copy", "compact.after_swap"), 1):
+        steps += [
+            lambda name=name: life.in_child(lambda: life.killed_at(name, life.compact)),  # type: ignore[misc]
+            lambda number=number: life.run(ids(many + 3 * number, fail=[3], doubt=[5]), window=4),  # type: ignore[misc]
+        ]
+    return steps
 
 
 def verdicts(life: Life) -> list[Step]:
@@ -363,6 +392,8 @@ LIVES: Final[dict[str, Callable[[Life], list[Step]]]] = {
     life.__name__: life
     for life in (
         creation,
+        creation_by_two,
+        creation_killed,
         serial,
         windows,
         threads,
@@ -370,6 +401,7 @@ LIVES: Final[dict[str, Callable[[Life], list[Step]]]] = {
         results,
         snapshots,
         compaction,
+        compaction_killed,
         verdicts,
         sessions,
         together,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 from tools.harness import interposer
 from tools.harness.interposer import Fault
 from tools.harness.lives import LIVES, Life
-from tools.harness.planted import PLANTS
+from tools.harness.planted import ALL_PLANTS
 from tools.harness.small import make_small
 from tools.harness.witness import mark, watch_commits
 
@@ -127,7 +127,7 @@ def _be_the_child(order: Order) -> NoReturn:
 def _live(order: Order) -> None:
     make_small()
     if order.planted:
-        PLANTS[order.planted].in_life()
+        ALL_PLANTS[order.planted].in_life()
     watch_commits()
     life = Life(Path(order.folder), random.Random(f"{order.seed} {order.life}"), forgiving=order.forgiving)
     steps = LIVES[order.life](life)

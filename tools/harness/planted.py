@@ -17,7 +17,8 @@ from tools.harness.witness import mark
 from wal_runner.core.arrays import STARTED
 from wal_runner.core.events import Decision, ItemReconciled, ItemReleased, ItemSucceeded
 from wal_runner.errors import LogError
-from wal_runner.log import folder, lmdb_turn, opening, rewriting, scratch
+from wal_runner.errors import LogError
+from wal_runner.log import folder, lmdb_data, opening, rewriting, scratch
 from wal_runner.log.env import open_env
 from wal_runner.log.format import ITEMS_TABLE
 from wal_runner.log.lmdb_log import LmdbLog
@@ -69,11 +70,11 @@ def _sync_no_meta_page() -> None:
 
 
 def _sync_no_folder_at_creation() -> None:
-    folder.sync_folder = lambda _path: None
+    folder.sync_folder = lmdb_data.sync_folder = lambda _path: None  # type: ignore[attr-defined]
 
 
 def _sync_no_folder_at_swap() -> None:
-    rewriting.sync_folder = lambda _path: None  # type: ignore[attr-defined]
+    rewriting.sync_folder = lmdb_data.sync_folder = lambda _path: None  # type: ignore[attr-defined]
 
 
 def _build_in_place() -> None:
@@ -265,6 +266,20 @@ def _recover_in_two_transactions() -> None:
     recover.begin_session = begin_session
 
 
+# --- Errors are swallowed ---------------------------------------------------------------------------------
+
+
+def _swallow_errors_of_commits() -> None:
+    def commit(self: LmdbTurn) -> None:
+        try:
+            really_commit(self)
+        except LogError:
+            self.poisoned = False
+
+    really_commit = LmdbTurn.commit
+    LmdbTurn.commit = commit  # type: ignore[method-assign]
+
+
 PLANTS: Final = {
     "sync-off": Plant("LMDB does not sync", "windows", _sync_nothing),
     "metasync-off": Plant("LMDB does not sync its meta page", "windows", _sync_no_meta_page),
@@ -291,5 +306,13 @@ PLANTS: Final = {
     ),
     "recovery-in-two": Plant("a loss and its evidence are two transactions", "sessions", _recover_in_two_transactions),
 }
-"""Each fault by its name."""
+"""Each fault that a power cut or a kill shows, by its name."""
+
+SWALLOWED: Final = "errors-swallowed"
+"""The fault that failing calls show."""
+
+ALL_PLANTS: Final = {
+    **PLANTS,
+    SWALLOWED: Plant("a commit that failed counts as one", "serial", _swallow_errors_of_commits),
+}
 

@@ -58,6 +58,19 @@ def record(nursery: Nursery, folder: Path, life: str, seed: int, *, planted: str
     return found
 
 
+def keep(recording: Recording, folder: Path) -> Path:
+    """Copy *recording* into *folder* under a name that tells what it is; give the path."""
+    path = folder / f"{recording.life}-{recording.seed}-{recording.root}.stream"
+    shutil.copyfile(recording.path, path)
+    return path
+
+
+def kept(path: Path) -> Recording:
+    """Read a recording that `keep` wrote."""
+    life, seed, root = path.stem.rsplit("-", 2)
+    return Recording(life, int(seed), int(root), list(stream.read(path)), path)
+
+
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Read everything under *folder*: paths to contents, None for folders."""
     return {

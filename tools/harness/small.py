@@ -10,7 +10,7 @@ from typing import Final
 
 from wal_runner.log import format as on_disk
 from wal_runner.log import folder, host, lmdb_sessions, opening, room, scratch
-from wal_runner.recovery import snapshots
+from wal_runner.recovery import snapshots, writer
 from wal_runner.runner import dispatcher
 
 
@@ -29,7 +29,7 @@ def make_small() -> None:
             "GROWTH_BYTES_MAX": 16 * 1024,
         },
         dispatcher: {"DISK_FULL_WAIT_S": 0.05, "DISK_FULL_POLL_S": 0.01},
-        host: {"user_name": lambda: "someone"},
+        host: {"user_name": lambda: "someone", "host_name": lambda: "here", "process_started": lambda _pid: "1"},
         folder: {"check_file_system": lambda _folder: None},
         opening: {"check_file_system": lambda _folder: None, "_caller": lambda: "opened by a life"},
         lmdb_sessions: {"is_mappable": lambda _folder: True},
@@ -40,7 +40,11 @@ def make_small() -> None:
 
 
 def snapshot_every(events: int) -> None:
-    """Let a snapshot be due after so many events, and be written in slices of four rows."""
-    for name, value in {"TAIL_EVENTS_MAX": events, "TAIL_EVENTS_AT_CLOSE": events, "SLICE_ROWS_MAX": 4}.items():
-        assert hasattr(snapshots, name), f"snapshots has no {name} any more"
-        setattr(snapshots, name, value)
+    """Let a snapshot be due after so many events, and at closing, and be written in slices of a few rows."""
+    for module, numbers in {
+        snapshots: {"TAIL_EVENTS_MAX": events, "SLICE_ROWS_MAX": 9},
+        writer: {"TAIL_EVENTS_AT_CLOSE": events},
+    }.items():
+        for name, value in numbers.items():
+            assert hasattr(module, name), f"{module.__name__} has no {name} any more"
+            setattr(module, name, value)

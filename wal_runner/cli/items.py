@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 import click
 
+from wal_runner.cli.items_stdin import PatientInput
 from wal_runner.errors import WalRunnerError, listed
 from wal_runner.runner.progress_meter import Total
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
 STDIN: Final = "-"
+STDIN_NAME: Final = "<stdin>"
 STDIN_FORMAT: Final = "txt"
 
 # A file without line ends would otherwise be read whole.
@@ -42,8 +44,10 @@ class ItemsUnreadable(WalRunnerError):
 class Items:
     """The items of one source, one by one as they are asked for; the first can be looked at before."""
 
-    def __init__(self, items: Generator[object], lines: _Lines, size_bytes: int | None) -> None:
+    def __init__(self, items: Generator[object], lines: _Lines, size_bytes: int | None = None) -> None:
         self.name: Final = lines.name
+        self.would_block: Callable[[], bool] | None = None
+        """Says that no item is there now, where that can be: a file always has them."""
         self._source = items
         self._first: list[object] = []
         self._items: Iterator[object] = items
@@ -92,8 +96,7 @@ def open_items(spec: str, stdin: BinaryIO, items_format: str | None = None) -> I
     """
     read = _READERS[_format_of(spec, items_format)]
     if spec == STDIN:
-        lines = _Lines(stdin, "<stdin>")
-        return Items(read(lines), lines, None)
+        return _items_of_stdin(stdin, read)
     try:
         file = open(spec, "rb")  # noqa: SIM115, PTH123 - _read_and_close closes it
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -183,7 +186,7 @@ FORMATS: Final = tuple(_READERS)
 class _Lines:
     """The lines of a binary file as text, each with its line end, counted and bounded."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO | PatientInput, name: str) -> None:
         self.name = name
         self.number = 0  # of the line that was returned last
         self.position = 0  # in bytes, behind that line
@@ -225,6 +228,18 @@ class _Lines:
     def where(self, number: int | None = None) -> str:
         """Name the line *number*, or the one that was returned last, as editors do."""
         return f"{self.name}:{self.number if number is None else number}"
+
+
+def _items_of_stdin(stdin: BinaryIO, read: Callable[[_Lines], Generator[object]]) -> Items:
+    try:
+        patient = PatientInput(stdin.fileno())
+    except OSError:  # no descriptor is behind it
+        lines = _Lines(stdin, STDIN_NAME)
+        return Items(read(lines), lines)
+    lines = _Lines(patient, STDIN_NAME)
+    items = Items(read(lines), lines)
+    items.would_block = patient.would_block
+    return items
 
 
 def _read_and_close(file: BinaryIO, items: Generator[object]) -> Generator[object]:

@@ -175,6 +175,7 @@ def command(
             idempotent=idempotent,
             max_in_doubt=max_in_doubt,
             progress=Progress(total=items.total),
+            would_block=items.would_block,
         )
         return _run(runner, items, plan, settings, Rerun.of(log, items_spec, given), as_json=as_json)
 
@@ -277,6 +278,7 @@ def _perform(runner: Runner, items: Items, plan: Plan, settings: RunOptions, fai
             idempotent=settings.idempotent,
             max_in_doubt=settings.max_in_doubt,
             progress=settings.progress,
+            would_block=settings.would_block,
         )
     )
 

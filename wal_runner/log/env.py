@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DISK_FAILED = {errno.EIO, errno.ENXIO}
 
 _DAMAGED = (
     lmdb.CorruptedError,
@@ -88,11 +89,27 @@ class _MapRefused(Exception):
 
 @contextmanager
 def translated(file: Path, doing: str) -> Iterator[None]:
-    """Turn whatever LMDB raises while *file* is being *doing* into an error of ours."""
+    """Turn whatever LMDB or the system raises while *file* is being *doing* into an error of ours."""
     try:
         yield
     except lmdb.Error as error:
         raise translate(error, file, doing) from error
+    except OSError as error:
+        raise translate_system(error, file, doing) from error
+
+
+def translate_system(error: OSError, file: Path, doing: str) -> LogError:
+    """Give our error for one of the system's: what is the matter, and what to do."""
+    if error.errno in _NO_ROOM:
+        return DiskFull(f"The disk of {file} is full. Free some space, then run the same again.")
+    if error.errno in _NO_RIGHT:
+        return LogReadOnly(f"{file} cannot be {doing}: {error.strerror}. Change its owner or its mode.")
+    if error.errno in _DISK_FAILED:
+        return StorageFailed(
+            f"The disk of {file} reported an error while it was {doing} ({error.strerror}). Look at the system's "
+            "messages, move the folder to a sound disk, run `walrun verify`, then run again."
+        )
+    return LogError(f"{file} could not be {doing}: {error.strerror}. Mend that, then run the same again.")
 
 
 def translate(error: lmdb.Error, file: Path, doing: str) -> Exception:  # noqa: PLR0911 - one a cause
@@ -114,7 +131,7 @@ def translate(error: lmdb.Error, file: Path, doing: str) -> Exception:  # noqa: 
         return LogCorrupt(
             f"{file} could not be {doing}: it is damaged ({error}). Run `walrun verify`; restore it from a backup."
         )
-    if isinstance(error, lmdb.PanicError) or code in {errno.EIO, errno.ENXIO}:
+    if isinstance(error, lmdb.PanicError) or code in _DISK_FAILED:
         return StorageFailed(
             f"The disk of {file} reported an error while it was {doing} ({error}). Look at the system's messages, "
             "move the folder to a sound disk, run `walrun verify`, then run again."

@@ -110,12 +110,13 @@ def read_identity(path: Path) -> Identity:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in *path* durable. LMDB never does."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make the names in *path* durable. LMDB never does. Raise an error of ours where the disk does not."""
+    with translated(path, "synced"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def make_tables(env: lmdb.Environment, log_id: str) -> None:
@@ -156,7 +157,9 @@ def _write_synced(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
         os.fchmod(descriptor, FILE_MODE)
-        os.write(descriptor, content)
+        # A disk that fills up writes the beginning, and says so by the count alone.
+        while content:
+            content = content[os.write(descriptor, content) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -100,6 +100,10 @@ MAP_BYTES_MIN = 1 << 26
 STRUCTURE_CHECK_BYTES_MAX = 64 * 1024 * 1024
 """A file that a process left in mid-commit is walked page by page (0.1 GB/s) up to this size."""
 
+CHECK_ALWAYS_BYTES_MAX = 1024 * 1024
+"""So much data, some ten thousand items, is checked whole at each opening: it takes 10 ms, and finds what
+the disk forgot by itself, which leaves size and time as HEAD remembers them."""
+
 ROOM_FLOOR_BYTES = 256 * 1024
 """Room kept free for the outcomes of what runs, whatever that is: LMDB copies about 20 pages a
 commit before it can free any."""

@@ -11,17 +11,20 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogReadOnly, LogWentBack
+from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogReadOnly, LogTooNew, LogWentBack
 from wal_runner.log.codec import decode_record, record_count
 from wal_runner.log.env import open_env, translated
+from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
     DATA_NAME,
+    FORMAT_VERSION,
     HEAD_NAME,
     ITEMS_TABLE,
     KEY_TEXT_BYTES_MAX,
     LOG_TABLE,
     META_BASE,
+    META_FORMAT,
     META_LOG_ID,
     META_ROWS,
     META_TABLE,
@@ -31,8 +34,8 @@ from wal_runner.log.format import (
 )
 from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
 from wal_runner.log.host import boot_id
-from wal_runner.log.rows import check_all, row_key, unpack_fields
-from wal_runner.log.structure import check_structure
+from wal_runner.log.rows import SUM_MODULUS, check_all, row_key, stored_checksum, unpack_fields, unpack_number
+from wal_runner.log.structure import check_structure, is_quick_to_check
 
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class Tables(NamedTuple):
     meta: lmdb._Database
 
 
+ROWS_A_CHECK = 1024
 FEW_IDS = 8
 UTF8_BYTES_MAX = 4
 
@@ -80,6 +84,8 @@ class DataFile:
         self._boot_mark = boot_mark(boot_id())
         self._head = -1 if read_only else open_head(folder / HEAD_NAME)
         self._inode = (0, 0)
+        self.suspect = True
+        """Whether something may have happened to the file since HEAD was written; then it was walked."""
 
     # --- Opening --------------------------------------------------------------------------
 
@@ -93,10 +99,14 @@ class DataFile:
             raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
         except PermissionError:
             raise LogReadOnly(f"{self.path} cannot be opened by this user. Read it, or change its owner.") from None
+        except OSError as error:
+            raise LogLost(f"{self.path} cannot be opened: {error.strerror}. Restore the folder from a backup.") from error
         found = os.fstat(self.descriptor)
         self._inode = (found.st_dev, found.st_ino)
         as_remembered = witness is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == witness[2:5]
-        if not as_remembered and not self._is_left_by_a_crash(found, witness):
+        trusted = as_remembered or self._is_left_by_a_crash(found, witness)
+        self.suspect = not trusted or is_quick_to_check(self.path)
+        if self.suspect:
             check_structure(self.path)
         self.env = open_env(self.path, read_only=self._read_only)
         self._is_open = True
@@ -111,8 +121,10 @@ class DataFile:
         self.known = end
         if witness is not None:
             self._witness = witness
-        if not self._read_only and not as_remembered:
-            self.committed(*end)
+        if not self._read_only:
+            self._secure_names(witness, end)
+            if not as_remembered:
+                self.committed(*end)
 
     def close(self) -> None:
         """Let go of the file and of HEAD."""
@@ -153,17 +165,35 @@ class DataFile:
             and found.st_size > STRUCTURE_CHECK_BYTES_MAX
         )
 
+    def _secure_names(self, witness: Witness | None, end: tuple[int, bytes]) -> None:
+        """Make durable what a process may have died before syncing: the log's own name, or a swapped file's.
+
+        What such a process did is seen by the next one, for the kernel lives on, and would be gone after a
+        power cut, with every commit that was built on it.
+        """
+        if not end[0]:
+            sync_folder(self.folder.parent)
+        if witness is None or witness.inode != self._inode[1]:
+            sync_folder(self.folder)
+
     def _check_identity(self, txn: lmdb.Transaction[bytes]) -> None:
         stored = txn.get(META_LOG_ID, db=self.tables.meta)
         if stored != self._log_id.encode():
             raise LogLost(
                 f"{self.path} belongs to another log ({stored!r} instead of {self._log_id}). Put the right file back."
             )
+        value = txn.get(META_FORMAT, db=self.tables.meta)
+        version = 0 if value is None else unpack_number(META_FORMAT, value)
+        if version > FORMAT_VERSION:
+            raise LogTooNew(
+                f"{self.path} was written in format {version}; this wal_runner reads up to {FORMAT_VERSION}. Use the "
+                "version that wrote it, or a newer one."
+            )
+        if version < 1:
+            raise LogCorrupt(f"{self.path} does not say in which format it is. Restore it from a backup.")
 
     def _check_row_count(self, txn: lmdb.Transaction[bytes]) -> None:
-        value = txn.get(META_ROWS, db=self.tables.meta)
-        count, _total = (-1, 0) if value is None else unpack_fields(META_ROWS, value, int, int)
-        if count != txn.stat(self.tables.items)["entries"]:
+        if self.row_sums(txn)[0] != txn.stat(self.tables.items)["entries"]:
             raise LogCorrupt(
                 f"Rows of the snapshot of {self.path} are missing. Do not run anything on it: finished items would "
                 "be done again. Run `walrun verify`; restore it from a backup."
@@ -233,6 +263,29 @@ class DataFile:
             values = [value_of() if find(key) else None for key in keys]
         check_all(keys, values)
         return values
+
+    def check_rows(self, txn: lmdb.Transaction[bytes]) -> None:
+        """Raise `LogCorrupt` unless every row is there as it was put."""
+        count = total = 0
+        rows = iter(txn.cursor(db=self.tables.items))
+        while page := list(islice(rows, ROWS_A_CHECK)):
+            keys, values = zip(*page, strict=True)
+            check_all(keys, values)
+            count += len(page)
+            total += sum(map(stored_checksum, values))
+        if self.row_sums(txn) != (count, total % SUM_MODULUS):
+            raise LogCorrupt(
+                f"Rows of the snapshot of {self.path} are not those that were written last. Do not run anything on it: "
+                "finished items would be done again. Run `walrun verify`; restore it from a backup."
+            )
+
+    def row_sums(self, txn: lmdb.Transaction[bytes]) -> tuple[int, int]:
+        """Give how many rows there should be, and the sum of their checksums."""
+        value = txn.get(META_ROWS, db=self.tables.meta)
+        if value is None:
+            raise LogCorrupt(f"{self.path} does not say how many rows it holds. Restore it from a backup.")
+        count, total = unpack_fields(META_ROWS, value, int, int)
+        return count, total
 
     def none_between(self, cursor: lmdb.Cursor[bytes], ids: Sequence[str]) -> bool:
         """Say whether no row lies between the first and the last of *ids*, so that all are new.

@@ -19,7 +19,6 @@ from wal_runner.log.env import translate, translated
 from wal_runner.log.format import (
     GATE_NAME,
     META_BASE_STATE,
-    META_ROWS,
     META_SNAPSHOT,
     SESSIONS_NAME,
 )
@@ -29,7 +28,7 @@ from wal_runner.log.lmdb_sessions import Sessions
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rewriting import swap_for_copy
-from wal_runner.log.rows import decode_base_state, decode_row, decode_snapshot, unpack_fields
+from wal_runner.log.rows import decode_base_state, decode_row, decode_snapshot
 
 
 if TYPE_CHECKING:
@@ -138,8 +137,14 @@ class LmdbLog:
     def row_sums(self) -> tuple[int, int]:
         """Give the count and the sum of the rows. See `Log.row_sums`."""
         with self._reading() as txn:
-            count, total = unpack_fields(META_ROWS, txn.get(META_ROWS, db=self._data.tables.meta) or b"", int, int)
-        return count, total
+            return self._data.row_sums(txn)
+
+    def check_rows(self) -> None:
+        """Check every row where the file is suspect. See `Log.check_rows`."""
+        if self._data.suspect:
+            with self._reading() as txn:
+                self._data.check_rows(txn)
+            self._data.suspect = False
 
     def base(self) -> tuple[int, bytes]:
         """Give where the log begins. See `Log.base`."""

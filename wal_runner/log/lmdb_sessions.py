@@ -6,10 +6,12 @@ used twice, and only the kernel says who lives.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, Final
 
-from wal_runner.errors import DiskFull
+from wal_runner.errors import DiskFull, LogCorrupt
 from wal_runner.log import scratch, session_files
+from wal_runner.log.env import translate_system
 from wal_runner.log.filesystems import is_mappable
 from wal_runner.log.host import boot_id
 from wal_runner.log.protocol import Liveness
@@ -18,6 +20,10 @@ from wal_runner.log.protocol import Liveness
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+
+NUMBER_MAX: Final = 10**12
+"""Sessions are numbered from 1. A larger number was made by hand, or by damage."""
 
 
 class LmdbSession:
@@ -71,6 +77,11 @@ class Sessions:
         """Create and lock the files of a new session, its number above *last*."""
         # A crash between the files and the commit leaves files of a number that no event names.
         number = max([last, *session_files.numbers_in(self._folder)]) + 1
+        if number > NUMBER_MAX:
+            raise LogCorrupt(
+                f"The last session of {self._folder} has the number {number - 1}, which no log ever gets to. Run `walrun "
+                "verify`, and look for files there that are not the log's."
+            )
         file = session_files.SessionFile(self._folder, number)
         assert file.descriptor is not None, "it was just made"
         try:
@@ -84,6 +95,8 @@ class Sessions:
             )
         except OSError as error:
             file.close()
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise translate_system(error, self._folder, "given a session's slots") from error
             raise DiskFull(
                 f"The disk of {self._folder} has no room for a session's slots ({error.strerror}). Nothing was "
                 "started. Free some space, then run the same again."

@@ -29,6 +29,7 @@ from wal_runner.log.format import (
     META_SNAPSHOTTER,
 )
 from wal_runner.log.rows import (
+    SUM_MODULUS,
     CRC_BYTES,
     encode_base_state,
     encode_open,
@@ -37,7 +38,6 @@ from wal_runner.log.rows import (
     pack,
     row_key,
     stored_checksum,
-    unpack_fields,
     unpack_number,
 )
 
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from wal_runner.log.lmdb_sessions import LmdbSession, Sessions
     from wal_runner.log.protocol import Liveness
     from wal_runner.log.scratch import Remains
-
-SUM_MODULUS = 1 << 64
 
 ROWS_A_LOOK = 32
 """The clock is looked at so often: beside a CPU-bound thread each call of LMDB may cost 5 ms."""
@@ -253,9 +251,7 @@ class LmdbTurn:
 
     def _row_sums(self) -> tuple[int, int]:
         if self._rows is None:
-            value = self._txn.get(META_ROWS, db=self._tables.meta)
-            count, total = unpack_fields(META_ROWS, value or b"", int, int)
-            self._rows = (count, total)
+            self._rows = self._data.row_sums(self._txn)
         return self._rows
 
     def _after_failure(self, error: Exception) -> Exception:

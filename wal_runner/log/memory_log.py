@@ -20,6 +20,7 @@ from wal_runner.log.format import CHAIN_BYTES, META_BASE, META_BASE_STATE, META_
 from wal_runner.log.memory_store import Fault, Marks, MemoryScratch
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rows import (
+    SUM_MODULUS,
     decode_base_state,
     decode_row,
     decode_snapshot,
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from wal_runner.core.items import Row, ShortRow
     from wal_runner.log.memory_store import MemoryStore
     from wal_runner.log.scratch import Remains
-
-SUM_MODULUS: Final = 1 << 64
-
 
 class MemoryLog:
     """A handle on a `MemoryStore`. See `wal_runner.log.protocol.Log` for what each method promises."""
@@ -103,6 +101,9 @@ class MemoryLog:
         with self._inside():
             count, total = unpack(META_ROWS, self.store.meta[META_ROWS])
             return count, total
+
+    def check_rows(self) -> None:
+        """Find nothing: nobody writes to memory behind the engine's back. See `Log.check_rows`."""
 
     def base(self) -> tuple[int, bytes]:
         """Give where the log begins. See `Log.base`."""

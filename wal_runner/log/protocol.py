@@ -211,6 +211,14 @@ class Log(Protocol):
     def row_sums(self) -> tuple[int, int]:
         """Give how many rows the snapshot table should hold, and the order-free sum of their checksums."""
 
+    def check_rows(self) -> None:
+        """Make sure that every row is there as it was put, where something may have happened to them.
+
+        That is after the log was opened, where it is not as its last commit left it, or is so small that
+        it costs nothing; else do nothing. Raise `LogCorrupt`. A row that is missing would be an item that
+        looks new, and be done again.
+        """
+
     def base(self) -> tuple[int, bytes]:
         """Give the seq up to which events were dropped, and the chain hash there."""
 

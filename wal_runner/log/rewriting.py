@@ -6,6 +6,7 @@ in place; after it, the new one is, and both say the same.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -39,27 +40,41 @@ def swap_for_copy(folder: Path, source: lmdb.Environment, tables: Tables, others
             "when they have ended; what could be folded was folded."
         )
     data, copy = folder / DATA_NAME, folder / REWRITE_NAME
-    copy.unlink(missing_ok=True)
-    failpoint("compact.before_copy")
-    with translated(copy, "written"):
-        target = create_env(copy)
-        try:
-            for name, table in zip((LOG_TABLE, ITEMS_TABLE, OPEN_TABLE, META_TABLE), tables, strict=True):
-                _copy_table(source, table, target, name)
-            target.sync(True)  # noqa: FBT003 - py-lmdb's own signature
-        finally:
-            target.close()
-    failpoint("compact.after_copy")
-    _compare(source, tables, copy)
-    descriptor = os.open(copy, os.O_RDONLY)
+    try:
+        with translated(copy, "written"):
+            copy.unlink(missing_ok=True)
+            failpoint("compact.before_copy")
+            _copy(source, tables, copy)
+            failpoint("compact.after_copy")
+            _compare(source, tables, copy)
+            _sync_file(copy)
+            failpoint("compact.before_swap")
+            copy.replace(data)
+    except BaseException:
+        # On a disk that is full, half a copy would take what little room there is.
+        with contextlib.suppress(OSError):
+            copy.unlink(missing_ok=True)
+        raise
+    failpoint("compact.after_swap")
+    sync_folder(folder)
+
+
+def _copy(source: lmdb.Environment, tables: Tables, copy: Path) -> None:
+    target = create_env(copy)
+    try:
+        for name, table in zip((LOG_TABLE, ITEMS_TABLE, OPEN_TABLE, META_TABLE), tables, strict=True):
+            _copy_table(source, table, target, name)
+        target.sync(True)  # noqa: FBT003 - py-lmdb's own signature
+    finally:
+        target.close()
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    failpoint("compact.before_swap")
-    copy.replace(data)
-    failpoint("compact.after_swap")
-    sync_folder(folder)
 
 
 def _copy_table(source: lmdb.Environment, table: lmdb._Database, target: lmdb.Environment, name: bytes) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from wal_runner.core.items import Row
 
 CRC_BYTES: Final = 4
+SUM_MODULUS: Final = 1 << 64
+"""The checksums of the rows are summed up modulo this, in whatever order."""
 CRC_RESIDUE: Final = 0x2144DF1C
 """What a CRC-32 comes to over anything with its own CRC-32 behind it: the check is one call, and no copy."""
 

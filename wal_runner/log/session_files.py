@@ -19,6 +19,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wal_runner.errors import DiskFull, LogReplaced
+from wal_runner.log.env import translate_system
 from wal_runner.log.format import FILE_MODE
 from wal_runner.log.protocol import Liveness
 
@@ -26,7 +27,9 @@ from wal_runner.log.protocol import Liveness
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NAME = re.compile(r"(\d+)(\.owner|\.large)?\Z")
+# As a number is written, so that "007" or digits of another alphabet are nobody's; and of at most twelve
+# digits, because a stray file of more would make the next session's number too large to be stored.
+_NAME = re.compile(r"([1-9][0-9]{0,11})(\.owner|\.large)?\Z")
 
 
 class SessionFile:
@@ -46,9 +49,11 @@ class SessionFile:
                 os.close(self._owner_descriptor)
                 _unlink(self._owner_path)
                 raise
+        except FileExistsError:
+            raise  # a number that was free a moment ago, inside the gate, is not: a bug of ours
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
+                raise translate_system(error, folder, "given a new session") from error
             raise DiskFull(
                 f"No session can begin: the disk of {folder} is full. Nothing was started. Free some space, then run "
                 "the same again."
@@ -91,7 +96,11 @@ def beside(folder: Path, number: int) -> Path:
 
 def numbers_in(folder: Path) -> set[int]:
     """Give the session numbers that have files, a crash between file and commit included."""
-    return {int(match[1]) for name in os.listdir(folder) if (match := _NAME.match(name))}  # noqa: PTH208 - names only
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - names only
+    except FileNotFoundError:
+        raise LogReplaced(f"{folder} is gone. Restore the folder as it was, then open the log again.") from None
+    return {int(match[1]) for name in names if (match := _NAME.match(name))}
 
 
 def probe(folder: Path, number: int) -> Liveness:

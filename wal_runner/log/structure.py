@@ -6,13 +6,15 @@ Imported by the LMDB engine and by verification. LMDB answers a damaged page wit
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from lmdb.verify import VerifyError
 from lmdb.verify import verify as find_problems
 
 from wal_runner.errors import LogCorrupt
-from wal_runner.log.format import DATA_NAME, GATE_NAME
+from wal_runner.log.branches import misleading_branches, used_bytes
+from wal_runner.log.format import CHECK_ALWAYS_BYTES_MAX, DATA_NAME, GATE_NAME
 from wal_runner.log.gate import Gate
 from wal_runner.log.protocol import GATE_WAIT_S
 
@@ -41,11 +43,17 @@ def check_structure(data: Path) -> None:
         )
 
 
+def is_quick_to_check(data: Path) -> bool:
+    """Say whether *data* is so small that it is checked at each opening, whatever HEAD remembers of it."""
+    return used_bytes(data) <= CHECK_ALWAYS_BYTES_MAX
+
+
 def problems_of(data: Path) -> list[str]:
     """Walk the pages of *data*; give what is wrong with them."""
     try:
-        return [str(problem) for problem in find_problems(str(data), subdir=False)]
+        problems = [str(problem) for problem in find_problems(str(data), subdir=False)]
+        return problems or list(misleading_branches(data))
     except VerifyError as error:
         return [str(error)]
-    except (ValueError, IndexError, RecursionError, OverflowError, MemoryError) as error:
+    except (OSError, ValueError, IndexError, RecursionError, OverflowError, MemoryError, struct.error) as error:
         return [f"its pages cannot be walked ({type(error).__name__}: {error})"]

@@ -116,6 +116,7 @@ class LogView:
         """Open the log at *path* for looking. Raises as `Runner` does; never creates one."""
         log = opening.open_for_reading(path)
         try:
+            log.check_rows()
             return cls(log, load(log))
         except BaseException:
             opening.close(log)

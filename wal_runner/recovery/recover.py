@@ -38,6 +38,7 @@ def open_writer(path: str | os.PathLike[str], *, must_exist: bool = False) -> tu
     """
     log, created = opening.open_for_writing(path, must_exist=must_exist)
     try:
+        log.check_rows()
         return begin_session(log), created
     except BaseException:
         opening.close(log)

@@ -75,7 +75,7 @@ def resolve(
         events: list[Event] = []
         for item_id, verdict in verdicts.items():
             item = items[item_id]
-            if item.status is not Status.IN_DOUBT or (starts and starts.get(item_id) != item.start_seq):
+            if item.status is not Status.IN_DOUBT or (starts is not None and starts.get(item_id) != item.start_seq):
                 if starts is not None:
                     continue
                 raise VerdictRefused(

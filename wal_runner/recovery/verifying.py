@@ -16,7 +16,7 @@ from wal_runner.core.events import Status
 from wal_runner.errors import Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogWentBack
 from wal_runner.log import opening
 from wal_runner.log.folder import read_identity
-from wal_runner.log.rows import encode_row, row_key, stored_checksum
+from wal_runner.log.rows import SUM_MODULUS, encode_row, row_key, stored_checksum
 from wal_runner.log.structure import structural_problems
 from wal_runner.recovery.loading import load, records_after
 from wal_runner.recovery.reader import SCAN_ROWS, LogView
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 TRIES_MAX: Final = 3
 """A log that is written while it is verified is looked at again, so many times."""
-
-SUM_MODULUS: Final = 1 << 64
 
 DAMAGE: Final = (LogCorrupt, LogWentBack, LogLost, LogTooNew)
 

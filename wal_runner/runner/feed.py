@@ -79,6 +79,7 @@ class Feed:
         refuse_duplicates: bool = False,
         pages: Pages | None = None,
         expect: Callable[[str], None] | None = None,
+        would_block: Callable[[], bool] | None = None,
     ) -> None:
         # None: an asynchronous source, whose items come by `classify` and `add`.
         self._iterator: Iterator[Any] | None = None if source is None else iter(source)
@@ -89,6 +90,7 @@ class Feed:
         self._seen: set[str] | None = set() if refuse_duplicates else None
         self.pages = pages
         self._expect = expect
+        self._would_block = would_block
         self._takes_text_as_it_is = rule.is_item_itself and self._seen is None and expect is None
         self._waiting: list[Candidate] = []
         self._pull_size = 1
@@ -97,6 +99,8 @@ class Feed:
         self.exhausted = False
         self.pulled_by = 0
         """The thread in which the source has control: only there, and only then, may a signal break in."""
+        self.is_stopped = False
+        """Set by a signal, for the moment in which it could not break in yet and nobody asks any more."""
 
     def take(self, limit: int) -> list[Candidate]:
         """Give up to *limit* candidates; fewer when the source is slow, none when it has ended."""
@@ -116,7 +120,7 @@ class Feed:
                 self._pull_size = min(2 * len(chunk), PULL_MAX) if 2 * len(found) < len(chunk) else 1
             taken += found[:missing]
             self._waiting += found[missing:]
-            if taken and time.perf_counter() > deadline:
+            if taken and (time.perf_counter() > deadline or self._is_blocked()):
                 break
         return taken
 
@@ -251,6 +255,10 @@ class Feed:
         self.error = self.error or error
         self.exhausted = True
 
+    def _is_blocked(self) -> bool:
+        """Say whether the source is known to have nothing now: what is at hand is run, and then it is waited for."""
+        return self._would_block is not None and self._would_block()
+
     def _pull(self, count: int, deadline: float) -> tuple[list[Any], list[Page | None]]:
         assert self._iterator is not None, "an asynchronous source is pulled elsewhere"
         chunk: list[Any] = []
@@ -258,14 +266,17 @@ class Feed:
         began = time.perf_counter()
         self.pulled_by = get_ident()
         try:
-            if self.pages is None and self._item_s < QUICK_ITEM_S:
+            if self.is_stopped:
+                self.exhausted = True
+                return chunk, pages
+            if self.pages is None and self._would_block is None and self._item_s < QUICK_ITEM_S:
                 chunk.extend(islice(self._iterator, count))
             else:
                 for item in islice(self._iterator, count):
                     chunk.append(item)
                     if self.pages is not None:
                         pages.append(self.pages.take())
-                    if time.perf_counter() > deadline:
+                    if time.perf_counter() > deadline or self._is_blocked():
                         self._item_s = 1.0
                         return chunk, pages
         except Stopped:

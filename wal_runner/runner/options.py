@@ -35,8 +35,11 @@ class RunOptions:
     on_duplicate: str = "skip"
     signals: bool = True
     progress: bool | Progress = False
+    # Not in the public API; the command line needs them.
     interrupt: Callable[[], None] | None = None
-    """Ends what fn is doing; see `Stopping`. Not in the public API: the command line ends commands with it."""
+    """Ends what fn is doing; see `Stopping`."""
+    would_block: Callable[[], bool] | None = None
+    """Says that the source has nothing now: what was pulled is then run, and not held for what comes next."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, before anything starts."""

@@ -87,6 +87,7 @@ class Run:
             refuse_duplicates=options.on_duplicate == "error",
             pages=pages,
             expect=None if order is None else order.expect,
+            would_block=options.would_block,
         )
         self.dispatcher = Dispatcher(
             writer,

@@ -57,8 +57,10 @@ class Stopping:
                 self._interrupt()
             elif self.in_fn:
                 raise KeyboardInterrupt
-        if self.feed is not None and self.feed.pulled_by == threading.get_ident():
-            raise Stopped
+        if self.feed is not None:
+            self.feed.is_stopped = True
+            if self.feed.pulled_by == threading.get_ident():
+                raise Stopped
 
     @property
     def is_asked(self) -> bool:

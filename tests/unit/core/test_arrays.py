@@ -178,7 +178,7 @@ def test_start_in_the_future_or_before_the_log_is_corrupt(back):
 def test_message_says_what_to_do():
     """The reader is an engineer at 3 a.m.: each refusal ends with advice, and does not print megabytes."""
     with pytest.raises(LogCorrupt) as caught:
-        from_array(SEQ, to_array(SEQ, SessionClosed(1))[:1] + ("x" * 1_000_000,))
+        from_array(SEQ, (*to_array(SEQ, SessionClosed(1))[:1], "x" * 1_000_000))
 
     assert "restore the log from a backup" in str(caught.value)
     assert len(str(caught.value)) < 400

@@ -1,11 +1,13 @@
 """The fold: a state is what its events add up to, however they are cut, and by either way."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.examples import events_at
-from tests.support.histories import IDS, LOG_ID, History, histories
+from tests.support.histories import IDS, History, histories
 from wal_runner.core.arrays import to_array
 from wal_runner.core.events import (
     CursorAdvanced,
@@ -163,7 +165,11 @@ near_arrays = st.one_of(
 def test_short_cuts_refuse_the_same(history, data):
     """Events that no writer of ours made are folded, or refused, alike by both ways."""
     state = fold(history.records)
-    arrays = data.draw(st.lists(near_arrays | events_at(history.seq).map(lambda e: to_array(history.seq + 1, e)), min_size=1, max_size=4))
+    arrays = data.draw(
+        st.lists(
+            near_arrays | events_at(history.seq).map(lambda e: to_array(history.seq + 1, e)), min_size=1, max_size=4
+        )
+    )
     session = data.draw(st.sampled_from([*history.alive, *history.dead, 1, 99]))
     entry = Record(state.seq + 1, session, 5, tuple(arrays), b"chain")
 
@@ -200,8 +206,14 @@ def test_session_that_was_not_opened_appends_nothing():
 def test_session_that_ended_appends_nothing(ending):
     """What a session that is over appends was never written by us: the writer refuses it."""
     with pytest.raises(LogCorrupt, match="session 1"):
-        fold([*log_of(), record(2, 2, opened(2)), record(3, 1 if "Closed" in repr(ending) else 2, ending),
-              record(4, 1, ItemStarted("a"))])
+        fold(
+            [
+                *log_of(),
+                record(2, 2, opened(2)),
+                record(3, 1 if "Closed" in repr(ending) else 2, ending),
+                record(4, 1, ItemStarted("a")),
+            ]
+        )
 
 
 @pytest.mark.parametrize("number", [1, 0])
@@ -296,14 +308,18 @@ def test_cursor_is_kept_until_its_source_ends():
 
 def test_bookkeeping_events_are_kept():
     """Key rule, snapshot and base are as the last event about each says."""
-    state = fold(log_of(KeyRuleSet("id", "", ""), KeyRuleSet("content", "", ""), SnapshotTaken(3, 9), LogCompacted(3, b"")))
+    state = fold(
+        log_of(KeyRuleSet("id", "", ""), KeyRuleSet("content", "", ""), SnapshotTaken(3, 9), LogCompacted(3, b""))
+    )
 
     assert ("content", 3, 3) == (state.key_rule, state.snapshot_seq, state.base_seq)
 
 
 def test_results_and_times_are_summed():
     """Elapsed time is that of successes; a result that was omitted is counted."""
-    state = fold(log_of(ItemStarted("a"), ItemSucceeded(2, 30, None, "too large"), ItemStarted("b"), ItemSucceeded(4, 12)))
+    state = fold(
+        log_of(ItemStarted("a"), ItemSucceeded(2, 30, None, "too large"), ItemStarted("b"), ItemSucceeded(4, 12))
+    )
 
     assert (42, 2, 1) == (state.elapsed_ns, state.timed, state.results_omitted)
     assert "too large" == state.item("a").omitted
@@ -311,11 +327,9 @@ def test_results_and_times_are_summed():
 
 def test_histories_reach_every_status():
     """The control of this file: its histories hold every status, a conflict and a lost session."""
-    import random
-
     seen = set()
     for seed in range(200):
-        chance = random.Random(seed)
+        chance = random.Random(seed)  # noqa: S311 - the same histories each time
         history = History()
         for _ in range(30):
             history.grow(chance.choice)
@@ -324,4 +338,3 @@ def test_histories_reach_every_status():
         seen |= {"lost"} if history.dead else set()
 
     assert {*Status, "conflict", "lost"} == seen
-    assert LOG_ID

@@ -2,6 +2,7 @@
 
 import pytest
 
+from wal_runner.core.arrays import to_array
 from wal_runner.core.events import (
     Decision,
     ErrorInfo,
@@ -20,7 +21,6 @@ from wal_runner.core.events import (
 )
 from wal_runner.core.state import State, fold
 from wal_runner.core.transitions import CONFLICT, OUTCOMES, TRANSITIONS, Attempt, Happening, transition
-from wal_runner.core.arrays import to_array
 from wal_runner.errors import LogCorrupt
 
 
@@ -137,7 +137,7 @@ def state_with_item(status):
     return state
 
 
-def event_of(happening, status, start_seq):
+def event_of(happening, status, start_seq):  # noqa: C901, PLR0911 - one line a happening
     match happening:
         case Happening.STARTED:
             return ItemStarted("a", 3, 0, status)

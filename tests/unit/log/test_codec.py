@@ -118,7 +118,9 @@ def test_count_is_read_without_decoding(count, session, time_ns):
     assert [len(record.arrays) for record, _ in made] == [record_count(value) for _, value in made]
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x90", b"\x92\x01\x02", b"\xdc\x00", b"\xdc\x00\x02", b"\xa3abc", b"\xdd\0\0\0\5"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x90", b"\x92\x01\x02", b"\xdc\x00", b"\xdc\x00\x02", b"\xa3abc", b"\xdd\0\0\0\5"]
+)
 def test_count_of_what_is_no_record_is_corrupt(payload):
     """A header that names no events is never counted as one."""
     with pytest.raises(LogCorrupt):

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import zlib
 from itertools import combinations
 
 import msgpack
@@ -296,8 +297,6 @@ def test_two_slots_that_name_one_start_are_doubt(slots, second):
 
 def stored(code, payload, *, start_seq=40, size=None, crc=None):
     """Give the bytes of a slot as nobody of ours writes them."""
-    import zlib
-
     word = (len(payload) if size is None else size) << 32 | (zlib.crc32(payload) if crc is None else crc)
     return struct.pack("<QQ", start_seq << 16 | code, word) + payload
 
@@ -407,7 +406,8 @@ from wal_runner.core.events import ItemSucceeded
 from wal_runner.log.scratch import Scratch
 folder = Path(sys.argv[1])
 descriptor = os.open(folder / "7", os.O_RDWR | os.O_CREAT, 0o600)
-scratch = Scratch(descriptor, folder / "7.large", log_id="ab" * 16, session=7, boot="b0071d", shared=sys.argv[2] == "True")
+home = {"log_id": "ab" * 16, "session": 7, "boot": "b0071d"}
+scratch = Scratch(descriptor, folder / "7.large", shared=sys.argv[2] == "True", **home)
 a, b, c = scratch.take(3)
 scratch.arm_all([a, b, c], 10)
 scratch.begin(b, 11)

@@ -178,7 +178,7 @@ def test_base_state_and_tail_are_the_whole_fold(bench):
     """The fold of all events is the base's state and the rest, at every point behind the base."""
     writer = begin_session(bench.open())
     fill(writer)
-    everything = [record for record in writer.log.read(0, limit=10_000)]
+    everything = list(writer.log.read(0, limit=10_000))
     compact_open(writer)
     succeed(writer, ["new"])
     base = writer.log.base_state()

@@ -48,9 +48,7 @@ def die(writer):
 
 
 def appended(log, after=0):
-    return [
-        (record.session, event) for record in log.read(after, limit=1_000) for _, event in events_of(record)
-    ]
+    return [(record.session, event) for record in log.read(after, limit=1_000) for _, event in events_of(record)]
 
 
 def statuses(writer):
@@ -67,7 +65,7 @@ def test_first_session_of_a_log(bench):
 
     assert (1, SessionOpened) == (session, type(event))
     assert 1 == writer.session.number == event.session
-    assert event.pid and event.host and event.version
+    assert all([event.pid, event.host, event.version])
     writer.close()
 
 
@@ -373,7 +371,7 @@ def test_compaction_between_loading_and_opening_is_no_error(times):
 
     writer = begin_session(Lagging(store, times, meanwhile))
 
-    assert {i: Status.SUCCEEDED for i in (f"item-{n}" for n in range(times))} == {
+    assert dict.fromkeys((f"item-{n}" for n in range(times)), Status.SUCCEEDED) == {
         i: Status(row[0]) for i, row in live(writer).touched()
     }
 

@@ -1,5 +1,6 @@
 """Snapshots: at every commit, and after a crash at any, snapshot and tail are the fold of the whole log."""
 
+import contextlib
 import copy
 
 import pytest
@@ -255,10 +256,8 @@ def test_commit_that_fails_at_any_slice_loses_nothing(store, fault, place):
     commits = iter(range(100))
     store.hook = lambda moment: left.pop(next(commits), None) if moment == "commit" else None
     for step in range(12):
-        try:
+        with contextlib.suppress(CommitUnknown, DiskFull):
             writer.turn(lambda _turn, n=step: [ItemStarted(f"step-{n}")], force_snapshot=True)
-        except (CommitUnknown, DiskFull):
-            pass
         store.hook, hook = lambda _moment: None, store.hook
         check(store, writer)
         store.hook = hook

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Cut the power at every moment of a log's life, in every way that an honest disk allows, and look what is left.
+
+    .venv/bin/python tools/powercut.py --states 50000
+    .venv/bin/python tools/powercut.py --minutes 30 --life compaction
+    .venv/bin/python tools/powercut.py --control sync-off
+
+Scripted lives of the real library are recorded call by call; then the states that a power cut, or the death of the
+processes, may leave at each point are laid out one by one, opened by the real library, and compared with
+what it had promised. `--control` plants a fault, which must be found; `--controls` plants all of them.
+
+Prints the seed first. Exits with 1 after a broken promise (or a control that was not caught), and prints
+the command that shows it again; with `--keep` the recording is kept too, and `--recording` looks at the very
+same states.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools.harness.interposer import Unavailable  # noqa: E402 - the path is set above
+from tools.harness.lives import LIVES  # noqa: E402
+from tools.harness.nursery import Nursery  # noqa: E402
+from tools.harness.planted import PLANTS  # noqa: E402
+from tools.harness.recording import Recording, keep, kept, record  # noqa: E402
+from tools.harness.search import Findings, Task, Violation, search  # noqa: E402
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+A_POINT_MAX: Final = 40
+"""More states than so many at one point say little more; another recording says more."""
+
+CONTROL_A_POINT: Final = 12
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - laid out there, states cost no disk; a folder of our own is made in it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; give the exit code."""
+    asked = _parser().parse_args(arguments)
+    seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
+    print(f"seed {seed}")
+    folder = Path(tempfile.mkdtemp(prefix="powercut-", dir=MEMORY if MEMORY.is_dir() else None))
+    try:
+        if asked.controls or asked.control:
+            wanted = [asked.control] if asked.control else list(PLANTS)
+            return _show_controls(asked, seed, wanted, folder)
+        return _show_findings(asked, seed, folder)
+    except Unavailable as error:
+        print(f"This cannot run here: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--states", type=int, default=50_000, help="how many states to look at, about (50,000)")
+    parser.add_argument("--minutes", type=float, help="for how long, instead of how many states")
+    parser.add_argument("--seed", type=int, help="what the lives and the states are drawn from")
+    parser.add_argument("--life", choices=sorted(LIVES), action="append", help="only this life; may be given again")
+    parser.add_argument("--processes", type=int, default=2, help="how many processes look at states (2)")
+    parser.add_argument("--control", choices=sorted(PLANTS), help="plant this fault, which must be found")
+    parser.add_argument("--controls", action="store_true", help="plant each fault in turn")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the recordings of lives with broken promises")
+    parser.add_argument("--recording", type=Path, metavar="FILE", help="look at the states of a recording that was kept")
+    parser.add_argument("--state", default="", metavar="POINT.INDEX", help="look at this state alone")
+    return parser
+
+
+# --- All lives ------------------------------------------------------------------------------
+
+
+def _show_findings(asked: argparse.Namespace, seed: int, folder: Path) -> int:
+    began = time.monotonic()
+    deadline = began + 60 * asked.minutes if asked.minutes else float("inf")
+    total = Findings()
+    turn = 0
+    while total.count < asked.states or asked.minutes:
+        findings = _round(asked, seed + turn, deadline, asked.states - total.count, folder / str(turn))
+        total.add(findings)
+        turn += 1
+        print(f"  {total.count:,} states, {len(total.violations)} broken promises", flush=True)
+        if total.violations or asked.recording or asked.state or time.monotonic() > deadline:
+            break
+    total.seconds = time.monotonic() - began
+    rate = total.count / total.seconds
+    print(f"{total.count:,} states of {len(total.states)} lives in {total.seconds:.0f} s, {rate:,.0f} a second")
+    for life, count in total.states.most_common():
+        print(f"  {count:8,} {life}")
+    _show_violations(total.violations, asked, seed)
+    if asked.json:
+        asked.json.write_text(json.dumps({"seed": seed, **asdict(total)}, indent=2) + "\n")
+    return 1 if total.violations else 0
+
+
+def _round(asked: argparse.Namespace, seed: int, deadline: float, wanted: int, folder: Path) -> Findings:
+    """Record each life once, and look at *wanted* of their states, about."""
+    folder.mkdir()
+    if asked.recording:
+        recordings = [kept(asked.recording)]
+    else:
+        with Nursery() as nursery:
+            recordings = [record(nursery, folder, life, seed) for life in asked.life or LIVES]
+    a_point = A_POINT_MAX
+    if not asked.minutes and not asked.state:
+        # A third of the points have less on its way than they are asked for.
+        a_point = min(A_POINT_MAX, max(3, round(1.6 * wanted / sum(found.calls for found in recordings))))
+    task = Task(recordings, str(seed), a_point, asked.processes, deadline, only=asked.state)
+    findings = search(task, folder)
+    if asked.keep:
+        _keep_violating(recordings, findings.violations, asked.keep)
+    shutil.rmtree(folder)
+    return findings
+
+
+def _keep_violating(recordings: Sequence[Recording], violations: Sequence[Violation], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lives = {violation.life for violation in violations}
+    for recording in recordings:
+        if recording.life in lives:
+            print(f"kept {keep(recording, folder)}")
+
+
+def _show_violations(violations: Sequence[Violation], asked: argparse.Namespace, seed: int) -> None:
+    for violation in violations[:10]:
+        print(f"\n{violation.life}, state {violation.state} ({violation.label}):")
+        for problem in violation.problems:
+            print(f"  {problem}")
+    for life in sorted({violation.life for violation in violations}):
+        print(f"\nAgain: python tools/powercut.py --seed {seed} --states {asked.states} --life {life} --keep FOLDER")
+
+
+# --- Planted faults -------------------------------------------------------------------------
+
+
+def _show_controls(asked: argparse.Namespace, seed: int, wanted: Sequence[str], folder: Path) -> int:
+    missed = []
+    found: dict[str, object] = {}
+    for name in wanted:
+        findings = control(name, seed, folder / name, processes=asked.processes)
+        first = findings.violations[0] if findings.violations else None
+        found[name] = {"states": findings.count, "found": first}
+        if first is None:
+            missed.append(name)
+            print(f"MISSED {name}: {PLANTS[name].what}; {findings.count:,} states of {PLANTS[name].life} show nothing")
+        else:
+            print(f"found {name} after {findings.count:,} states: {PLANTS[name].what}")
+            print(f"    {first.life} {first.state}: {first.problems[0][:200]}")
+    print(f"{len(wanted) - len(missed)} of {len(wanted)} planted faults were found")
+    if asked.json:
+        asked.json.write_text(json.dumps({"seed": seed, "controls": found}, indent=2) + "\n")
+    return 1 if missed else 0
+
+
+def control(name: str, seed: int, folder: Path, *, processes: int = 1) -> Findings:
+    """Plant the fault *name*, and look at states until one shows it."""
+    folder.mkdir()
+    with Nursery() as nursery:
+        recording = record(nursery, folder, PLANTS[name].life, seed, planted=name)
+    task = Task([recording], str(seed), CONTROL_A_POINT, processes, float("inf"), planted=name, first_only=True)
+    return search(task, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

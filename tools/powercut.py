@@ -23,7 +23,6 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -106,7 +105,7 @@ def _show_findings(asked: argparse.Namespace, seed: int, folder: Path) -> int:
         print(f"  {count:8,} {life}")
     _show_violations(total.violations, asked, seed)
     if asked.json:
-        asked.json.write_text(json.dumps({"seed": seed, **asdict(total)}, indent=2) + "\n")
+        asked.json.write_text(json.dumps({"seed": seed, **total.figures()}, indent=2) + "\n")
     return 1 if total.violations else 0
 
 
@@ -121,7 +120,7 @@ def _round(asked: argparse.Namespace, seed: int, deadline: float, wanted: int, f
     a_point = A_POINT_MAX
     if not asked.minutes and not asked.state:
         # A third of the points have less on its way than they are asked for.
-        a_point = min(A_POINT_MAX, max(3, round(1.6 * wanted / sum(found.calls for found in recordings))))
+        a_point = min(A_POINT_MAX, max(1, round(1.6 * wanted / sum(found.calls for found in recordings))))
     task = Task(recordings, str(seed), a_point, asked.processes, deadline, only=asked.state)
     findings = search(task, folder)
     if asked.keep:

@@ -33,7 +33,7 @@ from wal_runner.log.rows import row_key, seal
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 META_KEYS: Final = (META_FORMAT, META_BASE, META_BASE_STATE, META_SNAPSHOT, META_ROWS, META_SNAPSHOTTER)
@@ -53,9 +53,6 @@ _BODIES: Final[dict[str, bytes]] = {
     "a map of 4 billion": b"\xdf\xff\xff\xff\xff",
     "4 GB of bytes": b"\xc6\xff\xff\xff\xff",
     "4 GB of text": b"\xdb\xff\xff\xff\xff",
-    "20 MB of nil": b"\xdd" + (20 * _MEGABYTE).to_bytes(4, "big") + b"\xc0" * (20 * _MEGABYTE),
-    "20 MB of nil in small arrays": b"\xdc\x40\x00" + (b"\xdc\x04\xff" + b"\xc0" * 0x04FF) * 0x4000,
-    "20 MB of empty arrays": b"\xdd" + (20 * _MEGABYTE).to_bytes(4, "big") + b"\x90" * (20 * _MEGABYTE),
     "nested 100,000 deep": b"\x91" * 100_000 + b"\xc0",
     "nested 400 deep": b"\x91" * 400 + b"\xc0",
     "an ext type": b"\xc7\x03\x05abc",
@@ -77,16 +74,26 @@ _BODIES: Final[dict[str, bytes]] = {
     "a result that is no msgpack": _pack([2, 3, 1, 0, 0, b"\xdd\xff\xff\xff\xff"]),
     "a result of nothing": _pack([2, 3, 1, 0, 0, b""]),
     "a result nested too deeply": _pack([2, 3, 1, 0, 0, b"\x91" * 5_000 + b"\xc0"]),
-    "a result of 20 MB of nil": _pack([2, 3, 1, 0, 0, b"\xdd\x01\x40\x00\x00" + b"\xc0" * (20 * _MEGABYTE)]),
     "a result that is text": _pack([2, 3, 1, 0, 0, "x"]),
     "an error of numbers": _pack([2, 3, 1, 0, 9, None, None, [1, 2, 3]]),
+}
+
+_NILS: Final = b"\xdd\x01\x40\x00\x00"
+"""The header of an array of 20 million elements."""
+
+_LARGE_BODIES: Final[dict[str, Callable[[], bytes]]] = {
+    # Made when they are wanted: what this process holds, each fork of it must map.
+    "20 MB of nil": lambda: _NILS + b"\xc0" * (20 * _MEGABYTE),
+    "20 MB of nil in small arrays": lambda: b"\xdc\x40\x00" + (b"\xdc\x04\xff" + b"\xc0" * 0x04FF) * 0x4000,
+    "20 MB of empty arrays": lambda: _NILS + b"\x90" * (20 * _MEGABYTE),
+    "a result of 20 MB of nil": lambda: _pack([2, 3, 1, 0, 0, _NILS + b"\xc0" * (20 * _MEGABYTE)]),
 }
 
 
 def body(chance: random.Random) -> tuple[str, bytes]:
     """Give a value to be sealed, and what it is."""
-    name = chance.choice(list(_BODIES))
-    return name, _BODIES[name]
+    name = chance.choice([*_BODIES, *_LARGE_BODIES])
+    return name, _LARGE_BODIES[name]() if name in _LARGE_BODIES else _BODIES[name]
 
 
 def record(chance: random.Random) -> tuple[str, bytes]:

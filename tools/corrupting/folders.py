@@ -52,7 +52,8 @@ class Prepared:
     """A log to be damaged: its *files* by relative path, and what is known of it.
 
     *kept* are data.mdb and HEAD at earlier moments, the oldest first. *crashed* says that a session
-    died in it, so that the next opening has something to record.
+    died in it, so that the next opening has something to record. *unheard* is data.mdb as it was
+    before a commit that was written and of which nobody heard, HEAD neither: to lose it is to lose nothing.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Prepared:
     model: Model
     kept: tuple[tuple[bytes, bytes], ...]
     crashed: bool
+    unheard: bytes | None = None
 
 
 @dataclass
@@ -235,6 +237,7 @@ def _killed_in_commit(folder: Path, aside: Path, model: Model) -> None:
     life.begin(attempts)
     for attempt in attempts:
         life.succeed(attempt)
+    shutil.copyfile(folder / DATA_NAME, aside / "unheard")
     failpoints.arm("commit.after_commit", lambda: _end(aside, model))
     model.update((item_id, ("pending", None)) for item_id in _IDS[140:RUN])
     life.start(_IDS[140:RUN])
@@ -302,6 +305,7 @@ def prepare(name: str, scratch: Path, *, log_id: str = "") -> Prepared:
     }
     kept = [(path.read_bytes(), path.with_suffix(".head").read_bytes()) for path in sorted(aside.glob("*.data"))]
     told = json.loads((aside / "model").read_text())
+    unheard = (aside / "unheard").read_bytes() if (aside / "unheard").exists() else None
     shutil.rmtree(home)
     return Prepared(
         name=name,
@@ -310,6 +314,7 @@ def prepare(name: str, scratch: Path, *, log_id: str = "") -> Prepared:
         model={item_id: (known[0], known[1]) for item_id, known in told.items()},
         kept=tuple(kept),
         crashed=any(path.startswith("sessions/") for path in files),
+        unheard=unheard,
     )
 
 

@@ -12,8 +12,11 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from wal_runner.log import host
 
 
 if TYPE_CHECKING:
@@ -73,7 +76,9 @@ def ask(question: Callable[[], Any]) -> End:
 
 
 def settle_down() -> None:
-    """Make forks cheap: nothing of this process is looked at by the collector any more."""
+    """Make forks cheap: what a child would import is here, and nothing here is looked at by the collector."""
+    host.host_name(), host.user_name(), host.boot_id()
+    traceback.extract_stack()
     gc.collect()
     gc.freeze()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from wal_runner.log.format import ARCHIVE_NAME, DATA_NAME, HEAD_NAME, SESSIONS_NAME
@@ -67,11 +67,14 @@ class Clinic:
         self._plant = plant
         self._prepared = {name: prepare(name, home) for name in logs}
         self._other = prepare("clean", home, log_id="0f" * 16)
-        self._truths: dict[tuple[str, str], Answers] = {}
+        self._truths: dict[tuple[str, str], list[Answers]] = {}
         nursery.settle_down()
         for name, prepared in self._prepared.items():
             for way in WAYS:
-                self._truths[name, way] = self._true_answers(prepared, way)
+                self._truths[name, way] = [self._true_answers(prepared, way)]
+                if prepared.unheard is not None:
+                    before = replace(prepared, files={**prepared.files, DATA_NAME: prepared.unheard}, model={})
+                    self._truths[name, way].append(self._true_answers(before, way))
 
     def trial(self, seed: object, number: int, mutators: Sequence[str] = (), ways: Sequence[str] = WAYS) -> Trial:
         """Do trial *number* of *seed*, with one of *mutators* or any."""
@@ -88,9 +91,11 @@ class Clinic:
         self._lay_out(patient, way)
         asked = chance.sample(prepared.items, ASKED)
         end = self._look(prepared, asked)
-        truth = self._truths[prepared.name, way]
-        truth = truth | {"read": _asked(truth["read"], asked)}
-        verdict = judging.judge(end, truth, MUTATORS[name].expects)
+        verdicts = [
+            judging.judge(end, truth | {"read": _asked(truth["read"], asked)}, MUTATORS[name].expects)
+            for truth in self._truths[prepared.name, way]
+        ]
+        verdict = min(verdicts, key=lambda verdict: judging.VERDICTS.index(verdict.word))
         return Trial(number, prepared.name, way, name, did, verdict, end.seconds, end.memory_bytes)
 
     def _true_answers(self, prepared: Prepared, way: str) -> Answers:

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tools.harness import interposer
 from tools.harness.history import Fate
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from wal_runner import Outcome
 
     Step = Callable[[], object]
 
@@ -49,6 +47,7 @@ class Life:
     forgiving: bool = False
     large: bool = False
     """Results that fit no slot, and some that fit no page."""
+    _is_idempotent: bool = False
     _starts: dict[str, int] = field(default_factory=dict)
     _ended: dict[int, Fate] = field(default_factory=dict)
 
@@ -89,7 +88,8 @@ class Life:
             self._end(start_seq, Fate(Status.FAILED))
             raise Refused(f"{item} was refused: " + "the server said no; " * (200 if self.large else 2))
         if kind == "doubt" and attempt.number == 1:
-            self._end(start_seq, Fate(Status.IN_DOUBT))
+            # Where a redo is harmless, a lost reply is a failure.
+            self._end(start_seq, Fate(Status.FAILED if self._is_idempotent else Status.IN_DOUBT))
             raise OutcomeUnknown(f"the reply to {item} was lost")
         result = self.result_of(item)
         self._end(start_seq, Fate(Status.SUCCEEDED, pack_result(result)))
@@ -123,10 +123,18 @@ class Life:
         """Open the log and close it."""
         self.open().close()
 
-    def run(self, items: Sequence[str], *, workers: int = 1, window: int | None = None, **more: Any) -> None:  # noqa: ANN401
+    def run(
+        self, items: Sequence[str], *, workers: int = 1, window: int | None = None, idempotent: bool = False
+    ) -> None:
         """Run *items*, told one by one as they become durable."""
+        self._is_idempotent = idempotent
         with self.open() as runner:
-            self._run(runner, items, workers=workers, window=window, **more)
+            self._bound(runner, workers, window)
+            for outcome in runner.run_iter(
+                items, self.fn, workers=workers, max_in_doubt=window, idempotent=idempotent, signals=False
+            ):
+                if not outcome.replayed:
+                    mark("told", self._starts[outcome.item_id], outcome.status, pack_result(outcome.result))
 
     def run_coroutines(self, items: Sequence[str], *, concurrency: int, window: int | None = None) -> None:
         """Run *items* in coroutines, told all at the end."""
@@ -216,19 +224,8 @@ class Life:
 
     # --- Telling -----------------------------------------------------------------------------
 
-    def _run(self, runner: Runner, items: Sequence[str], *, workers: int, window: int | None, **more: Any) -> None:  # noqa: ANN401
-        self._bound(runner, workers, window)
-        for outcome in runner.run_iter(
-            items, self.fn, workers=workers, max_in_doubt=window, signals=False, **more
-        ):
-            self._tell(outcome)
-
     def _bound(self, runner: Runner, workers: int, window: int | None) -> None:
         mark("bound", runner.writer.session.number, workers, min(window or SLOTS, SLOTS))
-
-    def _tell(self, outcome: Outcome[str]) -> None:
-        if not outcome.replayed:
-            mark("told", self._starts[outcome.item_id], outcome.status, pack_result(outcome.result))
 
     def _tell_all(self) -> None:
         for start_seq, fate in self._ended.items():

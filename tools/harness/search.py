@@ -12,12 +12,14 @@ import json
 import logging
 import mmap
 import os
+import random
 import signal
 import struct
 import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from tools.harness.judge import judge
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 TRIES_A_NEW_STATE: Final = 3
 """States drawn at a point for each new one that is wanted there; the rest were seen before."""
+
+PLAIN_STATES: Final = 8
+"""The first states of a point are the same everywhere: nothing arrived, all of it, its beginning."""
 
 DEEP_EVERY: Final = 24
 """One state in so many is verified whole, and all its items run once more."""
@@ -88,6 +93,17 @@ class Findings:
         """Give how many states were looked at."""
         return self.states.total()
 
+    def figures(self) -> dict[str, object]:
+        """Give all of it for a JSON file."""
+        return {
+            "states": self.count,
+            "lives": self.states,
+            "arrived": self.labels,
+            "verified_whole": self.deep,
+            "seconds": round(self.seconds, 1),
+            "violations": [violation._asdict() for violation in self.violations],
+        }
+
     def add(self, other: Findings) -> None:
         """Take in what another search, or another process of this one, found."""
         self.states += other.states
@@ -133,6 +149,15 @@ def _end(running: dict[int, _Worker]) -> None:
     for pid in running:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def _mixed(drawn: Iterator[State], seed: str, a_point: int) -> Iterator[State]:
+    """Give the states in another order where only a few are looked at: not always the plainest."""
+    if a_point < PLAIN_STATES:
+        first = list(islice(drawn, PLAIN_STATES))
+        random.Random(seed).shuffle(first)
+        yield from first
+    yield from drawn
 
 
 class _Worker:
@@ -250,7 +275,8 @@ class _Worker:
                 if time.monotonic() > task.deadline:
                     return
                 new = 0
-                for tried, state in enumerate(states(point, f"{task.seed} {recording.life} {recording.seed}")):
+                drawn = states(point, f"{task.seed} {recording.life} {recording.seed}")
+                for tried, state in enumerate(_mixed(drawn, f"{task.seed} {point.number}", task.a_point)):
                     if new >= task.a_point or tried >= task.a_point * TRIES_A_NEW_STATE:
                         break
                     if task.only:

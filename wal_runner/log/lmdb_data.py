@@ -100,7 +100,9 @@ class DataFile:
         except PermissionError:
             raise LogReadOnly(f"{self.path} cannot be opened by this user. Read it, or change its owner.") from None
         except OSError as error:
-            raise LogLost(f"{self.path} cannot be opened: {error.strerror}. Restore the folder from a backup.") from error
+            raise LogLost(
+                f"{self.path} cannot be opened: {error.strerror}. Restore the folder from a backup."
+            ) from error
         found = os.fstat(self.descriptor)
         self._inode = (found.st_dev, found.st_ino)
         as_remembered = witness is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == witness[2:5]

@@ -79,8 +79,8 @@ class Sessions:
         number = max([last, *session_files.numbers_in(self._folder)]) + 1
         if number > NUMBER_MAX:
             raise LogCorrupt(
-                f"The last session of {self._folder} has the number {number - 1}, which no log ever gets to. Run `walrun "
-                "verify`, and look for files there that are not the log's."
+                f"The last session of {self._folder} has the number {number - 1}, which no log ever gets to. Look for "
+                "files there that are not the log's, and run `walrun verify`."
             )
         file = session_files.SessionFile(self._folder, number)
         assert file.descriptor is not None, "it was just made"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from wal_runner.core.items import long_row
 from wal_runner.core.state import State
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from wal_runner.core.items import Row, ShortRow
     from wal_runner.log.memory_store import MemoryStore
     from wal_runner.log.scratch import Remains
+
 
 class MemoryLog:
     """A handle on a `MemoryStore`. See `wal_runner.log.protocol.Log` for what each method promises."""

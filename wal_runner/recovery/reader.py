@@ -108,6 +108,8 @@ class LogView:
     def __init__(self, log: Log, state: State, *, live: LogWriter | None = None) -> None:
         self._log = log
         self._own_state = state
+        # True while folding: a Ctrl-C in the middle leaves half a record in memory.
+        self._half_folded = False
         self._live = live
         self._lock = threading.RLock() if live is None else live.lock
 
@@ -154,10 +156,14 @@ class LogView:
             if self._live is not None:
                 self._live.catch_up()
                 return self._live.state
+            if self._half_folded:
+                self._own_state = load(self._log)
+            self._half_folded = True
             try:
                 catch_up(self._log, self._own_state)
             except Compacted:
                 self._own_state = load(self._log)
+            self._half_folded = False
             return self._own_state
 
     # --- Items ---------------------------------------------------------------------------

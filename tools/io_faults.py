@@ -97,7 +97,9 @@ def _show(asked: argparse.Namespace, seed: int, folder: Path) -> int:
         print(f"\n{case.life}, call {case.call} {case.way}:")
         for problem in problems:
             print(f"  {problem}")
-        print(f"  Again: python tools/io_faults.py --seed {seed} --life {case.life} --way {case.way} --call {case.call}")
+        print(
+            f"  Again: python tools/io_faults.py --seed {seed} --life {case.life} --way {case.way} --call {case.call}"
+        )
     if asked.json:
         figures = {"seed": seed, "lives": lives, "ways": total.cases, "reached": total.reached, "raised": total.raised}
         asked.json.write_text(json.dumps({**figures, "violations": total.violations}, indent=2) + "\n")

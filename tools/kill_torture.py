@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Kill batches at random for as long as you like, and check every promise after each death.
 
     .venv/bin/python tools/kill_torture.py --kills 1000 --window 256 --results small
@@ -31,7 +30,7 @@ from typing import Final
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.crash.child import DRIVERS, Plan  # noqa: E402 - the path is set above
+from tests.crash.child import BUGS, DRIVERS, Plan  # noqa: E402 - the path is set above
 from tests.crash.harness import check, finish, kill_at_random, settle  # noqa: E402
 from tests.crash.ledger import Ledger  # noqa: E402
 from tests.crash.nursery import Child  # noqa: E402
@@ -84,7 +83,7 @@ def main() -> int:
     seed = secrets.randbits(32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     logging.disable(logging.WARNING)  # a run that ends with doubts says so, and here each does
-    chance, tally, began = random.Random(seed), Tally(), time.monotonic()
+    chance, tally, began = random.Random(seed), Tally(), time.monotonic()  # noqa: S311 - no secret
     folder = Path(tempfile.mkdtemp(prefix="kill-torture-", dir=options.dir))
     while tally.kills < options.kills and not tally.problems:
         log = folder / str(tally.logs)
@@ -164,6 +163,7 @@ def _plan(folder: Path, options: argparse.Namespace, chance: random.Random) -> P
         results=options.results,
         failing=50,
         tail=chance.choice((0, 500, 3_000)),
+        bug=options.bug,
     )
 
 
@@ -174,8 +174,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--window", type=_window, default=None, help="max_in_doubt, or adaptive (adaptive)")
     parser.add_argument("--workers", type=int, default=0, help="threads or coroutines (1, 4 or 16, by chance)")
     parser.add_argument("--driver", choices=DRIVERS, help="one driver only (all)")
-    parser.add_argument("--results", choices=("none", "small", "large"), default="small", help="what fn returns (small)")
+    results = ("none", "small", "large")
+    parser.add_argument("--results", choices=results, default="small", help="what fn returns (small)")
     parser.add_argument("--items", type=int, default=6_000, help="items a log (6000)")
+    parser.add_argument("--bug", choices=BUGS, default="", help="plant a fault, to see that it is caught")
     parser.add_argument("--dir", help="where the logs are made (the system's temporary folder)")
     return parser.parse_args()
 

@@ -31,10 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tools.harness.interposer import Unavailable  # noqa: E402 - the path is set above
-from tools.harness.lives import LIVES  # noqa: E402
 from tools.harness.nursery import Nursery  # noqa: E402
 from tools.harness.planted import PLANTS  # noqa: E402
-from tools.harness.recording import Recording, keep, kept, record  # noqa: E402
+from tools.harness.recording import NAMES, Recording, keep, kept, record  # noqa: E402
 from tools.harness.search import Findings, Task, Violation, search  # noqa: E402
 
 
@@ -72,13 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--states", type=int, default=50_000, help="how many states to look at, about (50,000)")
     parser.add_argument("--minutes", type=float, help="for how long, instead of how many states")
     parser.add_argument("--seed", type=int, help="what the lives and the states are drawn from")
-    parser.add_argument("--life", choices=sorted(LIVES), action="append", help="only this life; may be given again")
+    parser.add_argument("--life", choices=sorted(NAMES), action="append", help="only this life; may be given again")
     parser.add_argument("--processes", type=int, default=2, help="how many processes look at states (2)")
     parser.add_argument("--control", choices=sorted(PLANTS), help="plant this fault, which must be found")
     parser.add_argument("--controls", action="store_true", help="plant each fault in turn")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the recordings of lives with broken promises")
-    parser.add_argument("--recording", type=Path, metavar="FILE", help="look at the states of a recording that was kept")
+    parser.add_argument(
+        "--recording", type=Path, metavar="FILE", help="look at the states of a recording that was kept"
+    )
     parser.add_argument("--state", default="", metavar="POINT.INDEX", help="look at this state alone")
     return parser
 
@@ -116,7 +117,7 @@ def _round(asked: argparse.Namespace, seed: int, deadline: float, wanted: int, f
         recordings = [kept(asked.recording)]
     else:
         with Nursery() as nursery:
-            recordings = [record(nursery, folder, life, seed) for life in asked.life or LIVES]
+            recordings = [record(nursery, folder, life, seed) for life in asked.life or NAMES]
     a_point = A_POINT_MAX
     if not asked.minutes and not asked.state:
         # A third of the points have less on its way than they are asked for.

@@ -13,22 +13,20 @@ import signal
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tests.crash.ledger import Ledger
 from wal_runner import Runner, Verdict, current_attempt, failpoints
 from wal_runner.core import arrays
+from wal_runner.core.events import ItemSucceeded
 from wal_runner.log import lmdb_turn, scratch
 from wal_runner.recovery import snapshots
 from wal_runner.recovery.compact import compact
-
-from tests.crash.ledger import Ledger
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wal_runner import Doubt
-    from wal_runner.core.events import ItemSucceeded
 
-DRIVERS = ("serial", "threads", "coroutines", "claim", "iter", "pages", "pages_async")
 LARGE_TEXT = "large result, " * 400
 """Over 4 KB: it does not fit a scratch slot by far."""
 
@@ -147,45 +145,60 @@ def perform(plan: Plan) -> None:
     effects = Effects(plan)
     with Runner(plan.log) as runner:
         if plan.act == "run":
-            _run(runner, plan, effects)
+            _RUN[plan.driver](runner, plan, effects, max_in_doubt=plan.window, signals=False)
         elif plan.act == "resolve":
             world = Ledger.read(plan.ledger)
             for doubt in runner.in_doubt():
                 runner.resolve(doubt.item_id, verdict(plan, world, doubt))
 
 
-def _run(runner: Runner, plan: Plan, effects: Effects) -> None:
-    options: dict[str, Any] = {"max_in_doubt": plan.window, "signals": False}
-    match plan.driver:
-        case "serial":
-            runner.run(plan.ids, effects.apply, **options)
-        case "threads":
-            runner.run(plan.ids, effects.apply, workers=plan.workers, **options)
-        case "iter":
-            for _ in runner.run_iter(plan.ids, effects.apply, **options):
-                pass
-        case "coroutines":
-            asyncio.run(runner.run_async(plan.ids, effects.apply_slowly, concurrency=plan.workers, **options))
-        case "claim":
-            for attempt in runner.claim(plan.ids, **options):
-                with attempt as item:
-                    attempt.result = effects.apply(item)
-        case "pages":
-            fetch = _fetcher(plan, effects)
-            runner.run_pages(fetch, effects.apply, page_size=plan.page_size, **options)
-        case "pages_async":
-            fetch = _fetcher(plan, effects)
+def _run_serial(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
+    runner.run(plan.ids, effects.apply, **options)
 
-            async def fetch_later(cursor: int | None, size: int) -> tuple[list[str], int | None]:
-                return fetch(cursor, size)
 
-            asyncio.run(
-                runner.run_pages_async(
-                    fetch_later, effects.apply_slowly, page_size=plan.page_size, concurrency=plan.workers, **options
-                )
-            )
-        case _:
-            raise ValueError(f"There is no driver {plan.driver!r}.")
+def _run_threads(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
+    runner.run(plan.ids, effects.apply, workers=plan.workers, **options)
+
+
+def _run_iter(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
+    for _ in runner.run_iter(plan.ids, effects.apply, **options):
+        pass
+
+
+def _run_coroutines(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
+    asyncio.run(runner.run_async(plan.ids, effects.apply_slowly, concurrency=plan.workers, **options))
+
+
+def _run_claim(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
+    for attempt in runner.claim(plan.ids, **options):
+        with attempt as item:
+            attempt.result = effects.apply(item)
+
+
+def _run_pages(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
+    runner.run_pages(_fetcher(plan, effects), effects.apply, page_size=plan.page_size, **options)
+
+
+def _run_pages_async(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
+    fetch = _fetcher(plan, effects)
+
+    async def fetch_later(cursor: int | None, size: int) -> tuple[list[str], int | None]:
+        return fetch(cursor, size)
+
+    options |= {"page_size": plan.page_size, "concurrency": plan.workers}
+    asyncio.run(runner.run_pages_async(fetch_later, effects.apply_slowly, **options))
+
+
+_RUN: dict[str, Callable[..., None]] = {
+    "serial": _run_serial,
+    "threads": _run_threads,
+    "coroutines": _run_coroutines,
+    "claim": _run_claim,
+    "iter": _run_iter,
+    "pages": _run_pages,
+    "pages_async": _run_pages_async,
+}
+DRIVERS = tuple(_RUN)
 
 
 def verdict(plan: Plan, world: Ledger, doubt: Doubt) -> Verdict:
@@ -222,20 +235,27 @@ def _kill() -> NoReturn:
 
 def _begin_unmarked(_plan: Plan) -> None:
     """Let fn run without the slot saying so: its item would be released, and run twice."""
-    scratch.Scratch.begin = lambda _self, _slot, _start_seq: None  # type: ignore[method-assign]
+
+    def begin(self: scratch.Scratch, slot: int, start_seq: int) -> None:
+        del self, slot, start_seq
+
+    scratch.Scratch.begin = begin  # type: ignore[method-assign]
 
 
 def _outcome_unmarked(_plan: Plan) -> None:
     """Keep no outcome in the slots: a crash would put the whole window in doubt."""
-    scratch.Scratch.finish = lambda _self, _slot, _start_seq, _event: None  # type: ignore[method-assign]
+
+    def finish(self: scratch.Scratch, slot: int, start_seq: int, event: Any) -> None:
+        del self, slot, start_seq, event
+
+    scratch.Scratch.finish = finish  # type: ignore[method-assign]
 
 
 def _success_too_early(_plan: Plan) -> None:
     """Call an item done as soon as its fn begins: a crash would lose it."""
-    from wal_runner.core.events import ItemSucceeded as Success  # noqa: PLC0415 - of this bug only
 
     def begin(self: scratch.Scratch, slot: int, start_seq: int) -> None:
-        self.finish(slot, start_seq, Success(start_seq, 0))
+        self.finish(slot, start_seq, ItemSucceeded(start_seq, 0))
 
     scratch.Scratch.begin = begin  # type: ignore[method-assign]
 
@@ -244,10 +264,10 @@ def _result_lost(_plan: Plan) -> None:
     """Keep that an item succeeded, and not what it gave."""
     finish = scratch.Scratch.finish
 
-    def without_result(self: scratch.Scratch, slot: int, start_seq: int, event: ItemSucceeded) -> None:
-        finish(self, slot, start_seq, event._replace(result=None) if hasattr(event, "result") else event)
+    def without_result(self: scratch.Scratch, slot: int, start_seq: int, event: Any) -> None:
+        finish(self, slot, start_seq, event._replace(result=None) if isinstance(event, ItemSucceeded) else event)
 
-    scratch.Scratch.finish = without_result  # type: ignore[method-assign,assignment]
+    scratch.Scratch.finish = without_result  # type: ignore[method-assign]
 
 
 def _effect_before_start(plan: Plan) -> None:

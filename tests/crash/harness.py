@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.crash.child import Effects, Plan, verdict
+from tests.crash.ledger import AttemptSeen, Ledger
+from tests.crash.nursery import Child
 from wal_runner import Runner, Status, replay
 from wal_runner.core.arrays import events_of
 from wal_runner.core.events import ItemReconciled, ItemStarted
 from wal_runner.core.state import State
 from wal_runner.recovery.loading import records_after
 from wal_runner.recovery.verifying import verify
-
-from tests.crash.child import Effects, Plan, verdict
-from tests.crash.ledger import AttemptSeen, Ledger
-from tests.crash.nursery import Child
 
 
 if TYPE_CHECKING:
@@ -103,8 +102,9 @@ def finish(plan: Plan) -> list[str]:
     effects.close()
     wanted = {item_id: (Status.SUCCEEDED, plan.result_of(item_id)) for item_id in plan.ids}
     ends = Ledger.read(plan.ledger).ends()
-    problems = [f"{item_id} ended as {found.get(item_id)}" for item_id in plan.ids if found.get(item_id) != wanted[item_id]]
-    problems += [f"{item_id} happened {ends.get(item_id, 0)} times" for item_id in plan.ids if ends.get(item_id) != 1]
+    ids = plan.ids
+    problems = [f"{item_id} ended as {found.get(item_id)}" for item_id in ids if found.get(item_id) != wanted[item_id]]
+    problems += [f"{item_id} happened {ends.get(item_id, 0)} times" for item_id in ids if ends.get(item_id) != 1]
     return problems + [f"verify: {problem}" for problem in verify(plan.log)]
 
 
@@ -112,7 +112,7 @@ def fold_differences(runner: Runner) -> list[str]:
     """Give where the live state, the rows included, differs from a replay of the whole log (P4)."""
     live, full = runner.writer.state, replay(runner.path)
     runner.counts()  # catches up
-    names = set(State.__slots__) - {"items", "frozen", "frozen_seq"}
+    names: set[str] = set(State.__slots__) - {"items", "frozen", "frozen_seq"}
     differences = [
         f"{name} is {getattr(live, name)!r} live and {getattr(full, name)!r} replayed"
         for name in sorted(names)
@@ -180,28 +180,34 @@ def _wrong_items(runner: Runner, plan: Plan, told: Told, world: Ledger) -> Itera
 
 
 def _why_wrong(plan: Plan, item: Item | None, seen: AttemptSeen | None, settled: set[int]) -> str:
+    why = ""
     if item is None:
-        return "is lost" if seen is not None else ""
-    if seen is None or item.start_seq > seen.start_seq:
+        why = "is lost" if seen is not None else ""
+    elif seen is None or item.start_seq > seen.start_seq:
         # Its fn was marked as begun, and had not come to its first line; or it was released.
-        return "" if item.status in {Status.PENDING, Status.IN_DOUBT} else "has not begun"
-    if item.start_seq < seen.start_seq:
-        return "began again unknown to the log"
-    if seen.start_seq in settled or item.status is Status.IN_DOUBT:
-        return ""
-    if seen.words == ["begin"]:
-        return "was running and is not in doubt"
-    if seen.words[-1] == "end":
-        done = item.status is Status.SUCCEEDED and item.result == plan.result_of(seen.item_id) and not item.omitted
-        return "" if done else "has happened, with a result"
-    refused = item.status is Status.FAILED and item.error is not None and _is_whole(seen.item_id, item)
-    return "" if refused else "has failed, with an error"
+        why = "" if item.status in {Status.PENDING, Status.IN_DOUBT} else "has not begun"
+    elif item.start_seq < seen.start_seq:
+        why = "began again unknown to the log"
+    elif seen.start_seq in settled or item.status is Status.IN_DOUBT:
+        why = ""
+    elif seen.words == ["begin"]:
+        why = "was running and is not in doubt"
+    elif seen.words[-1] == "end":
+        why = "" if _is_done(plan, seen.item_id, item) else "has happened, with a result"
+    elif not _is_refused(seen.item_id, item):
+        why = "has failed, with an error"
+    return why
 
 
-def _is_whole(item_id: str, item: Item) -> bool:
+def _is_done(plan: Plan, item_id: str, item: Item) -> bool:
+    return item.status is Status.SUCCEEDED and item.result == plan.result_of(item_id) and not item.omitted
+
+
+def _is_refused(item_id: str, item: Item) -> bool:
     error = item.error
     return (
-        error is not None
+        item.status is Status.FAILED
+        and error is not None
         and error.type.endswith("Refused")
         and error.message.startswith(f"{item_id}: ")
         and "_refuse" in error.traceback

@@ -47,7 +47,7 @@ def test_page_with_an_item_in_flight_is_fetched_again(plan, driver):
 def test_nothing_before_the_cursor_is_left(plan, driver, window):
     """Whenever it dies, everything before the page where it resumes has been dealt with."""
     workers = 8 if driver == "pages_async" else 1
-    chance = random.Random(f"{driver} {window}")
+    chance = random.Random(f"{driver} {window}")  # noqa: S311 - no secret
     doomed = plan(driver=driver, workers=workers, window=window, items=6_000, page_size=20, failing=0)
     kills = 0
     for _ in range(3):

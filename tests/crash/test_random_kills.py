@@ -19,10 +19,8 @@ SECONDS_MAX = 0.04
 @pytest.mark.parametrize(("driver", "workers"), [("serial", 1), ("threads", 4)])
 def test_killed_again_and_again(plan, driver, workers, seed):
     """Five kills a log, four logs a driver: after each the log says what the world has seen."""
-    chance = random.Random(f"{driver} {seed}")
-    doomed = plan(
-        driver=driver, workers=workers, items=8_000, failing=50, window=(1, 16, 256, None)[seed], tail=2_000
-    )
+    chance = random.Random(f"{driver} {seed}")  # noqa: S311 - no secret
+    doomed = plan(driver=driver, workers=workers, items=8_000, failing=50, window=(1, 16, 256, None)[seed], tail=2_000)
     kills = 0
     for _ in range(KILLS):
         kills += kill_at_random(Child(doomed), doomed, chance, SECONDS_MAX)
@@ -37,7 +35,7 @@ def test_killed_again_and_again(plan, driver, workers, seed):
 def test_other_drivers_are_killed_too(plan, driver):
     """Coroutines, claims and pages keep the same promises."""
     workers = 8 if driver in {"coroutines", "pages_async"} else 1
-    chance = random.Random(driver)
+    chance = random.Random(driver)  # noqa: S311 - no secret
     doomed = plan(driver=driver, workers=workers, items=8_000, page_size=50, failing=50, results="large", tail=2_000)
     kills = 0
     for _ in range(3):
@@ -50,7 +48,7 @@ def test_other_drivers_are_killed_too(plan, driver):
 @pytest.mark.parametrize("seed", range(2))
 def test_processes_share_a_log_and_die_one_by_one(plan, seed):
     """Three processes over one log: those that live go on, and the dead leave only what they ran."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - no secret
     doomed = plan(items=12_000, failing=50, window=64)
     kills = 0
     for _ in range(2):

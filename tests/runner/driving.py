@@ -12,13 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wal_runner import RunReport
-
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from wal_runner import Runner, Status
+    from wal_runner import Runner, RunReport, Status
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0
@@ -129,6 +127,7 @@ class Effects(list):
         self.error = error
 
     def __call__(self, item, *_worker_value):
+        """Do what fn does."""
         self.append(item)
         if item in self.failing:
             raise self.error(f"no {item}")

@@ -140,10 +140,13 @@ def test_coroutine_may_use_what_asyncio_offers(runner):
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(asyncio.sleep(0, number)) for number in range(3)]
         with pytest.raises(ExceptionGroup):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(fail())
-                await asyncio.Event().wait()
+            await fail_in_a_group()
         return [item, *(part.result() for part in parts)]
+
+    async def fail_in_a_group():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            await asyncio.Event().wait()
 
     async def fail():
         raise ValueError

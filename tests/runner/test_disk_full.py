@@ -136,7 +136,7 @@ def test_no_session_begins_without_room_for_its_slots(path):
     with Runner(path) as runner:
         serial(runner, ["a"], lambda _: None)
     with Script(LIMITED + unindented(code), path) as script:
-        assert "no room for a session's slots" in script.hear()
+        assert "Free some space" in script.hear()
         assert 0 == script.end()[0]
     with Runner(path) as runner:
         assert {"a": Status.SUCCEEDED} == statuses(runner)
@@ -149,7 +149,9 @@ def mounting(folder, size):
     """Give a command that has a tmpfs of its own at *folder*; skip where that is not allowed."""
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     mount = f"mount -t tmpfs -o size={size} tmpfs '{folder}' && "
-    if shutil.which("unshare") is None or subprocess.run([*unshare, "sh", "-c", mount + "true"], check=False).returncode:
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare here")
+    if subprocess.run([*unshare, "sh", "-c", mount + "true"], check=False).returncode:
         pytest.skip("no mounts here")
     return [*unshare, "sh", "-c", mount + 'exec "$0" "$@"']
 

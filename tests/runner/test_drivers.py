@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.runner.driving import DRIVERS, Effects, named, numbers, serial, statuses, threads
-from wal_runner import Runner, RunIncomplete, Status, Verdict
+from wal_runner import RunIncomplete, Runner, Status, Verdict
 
 
 IDS = [f"item-{number}" for number in range(10)]

@@ -12,7 +12,8 @@ def mixed(path, request):
     """Give a Runner on a log with an item of each kind, told by its tail or by its snapshot."""
     with Runner(path) as runner:
         serial(runner, ["done", "failed"], Effects({"failed"}))
-        serial(runner, ["in doubt", "abandoned", "pending"], Effects({"in doubt", "abandoned", "pending"}, TimeoutError))
+        lost = ["in doubt", "abandoned", "pending"]
+        serial(runner, lost, Effects(set(lost), TimeoutError))
         runner.resolve("abandoned", Verdict.abandon(), by="ann", note="nobody will find out")
         runner.resolve("pending", Verdict.did_not_happen())
         if request.param:

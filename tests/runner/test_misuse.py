@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.runner.driving import DRIVERS, DEADLINE_S, Effects, Script, named, numbers, serial, statuses
+from tests.runner.driving import DEADLINE_S, DRIVERS, Effects, Script, named, numbers, serial, statuses, wait_until
 from wal_runner import Runner, Status
 from wal_runner.errors import AttemptMisused, AttemptNotEntered, LogAlreadyOpen, LogClosed, RecursiveRun
 
@@ -21,7 +21,7 @@ IDS = [f"item-{number}" for number in range(10)]
 
 
 async def coroutine_function(_item):
-    """What `run` must not be given."""
+    """Be what `run` must not be given."""
 
 
 class CallableAsync:
@@ -83,7 +83,7 @@ class Odd(BaseException):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, Odd])
 @pytest.mark.parametrize("drive", DRIVERS, ids=named)
 def test_base_exception_leaves_doubt_and_ends_the_run(runner, drive, error):
-    """fn did not end by itself, so nobody knows; what else was begun is finished, the rest is pending."""
+    """The function did not end by itself, so nobody knows; what else was begun is finished, the rest is pending."""
     ids = [str(number) for number in range(200)]
     effects = Effects({"7"}, error)
     with pytest.raises(error):
@@ -100,7 +100,7 @@ def test_base_exception_leaves_doubt_and_ends_the_run(runner, drive, error):
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_cancellation_that_fn_lets_out_is_a_doubt_of_that_item_only(runner, concurrency):
-    """fn waited for something that was cancelled; the run was not, and goes on."""
+    """What fn waited for was cancelled; the run was not, and goes on."""
 
     async def fn(item):
         if item in IDS[:3]:
@@ -135,8 +135,7 @@ def test_cancelled_run_leaves_what_ran_in_doubt(runner):
 
     async def cancel_it():
         run = asyncio.create_task(runner.run_async([str(n) for n in range(50)], fn, concurrency=3))
-        while len(begun) < 3:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(wait_until, lambda: len(begun) == 3)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
@@ -186,7 +185,7 @@ def test_second_run_from_another_thread_is_refused(runner):
 
 
 def test_looking_and_settling_inside_of_fn_is_fine(runner):
-    """fn may ask for what the log knows, and reopen something else."""
+    """A function may ask for what the log knows, and reopen something else."""
     serial(runner, ["bad"], Effects({"bad"}))
     seen = []
 
@@ -271,7 +270,7 @@ def test_runner_closed_in_the_middle_of_a_run_leaves_a_sound_log(path, workers):
 
 
 def test_runner_closed_by_fn_leaves_that_item_in_doubt(path):
-    """fn runs, so nobody knows; the caller is told that the log was closed."""
+    """It runs, so nobody knows; the caller is told that the log was closed."""
     runner = Runner(path)
     with pytest.raises(LogClosed):
         runner.run(IDS, lambda _: runner.close())
@@ -323,6 +322,18 @@ def test_attempt_is_entered_once(runner):
     assert {"a": Status.SUCCEEDED} == statuses(runner)
 
 
+def test_attempt_of_a_loop_that_has_ended_is_refused(runner):
+    """It was given back, so what its block does would be done again."""
+    kept = next(runner.claim(["a"]))
+    effects = Effects()
+    with pytest.raises(AttemptMisused, match="given back"), kept as item:
+        effects(item)
+    report = serial(runner, ["a"], effects)
+
+    assert ["a"] == effects
+    assert {"seen": 1, "succeeded": 1} == numbers(report)
+
+
 def test_attempt_may_be_failed_by_hand(runner):
     """With a reason, inside its block only."""
     for attempt in runner.claim(["a", "b"]):
@@ -344,12 +355,30 @@ def test_error_in_the_block_is_swallowed_or_raised(runner):
     for attempt in runner.claim(["a"]):
         with attempt:
             raise ValueError("recorded")
-    with pytest.raises(ValueError, match="raised"):
-        for attempt in runner.claim(["b"], on_error="raise"):
-            with attempt:
-                raise ValueError("raised")
+    claims = runner.claim(["b"], on_error="raise")
+    attempt = next(claims)
+    with pytest.raises(ValueError, match="raised"), attempt:
+        raise ValueError("raised")
+    claims.close()
 
     assert {"a": Status.FAILED, "b": Status.FAILED} == statuses(runner)
+
+
+def test_error_that_leaves_the_loop_ends_its_run(runner):
+    """The outcome is durable, the rest is pending, and the Runner is free."""
+    with pytest.raises(ValueError, match="raised"):
+        drive_until_it_raises(runner)
+    counts = runner.counts()
+
+    assert 1 == counts[Status.FAILED]
+    assert 0 == counts[Status.STARTED] + counts[Status.IN_DOUBT]
+    assert {"seen": 10, "succeeded": 10} == numbers(serial(runner, IDS, Effects()))
+
+
+def drive_until_it_raises(runner):
+    for attempt in runner.claim(IDS, on_error="raise"):
+        with attempt:
+            raise ValueError("raised")
 
 
 def test_break_inside_of_the_block_is_success(runner):

@@ -43,7 +43,7 @@ def test_mistyped_path_creates_nothing(tmp_path):
     """must_exist=True only recovers; nor do readers create anything."""
     missing = tmp_path / "emials.wal"
     for opens in (lambda: Runner(missing, must_exist=True), lambda: Runner.open_read(missing), lambda: replay(missing)):
-        with pytest.raises(LogMissing, match="emials.wal"):
+        with pytest.raises(LogMissing, match=r"emials\.wal"):
             opens()
 
     assert [] == list(tmp_path.iterdir())

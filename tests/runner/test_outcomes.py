@@ -180,7 +180,7 @@ def test_error_keeps_the_traceback_and_the_cause(runner):
 
     def fn(_item):
         try:
-            raise KeyError("inner")
+            {}["inner"]
         except KeyError as error:
             raise ValueError("outer") from error
 
@@ -234,7 +234,7 @@ def test_outcome_unknown_says_which_errors_leave_doubt(runner, error, setting, s
 
 
 def test_raised_outcome_unknown_is_believed_whatever_the_setting(runner):
-    """fn itself knows best that nobody knows."""
+    """Nobody knows better than fn that nobody knows."""
     serial(runner, ["a"], raising(OutcomeUnknown("sent")), outcome_unknown=())
 
     assert {"a": Status.IN_DOUBT} == statuses(runner)

@@ -23,6 +23,7 @@ class Connections:
 
     @contextmanager
     def connect(self):
+        """Open one, and close it in the end."""
         name = f"connection {len(self.opened)}"
         self.opened.append(name)
         try:
@@ -31,13 +32,14 @@ class Connections:
             self.closed.append(name)
 
     def send(self, item, connection):
+        """Be the function of a run."""
         assert connection not in self.closed
         self.used.setdefault(connection, set()).add(threading.get_ident())
         return item
 
 
 def test_one_connection_for_a_serial_run(runner):
-    """fn gets it as second argument; it is closed when the run has ended."""
+    """It is the second argument of fn, and closed when the run has ended."""
     connections = Connections()
     report = runner.run(IDS, connections.send, per_worker=connections.connect)
 
@@ -71,9 +73,7 @@ def test_one_connection_a_coroutine(runner, is_async):
         return connections.send(item, connection)
 
     report = asyncio.run(
-        runner.run_async(
-            IDS, send, concurrency=5, per_worker=connect_later if is_async else connections.connect
-        )
+        runner.run_async(IDS, send, concurrency=5, per_worker=connect_later if is_async else connections.connect)
     )
 
     assert {"seen": 100, "succeeded": 100} == numbers(report)

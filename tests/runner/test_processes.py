@@ -30,7 +30,8 @@ say([done, report.succeeded, report.in_doubt, report.seen])
 def test_processes_share_the_work(path, tmp_path):
     """Each item is run by one of them, and each of them does some."""
     ledger = tmp_path / "ledger"
-    with Script(SHARING, path, ledger, '{"workers": 2}') as one, Script(SHARING, path, ledger, '{"workers": 2}') as other:
+    arguments = (SHARING, path, ledger, '{"workers": 2}')
+    with Script(*arguments) as one, Script(*arguments) as other:
         for script in (one, other):
             assert "ready" == script.hear()
         for script in (one, other):

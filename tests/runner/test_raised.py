@@ -38,7 +38,7 @@ def test_exception_in_a_commit_loses_nothing(runner, drive, failpoint):
 
 @pytest.mark.parametrize("drive", DRIVERS, ids=named)
 def test_exception_behind_an_effect_leaves_it_in_doubt(runner, drive):
-    """fn has returned, and nobody heard what."""
+    """It has happened, and nobody heard how it ended."""
     effects = Effects()
     arm("run.after_effect", failpoints._raise, hit=7)
     with pytest.raises(FailpointReached):

@@ -113,7 +113,7 @@ os._exit(0)  # a thread of fn may still be there
 
 @pytest.mark.parametrize("driver", NAMES)
 def test_second_signal_ends_what_runs(path, driver):
-    """fn hangs: the first signal waits for it, the second one breaks into it; its item is in doubt."""
+    """Where fn hangs the first signal waits for it, the second one breaks into it; its item is in doubt."""
     with Script(TWICE, path, driver) as script:
         assert "running" == script.hear()
         script.process.send_signal(signal.SIGINT)

@@ -112,7 +112,7 @@ def test_another_key_rule_is_refused(path):
         serial(runner, [{"id": 1, "mail": "a"}], effects, key="id")
     with Runner(path) as runner:
         for drive in DRIVERS:
-            with pytest.raises(KeyRuleChanged, match="field:id.*field:mail"):
+            with pytest.raises(KeyRuleChanged, match=r"field:id.*field:mail"):
                 drive(runner, [{"id": 1, "mail": "a"}], effects, key="mail")
         found = statuses(runner)
 
@@ -273,10 +273,10 @@ def test_sources_have_cursors_of_their_own(runner):
 
     def fetch_until_page_1(cursor, _size):
         if cursor:
-            raise OSError
+            raise OSError("page 1")
         return ["x"], 1
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="page 1"):
         runner.run_pages(fetch_until_page_1, Effects(), source="first")
     asked = []
 

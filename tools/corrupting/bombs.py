@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 META_KEYS: Final = (META_FORMAT, META_BASE, META_BASE_STATE, META_SNAPSHOT, META_ROWS, META_SNAPSHOTTER)
 
+LARGE_SHARE: Final = 0.05
+"""A large one takes a hundred times as long as the rest."""
+
 _MEGABYTE: Final = 1 << 20
 _STARTED: Final = TYPE_NUMBERS[ItemStarted]
 _SUCCEEDED: Final = TYPE_NUMBERS[ItemSucceeded]
@@ -92,8 +95,11 @@ _LARGE_BODIES: Final[dict[str, Callable[[], bytes]]] = {
 
 def body(chance: random.Random) -> tuple[str, bytes]:
     """Give a value to be sealed, and what it is."""
-    name = chance.choice([*_BODIES, *_LARGE_BODIES])
-    return name, _LARGE_BODIES[name]() if name in _LARGE_BODIES else _BODIES[name]
+    if chance.random() < LARGE_SHARE:
+        name = chance.choice(list(_LARGE_BODIES))
+        return name, _LARGE_BODIES[name]()
+    name = chance.choice(list(_BODIES))
+    return name, _BODIES[name]
 
 
 def record(chance: random.Random) -> tuple[str, bytes]:

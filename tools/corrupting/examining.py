@@ -107,4 +107,8 @@ def _shown(view: LogView | Runner, timed: frozenset[str] = frozenset()) -> dict[
         )
         for item in view.items()
     ]
-    return {"items": {row[0]: row[1:] for row in rows}, "order": [row[0] for row in rows], "counts": dict(view.counts())}
+    return {
+        "items": {row[0]: row[1:] for row in rows},
+        "order": [row[0] for row in rows],
+        "counts": dict(view.counts()),
+    }

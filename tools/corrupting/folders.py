@@ -260,7 +260,9 @@ def _two_sessions(folder: Path, aside: Path, model: Model) -> None:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    told: Model = {item_id: (known[0], known[1]) for item_id, known in json.loads((aside / "beside").read_text()).items()}
+    told: Model = {
+        item_id: (known[0], known[1]) for item_id, known in json.loads((aside / "beside").read_text()).items()
+    }
     model.update(told)
     for attempt in begun[:5]:
         life.succeed(attempt)
@@ -300,9 +302,7 @@ def prepare(name: str, scratch: Path, *, log_id: str = "") -> Prepared:
             os._exit(1)
     _, status = os.waitpid(child, 0)
     assert status == 0, f"the log {name!r} could not be prepared"
-    files = {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
     kept = [(path.read_bytes(), path.with_suffix(".head").read_bytes()) for path in sorted(aside.glob("*.data"))]
     told = json.loads((aside / "model").read_text())
     unheard = (aside / "unheard").read_bytes() if (aside / "unheard").exists() else None

@@ -112,7 +112,9 @@ def _beyond_doubt(told: dict[str, Any], truth: Answers) -> str:
     for item_id, row in truth["run"]["value"]["items"].items():
         found = told.get(item_id)
         # The seqs behind one that is missing move up.
-        if found is None or (_timeless(found) != _timeless(row) and not (item_id in was_started and found[0] == "in_doubt")):
+        if found is None or (
+            _timeless(found) != _timeless(row) and not (item_id in was_started and found[0] == "in_doubt")
+        ):
             return f"{item_id[-12:]}: {found!r:.90} instead of {row!r:.90}"
     return ""
 

@@ -10,10 +10,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from wal_runner.log.format import DATA_NAME, GATE_NAME, HEAD_NAME, IDENTITY_NAME, SCRATCH_SLOT_BYTES, SESSIONS_NAME
-
 from tools.corrupting import bombs, pages
 from tools.corrupting.pages import PAGE, SECTOR
+from wal_runner.log.format import DATA_NAME, GATE_NAME, HEAD_NAME, IDENTITY_NAME, SCRATCH_SLOT_BYTES, SESSIONS_NAME
 
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from tools.corrupting import judging, nursery
+from tools.corrupting.examining import examine
+from tools.corrupting.folders import LOGS, prepare
+from tools.corrupting.mutators import MUTATORS, Patient
+from wal_runner.log import structure
 from wal_runner.log.format import ARCHIVE_NAME, DATA_NAME, HEAD_NAME, SESSIONS_NAME
 from wal_runner.log.head import open_head, read_head, write_head
 from wal_runner.log.host import boot_id
 from wal_runner.log.scratch import _header
-
-from tools.corrupting import judging, nursery
-from tools.corrupting.examining import examine
-from tools.corrupting.folders import LOGS, prepare
-from tools.corrupting.mutators import MUTATORS, TRUE_OR_TYPED, Patient
 
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ TOUCHED: Final = "touched"
 COPIED: Final = "copied"
 """The folder is a copy of the one that ran; no slot of it is believed."""
 WAYS: Final = (BENEATH, TOUCHED, COPIED)
+
+LARGE: Final = "beneath a large log"
+"""As beneath, and the log counts as one that is too large to be checked at each opening."""
 
 ASKED: Final = 8
 
@@ -70,7 +73,7 @@ class Clinic:
         self._truths: dict[tuple[str, str], list[Answers]] = {}
         nursery.settle_down()
         for name, prepared in self._prepared.items():
-            for way in WAYS:
+            for way in (*WAYS, LARGE):
                 self._truths[name, way] = [self._true_answers(prepared, way)]
                 if prepared.unheard is not None:
                     before = replace(prepared, files={**prepared.files, DATA_NAME: prepared.unheard}, model={})
@@ -90,7 +93,7 @@ class Clinic:
             did = MUTATORS[name].damage(patient, chance)
         self._lay_out(patient, way)
         asked = chance.sample(prepared.items, ASKED)
-        end = self._look(prepared, asked)
+        end = self._look(prepared, asked, way)
         verdicts = [
             judging.judge(end, truth | {"read": _asked(truth["read"], asked)}, MUTATORS[name].expects)
             for truth in self._truths[prepared.name, way]
@@ -102,7 +105,7 @@ class Clinic:
         """Ask the undamaged log, and hold the answers against the model."""
         files = {path: bytearray(content) for path, content in prepared.files.items()}
         self._lay_out(Patient(prepared, prepared, files), way)
-        end = self._look(prepared, prepared.items)
+        end = self._look(prepared, prepared.items, way)
         assert end.value is not None, f"the undamaged log {prepared.name!r} ended the process"
         truth: Answers = end.value
         for stage, answer in truth.items():
@@ -118,9 +121,11 @@ class Clinic:
             assert (item_id in ran) == (status in {"failed", "pending"}), f"{prepared.name}: {item_id}"
         return truth
 
-    def _look(self, prepared: Prepared, asked: Sequence[str]) -> nursery.End:
+    def _look(self, prepared: Prepared, asked: Sequence[str], way: str) -> nursery.End:
         def question() -> Answers:
             self._plant()
+            if way == LARGE:
+                structure.CHECK_ALWAYS_BYTES_MAX = 0
             return examine(self._folder, prepared.items, asked)
 
         return nursery.ask(question)
@@ -144,7 +149,7 @@ class Clinic:
                 _seal_head(folder, way, len(patient.prepared.files[DATA_NAME]))
         for late in patient.late:
             late(folder)
-        if way == BENEATH and patient.late and (folder / DATA_NAME).is_file() and _is_made_by_hand(patient):
+        if way in {BENEATH, LARGE} and patient.late and (folder / DATA_NAME).is_file() and _is_made_by_hand(patient):
             _seal_head(folder, way, (folder / DATA_NAME).stat().st_size)
 
 
@@ -169,7 +174,7 @@ def _seal_head(folder: Path, way: str, size: int) -> None:
     if witness is None:
         return
     found = (folder / DATA_NAME).stat()
-    time_ns = found.st_mtime_ns if way == BENEATH else 1
+    time_ns = 1 if way == TOUCHED else found.st_mtime_ns
     descriptor = open_head(folder / HEAD_NAME)
     try:
         write_head(descriptor, witness._replace(inode=found.st_ino, size=size, mtime_ns=time_ns))

@@ -157,6 +157,8 @@ class File:
     durable: Image = EMPTY
     live: Image = EMPTY
     pending: list[Change] = field(default_factory=list)
+    lost: list[Write] = field(default_factory=list)
+    """What a failed sync gave up: it may be on the disk or not, and no later sync sees to it."""
 
     def change(self, change: Change, *, at_once: bool) -> None:
         """Make one change, durable *at_once* or pending."""
@@ -165,16 +167,26 @@ class File:
             if not self.pending or self.pending[-1] != change:  # GATE gets the same pid again and again
                 self.pending.append(change)
             return
-        self.durable = self.durable.after([change])
+        self._make_durable([change])
         if isinstance(change, Write):
             # What is older and still on its way goes by the page, which holds the newer bytes by now.
-            self.pending = [
-                older.overlaid(change) if isinstance(older, Write) else older for older in self.pending
-            ]
+            self.pending = [older.overlaid(change) if isinstance(older, Write) else older for older in self.pending]
 
     def sync(self) -> None:
-        """Make everything durable."""
-        self.durable, self.pending = self.live, []
+        """Make durable what is on its way."""
+        self._make_durable(self.pending)
+        self.pending = []
+
+    def fail_to_sync(self) -> None:
+        """Give up the data on its way: after an error the kernel takes the pages for written. Sizes stay on theirs."""
+        self.lost += [change for change in self.pending if isinstance(change, Write)]
+        self.pending = [change for change in self.pending if isinstance(change, Size)]
+
+    def _make_durable(self, changes: Sequence[Change]) -> None:
+        self.durable = self.durable.after(changes)
+        for change in changes if self.lost else ():
+            if isinstance(change, Write):
+                self.lost = [older.overlaid(change) for older in self.lost]
 
 
 Folders = dict[int, dict[str, int]]
@@ -195,9 +207,7 @@ class Disk:
         inode, folder = entry.inode, entry.folder
         match entry.kind:
             case Kind.WRITE:
-                self.files[inode].change(
-                    Write(entry.place, entry.data), at_once=bool(entry.flags & AT_ONCE_DURABLE)
-                )
+                self.files[inode].change(Write(entry.place, entry.data), at_once=bool(entry.flags & AT_ONCE_DURABLE))
             case Kind.STORE:
                 self.files[inode].change(Write(entry.place, entry.data), at_once=False)
             case Kind.SIZE:
@@ -218,8 +228,10 @@ class Disk:
                 self._name(Names(((folder, entry.name, None),)))
             case Kind.RENAME:
                 self._name(Names(((entry.place, entry.new_name, inode), (folder, entry.name, None))))
+            case Kind.FAULT if entry.flags == Kind.SYNC and inode in self.files:
+                self.files[inode].fail_to_sync()
             case Kind.MARK | Kind.FAULT:
-                pass
+                pass  # the names that a failed sync of a folder was to write stay on their way, to the next one
 
     @contextmanager
     def under_way(self, entry: Entry) -> Iterator[None]:
@@ -279,8 +291,7 @@ def differences(disk: Disk, root: Mapping[str, bytes | None]) -> list[str]:
     A difference means that the interposer missed a call, and that nothing built on it can be believed.
     """
     told = {
-        path: disk.files[inode].live.content() if inode in disk.files else None
-        for path, inode in disk.tree(disk.live)
+        path: disk.files[inode].live.content() if inode in disk.files else None for path, inode in disk.tree(disk.live)
     }
     found = [f"{path} is there, and no call made it" for path in root.keys() - told.keys()]
     found += [f"{path} was made, and is not there" for path in told.keys() - root.keys()]

@@ -43,6 +43,7 @@ class Way(NamedTuple):
 WAYS: Final = {
     "eio-once": Way(Fault.FAIL_ONCE, errno.EIO),
     "eio-for-ever": Way(Fault.FAIL_FOR_EVER, errno.EIO),
+    "eio-late": Way(Fault.FAIL_LATE, errno.EIO),
     "enospc-once": Way(Fault.FAIL_ONCE, errno.ENOSPC),
     "enospc-for-ever": Way(Fault.FAIL_FOR_EVER, errno.ENOSPC),
     "short-write": Way(Fault.SHORT_WRITE),

@@ -33,7 +33,10 @@ enum kind { WRITE = 1, SYNC, SIZE, CREATE, MKDIR, LINK, UNLINK, RMDIR, RENAME, S
 
 enum { AT_ONCE_DURABLE = 1, SHRINKS = 2 }; /* flags of WRITE, of SIZE */
 
-enum fault { NO_FAULT, FAIL_ONCE, FAIL_FOR_EVER, SHORT_WRITE, KILL_BEFORE, KILL_AFTER };
+enum fault { NO_FAULT, FAIL_ONCE, FAIL_FOR_EVER, SHORT_WRITE, KILL_BEFORE, KILL_AFTER, FAIL_LATE };
+
+/* What is to become of one call; FAILS_LATE: it is done, and says that it failed. */
+enum fate { GOES_ON, FAILS, FAILS_LATE };
 
 struct entry {
     uint32_t kind, flags, pid, name_bytes;
@@ -66,7 +69,7 @@ static struct shared *shared;
 static struct map maps[MAPS_MAX];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static long fault_call = -1;
-static int fault_errno, fault_kind;
+static int fault_errno, fault_kind, barriers_only;
 
 /* --- The lock ---------------------------------------------------------------------------- */
 
@@ -199,33 +202,53 @@ static void die(void)
     syscall(SYS_kill, getpid(), SIGKILL);
 }
 
-/* Decide about one call, inside the lock: true when it must fail, by fault_errno. */
-static int must_fail(int *short_write)
+/* A sync that failed: what was on its way to *inode* may be there or not, and no later sync sees to it. */
+static void note_failed_sync(uint64_t inode)
 {
-    long call = shared->calls++;
-
-    if (fault_kind == NO_FAULT || call < fault_call)
-        return 0;
-    if (call > fault_call) {
-        errno = fault_errno;
-        return fault_kind == FAIL_FOR_EVER;
-    }
-    if (fault_kind == SHORT_WRITE && short_write == NULL)
-        return 0; /* nothing to cut: a sync, or a name */
-    shared->hit = 1;
-    append((struct entry){.kind = FAULT, .place = call}, NULL, NULL, NULL);
-    if (fault_kind == KILL_BEFORE)
-        die();
-    if (fault_kind == SHORT_WRITE)
-        *short_write = 1;
-    errno = fault_errno;
-    return fault_kind == FAIL_ONCE || fault_kind == FAIL_FOR_EVER;
+    append((struct entry){.kind = FAULT, .flags = SYNC, .inode = inode}, NULL, NULL, NULL);
 }
 
-static void after_call(void)
+/* Decide about one call, inside the lock. *is_cut* is NULL where there is nothing to cut: a sync, or a name. */
+static enum fate fate_of_call(int *is_cut, int is_barrier)
+{
+    long call = shared->calls;
+
+    if (barriers_only && !is_barrier)
+        return GOES_ON;
+    shared->calls++;
+
+    errno = fault_errno;
+    if (fault_kind == NO_FAULT || call < fault_call || (fault_kind == SHORT_WRITE && is_cut == NULL))
+        return GOES_ON;
+    if (call > fault_call)
+        return fault_kind == FAIL_FOR_EVER ? FAILS : GOES_ON;
+    shared->hit = 1;
+    append((struct entry){.kind = FAULT, .place = call}, NULL, NULL, NULL);
+    switch (fault_kind) {
+    case KILL_BEFORE:
+        die();
+        return FAILS;
+    case SHORT_WRITE:
+        *is_cut = 1;
+        return GOES_ON;
+    case FAIL_LATE:
+        return FAILS_LATE;
+    default:
+        return fault_kind == KILL_AFTER ? GOES_ON : FAILS;
+    }
+}
+
+/* End one call that was made: leave the lock, and give what it gives. */
+static long end_call(enum fate fate, long done)
 {
     if (fault_kind == KILL_AFTER && shared->hit && shared->calls - 1 == fault_call)
         die();
+    if (fate != GOES_ON) {
+        errno = fault_errno;
+        done = -1;
+    }
+    leave();
+    return done;
 }
 
 /* --- For the process that is watched --------------------------------------------------------------- */
@@ -267,9 +290,10 @@ int interposer_watch(const char *folder, const char *stream_path)
     return stream < 0 ? -1 : 0;
 }
 
-/* Make call number *call* (from 0) fail as *kind* says. */
-void interposer_fail(long call, int kind, int error)
+/* Make call number *call* (from 0) fail as *kind* says; of the barriers alone, if so: what returns when the disk has it. */
+void interposer_fail(long call, int kind, int error, int of_barriers)
 {
+    barriers_only = of_barriers;
     fault_call = call;
     fault_kind = kind;
     fault_errno = error;
@@ -325,14 +349,14 @@ static ssize_t written(int fd, const struct iovec *parts, int count, off64_t at)
     ssize_t done;
     off64_t place;
     int is_cut = 0;
+    enum fate fate;
 
     if (!watches(fd, &found))
         return at < 0 ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, at, 0);
     enter();
-    if (must_fail(&is_cut)) {
-        leave();
-        return -1;
-    }
+    fate = fate_of_call(&is_cut, durability_of(fd));
+    if (fate == FAILS)
+        return end_call(fate, -1);
     if (is_cut) {
         half = (struct iovec){parts[0].iov_base, parts[0].iov_len / 2};
         parts = &half;
@@ -349,16 +373,16 @@ static ssize_t written(int fd, const struct iovec *parts, int count, off64_t at)
         }
         place = at < 0 ? lseek(fd, 0, SEEK_CUR) - done : at;
         note((struct entry){.kind = WRITE,
-                            .flags = durability_of(fd),
+                            .flags = fate == GOES_ON ? durability_of(fd) : 0,
                             .inode = found.st_ino,
                             .place = place,
                             .data_bytes = done},
              NULL, NULL, data);
         free(data);
+        if (fate == FAILS_LATE && durability_of(fd))
+            note_failed_sync(found.st_ino);
     }
-    after_call();
-    leave();
-    return done;
+    return end_call(fate, done);
 }
 
 ssize_t write(int fd, const void *data, size_t bytes)
@@ -401,21 +425,22 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at)
 static int synced(long number, int fd)
 {
     struct stat found;
+    enum fate fate;
     int done;
 
     if (!watches(fd, &found))
         return syscall(number, fd);
     enter();
-    if (must_fail(NULL)) {
-        leave();
-        return -1;
+    fate = fate_of_call(NULL, 1);
+    if (fate != GOES_ON) {
+        append_all_stores();
+        note_failed_sync(found.st_ino);
+        return end_call(fate, -1);
     }
     done = syscall(number, fd);
     if (done == 0)
         note((struct entry){.kind = SYNC, .inode = found.st_ino}, NULL, NULL, NULL);
-    after_call();
-    leave();
-    return done;
+    return end_call(fate, done);
 }
 
 int fsync(int fd)
@@ -443,22 +468,20 @@ static void note_size(int fd, uint64_t before)
 int ftruncate64(int fd, off64_t bytes)
 {
     struct stat found;
+    enum fate fate;
     int done;
 
     if (!watches(fd, &found))
         return syscall(SYS_ftruncate, fd, bytes);
     enter();
-    if (must_fail(NULL)) {
-        leave();
-        return -1;
-    }
+    fate = fate_of_call(NULL, 0);
+    if (fate == FAILS)
+        return end_call(fate, -1);
     fstat(fd, &found);
     done = syscall(SYS_ftruncate, fd, bytes);
     if (done == 0)
         note_size(fd, found.st_size);
-    after_call();
-    leave();
-    return done;
+    return end_call(fate, done);
 }
 
 int ftruncate(int fd, off_t bytes)
@@ -470,23 +493,24 @@ int ftruncate(int fd, off_t bytes)
 int posix_fallocate64(int fd, off64_t at, off64_t bytes)
 {
     struct stat found;
-    int saved = errno, error = 0;
+    enum fate fate;
+    int saved = errno, done, error;
 
-    if (!watches(fd, &found))
-        error = syscall(SYS_fallocate, fd, 0, at, bytes) == 0 ? 0 : errno;
-    else {
+    if (!watches(fd, &found)) {
+        done = syscall(SYS_fallocate, fd, 0, at, bytes);
+    } else {
         enter();
-        if (must_fail(NULL))
-            error = errno;
-        else {
+        fate = fate_of_call(NULL, 0);
+        done = -1;
+        if (fate != FAILS) {
             fstat(fd, &found);
-            error = syscall(SYS_fallocate, fd, 0, at, bytes) == 0 ? 0 : errno;
-            if (error == 0)
+            done = syscall(SYS_fallocate, fd, 0, at, bytes);
+            if (done == 0)
                 note_size(fd, found.st_size);
-            after_call();
         }
-        leave();
+        done = end_call(fate, done);
     }
+    error = done == 0 ? 0 : errno;
     errno = saved;
     return error;
 }
@@ -502,6 +526,7 @@ static int opened(int at, const char *path, int flags, mode_t mode)
 {
     struct stat folder, found;
     const char *name;
+    enum fate fate = GOES_ON;
     int fd, existed;
 
     if (stream < 0 || !(flags & (O_CREAT | O_TRUNC)) || (flags & O_TMPFILE) == O_TMPFILE)
@@ -509,10 +534,10 @@ static int opened(int at, const char *path, int flags, mode_t mode)
     enter();
     name = name_in(at, path, &folder);
     existed = name != NULL && fstatat(at, path, &found, 0) == 0;
-    if (name != NULL && !existed && must_fail(NULL)) {
-        leave();
-        return -1;
-    }
+    if (name != NULL && !existed)
+        fate = fate_of_call(NULL, 0);
+    if (fate == FAILS)
+        return end_call(fate, -1);
     fd = syscall(SYS_openat, at, path, flags, mode);
     if (fd >= 0 && name != NULL) {
         if (existed) {
@@ -523,8 +548,10 @@ static int opened(int at, const char *path, int flags, mode_t mode)
             note((struct entry){.kind = CREATE, .inode = found.st_ino, .folder = folder.st_ino}, name, NULL, NULL);
         }
     }
+    if (fate == FAILS_LATE && fd >= 0)
+        syscall(SYS_close, fd);
     if (name != NULL && !existed)
-        after_call();
+        return end_call(fate, fd);
     leave();
     return fd;
 }
@@ -566,25 +593,23 @@ int mkdirat(int at, const char *path, mode_t mode)
 {
     struct stat folder, found;
     const char *name;
+    enum fate fate = GOES_ON;
     int done;
 
     if (stream < 0)
         return syscall(SYS_mkdirat, at, path, mode);
     enter();
     name = name_in(at, path, &folder);
-    if (name != NULL && must_fail(NULL)) {
-        leave();
-        return -1;
-    }
+    if (name != NULL)
+        fate = fate_of_call(NULL, 0);
+    if (fate == FAILS)
+        return end_call(fate, -1);
     done = syscall(SYS_mkdirat, at, path, mode);
     if (done == 0 && name != NULL && fstatat(at, path, &found, 0) == 0) {
         *slot_of(found.st_ino) = found.st_ino;
         note((struct entry){.kind = MKDIR, .inode = found.st_ino, .folder = folder.st_ino}, name, NULL, NULL);
     }
-    if (name != NULL)
-        after_call();
-    leave();
-    return done;
+    return end_call(fate, done);
 }
 
 int mkdir(const char *path, mode_t mode)
@@ -596,6 +621,7 @@ int unlinkat(int at, const char *path, int flags)
 {
     struct stat folder, found;
     const char *name;
+    enum fate fate = GOES_ON;
     int done;
 
     if (stream < 0)
@@ -604,21 +630,17 @@ int unlinkat(int at, const char *path, int flags)
     name = name_in(at, path, &folder);
     if (name != NULL && fstatat(at, path, &found, AT_SYMLINK_NOFOLLOW) != 0)
         name = NULL;
-    if (name != NULL && must_fail(NULL)) {
-        leave();
-        return -1;
-    }
+    if (name != NULL)
+        fate = fate_of_call(NULL, 0);
+    if (fate == FAILS)
+        return end_call(fate, -1);
     done = syscall(SYS_unlinkat, at, path, flags);
-    if (name != NULL) {
-        if (done == 0)
-            note((struct entry){.kind = flags & AT_REMOVEDIR ? RMDIR : UNLINK,
-                                .inode = found.st_ino,
-                                .folder = folder.st_ino},
-                 name, NULL, NULL);
-        after_call();
-    }
-    leave();
-    return done;
+    if (name != NULL && done == 0)
+        note((struct entry){.kind = flags & AT_REMOVEDIR ? RMDIR : UNLINK,
+                            .inode = found.st_ino,
+                            .folder = folder.st_ino},
+             name, NULL, NULL);
+    return end_call(fate, done);
 }
 
 int unlink(const char *path)
@@ -635,29 +657,27 @@ int renameat(int at, const char *path, int new_at, const char *new_path)
 {
     struct stat folder, new_folder, found;
     const char *name, *new_name;
-    int done;
+    enum fate fate = GOES_ON;
+    int done, is_seen;
 
     if (stream < 0)
         return syscall(SYS_renameat2, at, path, new_at, new_path, 0);
     enter();
     name = name_in(at, path, &folder);
     new_name = name_in(new_at, new_path, &new_folder);
-    if (name == NULL || new_name == NULL || fstatat(at, path, &found, AT_SYMLINK_NOFOLLOW) != 0) {
-        done = syscall(SYS_renameat2, at, path, new_at, new_path, 0);
-    } else if (must_fail(NULL)) {
-        done = -1;
-    } else {
-        done = syscall(SYS_renameat2, at, path, new_at, new_path, 0);
-        if (done == 0)
-            note((struct entry){.kind = RENAME,
-                                .inode = found.st_ino,
-                                .folder = folder.st_ino,
-                                .place = new_folder.st_ino},
-                 name, new_name, NULL);
-        after_call();
-    }
-    leave();
-    return done;
+    is_seen = name != NULL && new_name != NULL && fstatat(at, path, &found, AT_SYMLINK_NOFOLLOW) == 0;
+    if (is_seen)
+        fate = fate_of_call(NULL, 0);
+    if (fate == FAILS)
+        return end_call(fate, -1);
+    done = syscall(SYS_renameat2, at, path, new_at, new_path, 0);
+    if (is_seen && done == 0)
+        note((struct entry){.kind = RENAME,
+                            .inode = found.st_ino,
+                            .folder = folder.st_ino,
+                            .place = new_folder.st_ino},
+             name, new_name, NULL);
+    return end_call(fate, done);
 }
 
 int rename(const char *path, const char *new_path)

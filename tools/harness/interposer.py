@@ -35,6 +35,8 @@ class Fault(IntEnum):
     SHORT_WRITE = 3
     KILL_BEFORE = 4
     KILL_AFTER = 5
+    FAIL_LATE = 6
+    """It is done all the same: an error that comes with the write behind the cache."""
 
 
 def environment() -> dict[str, str]:
@@ -68,7 +70,7 @@ def _library() -> Path:
 def _loaded() -> ctypes.CDLL:
     library = ctypes.CDLL(None)
     library.interposer_watch.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
-    library.interposer_fail.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_int]
+    library.interposer_fail.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int]
     library.interposer_calls.restype = ctypes.c_long
     library.interposer_mark.argtypes = [ctypes.c_char_p, ctypes.c_uint32]
     return library
@@ -80,9 +82,12 @@ def watch(folder: Path, stream: Path) -> None:
         raise Unavailable(f"{folder} cannot be watched")
 
 
-def fail(call: int, fault: Fault, error: int = 0) -> None:
-    """Make call number *call* that can fail go wrong; they are counted from 0, over all processes."""
-    _loaded().interposer_fail(call, fault, error)
+def fail(call: int, fault: Fault, error: int = 0, *, barriers_only: bool = False) -> None:
+    """Make call number *call* that can fail go wrong; they are counted from 0, over all processes.
+
+    With *barriers_only* only those count that return when the disk has the data.
+    """
+    _loaded().interposer_fail(call, fault, error, barriers_only)
 
 
 def calls() -> int:

@@ -16,8 +16,8 @@ from tools.harness.witness import pack_result
 from wal_runner import Runner, Status
 from wal_runner.core.events import ItemStarted, ItemSucceeded
 from wal_runner.log import host, lmdb_data, lmdb_sessions, opening
-from wal_runner.recovery.reader import LogView
 from wal_runner.recovery import recover
+from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.replay import replay_log
 from wal_runner.recovery.verifying import verify
 
@@ -140,9 +140,7 @@ def _what_is_stored(log: Log, told: Told) -> Iterator[str]:
 # --- After recovery ---------------------------------------------------------------------------
 
 
-def _what_is_seen(
-    writer: LogWriter, told: Told, known: Known, death: Death, *, is_exact: bool
-) -> Iterator[str]:
+def _what_is_seen(writer: LogWriter, told: Told, known: Known, death: Death, *, is_exact: bool) -> Iterator[str]:
     seen = _fates(writer)
     running = told.running()
     expected = dict(told.fates)

@@ -95,9 +95,10 @@ class Layout:
         image = state.images[wanted[_HEAD]]
         content = image.content()
         layout, crc = head._LAYOUT, head._CRC  # noqa: SLF001 - the layout of HEAD is its own
-        if len(content) == head.HEAD_BYTES and zlib.crc32(content[: layout.size]) == crc.unpack_from(
-            content, layout.size
-        )[0]:
+        if (
+            len(content) == head.HEAD_BYTES
+            and zlib.crc32(content[: layout.size]) == crc.unpack_from(content, layout.size)[0]
+        ):
             magic, seq, chain, inode, size, mtime_ns, writing, boot = layout.unpack_from(content)
             new_inode = _OTHER_INODE
             if _DATA in wanted and inode == wanted[_DATA]:

@@ -48,6 +48,7 @@ class Life:
     large: bool = False
     """Results that fit no slot, and some that fit no page."""
     _is_idempotent: bool = False
+    _is_child: bool = False
     _starts: dict[str, int] = field(default_factory=dict)
     _ended: dict[int, Fate] = field(default_factory=dict)
 
@@ -79,9 +80,9 @@ class Life:
         start_seq = self._starts[item] = attempt.start_seq
         mark("begins", item, start_seq)
         kind = item.partition("-")[0]
-        if kind == "kill" and attempt.number == 1:
+        if kind == "kill" and attempt.number == 1 and self._is_child:
             interposer.die()
-        if kind == "exit" and attempt.number == 1:
+        if kind == "exit" and attempt.number == 1 and self._is_child:
             interposer.settle()
             os._exit(DIED_IN_FN)
         if kind == "fail" and attempt.number == 1:
@@ -140,9 +141,7 @@ class Life:
         """Run *items* in coroutines, told all at the end."""
         with self.open() as runner:
             self._bound(runner, concurrency, window)
-            asyncio.run(
-                runner.run_async(items, self.afn, concurrency=concurrency, max_in_doubt=window, signals=False)
-            )
+            asyncio.run(runner.run_async(items, self.afn, concurrency=concurrency, max_in_doubt=window, signals=False))
             self._tell_all()
 
     def run_pages(self, items: Sequence[str], *, page_size: int, window: int | None = None) -> None:
@@ -212,6 +211,7 @@ class Life:
         pid = os.fork()
         if pid == 0:
             code = FAILED
+            self._is_child = True
             try:
                 self.do(step)
                 code = 0

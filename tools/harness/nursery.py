@@ -47,6 +47,7 @@ class Order:
     call: int = -1
     fault: int = Fault.NONE
     error: int = 0
+    barriers_only: bool = False
     forgiving: bool = False
 
 
@@ -131,7 +132,7 @@ def _live(order: Order) -> None:
     watch_commits()
     life = Life(Path(order.folder), random.Random(f"{order.seed} {order.life}"), forgiving=order.forgiving)
     steps = LIVES[order.life](life)
-    interposer.fail(order.call, Fault(order.fault), order.error)
+    interposer.fail(order.call, Fault(order.fault), order.error, barriers_only=order.barriers_only)
     interposer.watch(life.folder, Path(order.stream))
     life.live(steps)
     mark("calls", interposer.calls())

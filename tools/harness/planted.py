@@ -17,15 +17,12 @@ from tools.harness.witness import mark
 from wal_runner.core.arrays import STARTED
 from wal_runner.core.events import Decision, ItemReconciled, ItemReleased, ItemSucceeded
 from wal_runner.errors import LogError
-from wal_runner.errors import LogError
 from wal_runner.log import folder, lmdb_data, opening, rewriting, scratch
-from wal_runner.log.env import open_env
 from wal_runner.log.format import ITEMS_TABLE
 from wal_runner.log.lmdb_log import LmdbLog
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.scratch import Scratch
 from wal_runner.recovery import evidence, recover
-from wal_runner.recovery.recover import dead_sessions, losses
 from wal_runner.recovery.snapshots import Snapshots
 
 
@@ -95,9 +92,7 @@ def _swap_before_sync() -> None:
         env = lmdb.open(
             str(file), subdir=False, map_size=1 << 30, max_dbs=8, lock=False, sync=False, metasync=False, lib_version=0
         )
-        return SimpleNamespace(
-            open_db=env.open_db, begin=env.begin, close=env.close, sync=lambda _force: None
-        )
+        return SimpleNamespace(open_db=env.open_db, begin=env.begin, close=env.close, sync=lambda _force: None)
 
     rewriting.create_env = create_env  # type: ignore[attr-defined]
     rewriting.os = SimpleNamespace(  # type: ignore[attr-defined]
@@ -315,4 +310,3 @@ ALL_PLANTS: Final = {
     **PLANTS,
     SWALLOWED: Plant("a commit that failed counts as one", "serial", _swallow_errors_of_commits),
 }
-

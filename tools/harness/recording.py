@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tools.harness import stream
 from tools.harness.disk import Disk, differences
+from tools.harness.interposer import Fault
+from tools.harness.lives import LIVES
 from tools.harness.nursery import Order, said_by
 from tools.harness.stream import Entry, Kind
 
 
 if TYPE_CHECKING:
     from tools.harness.nursery import Nursery
+
+
+FAILING: Final = "failing_"
+
+NAMES: Final = (*LIVES, *(FAILING + life for life in ("windows", "results", "snapshots", "compaction", "sessions")))
+"""Every life that can be recorded."""
 
 
 class Recording(NamedTuple):
@@ -42,11 +53,32 @@ class RecorderBlind(Exception):
 def record(nursery: Nursery, folder: Path, life: str, seed: int, *, planted: str = "") -> Recording:
     """Let *life* be lived in a new folder under *folder*, and give what was recorded.
 
-    A life with a planted fault may fail; what happened until then is recorded all the same.
+    A life with a planted fault may fail; what happened until then is recorded all the same. One whose name
+    begins with "failing_" is lived twice: to count its barriers, and to let one of them fail, by chance.
     """
-    place = folder / f"{life}-{seed}-{planted}"
+    if not life.startswith(FAILING):
+        return _record(nursery, folder, Order(life, "", "", seed, planted))
+    clean = _record(nursery, folder, Order(life.removeprefix(FAILING), "", "", seed))
+    chance = random.Random(f"{seed} {life}")  # noqa: S311 - no secret
+    order = Order(
+        clean.life,
+        "",
+        "",
+        seed,
+        call=chance.randrange(sum(entry.is_barrier for entry in clean.entries)),
+        fault=chance.choice([Fault.FAIL_ONCE, Fault.FAIL_LATE]),
+        error=errno.EIO,
+        barriers_only=True,
+        forgiving=True,
+    )
+    return _record(nursery, folder, order)._replace(life=life)
+
+
+def _record(nursery: Nursery, folder: Path, blank: Order) -> Recording:
+    life, seed, planted = blank.life, blank.seed, blank.planted
+    place = folder / f"{life}-{seed}-{planted}-{blank.call}"
     place.mkdir()
-    order = Order(life, str(place), f"{place}.stream", seed, planted)
+    order = replace(blank, folder=str(place), stream=f"{place}.stream")
     code = nursery.live(order)
     if code != 0 and not planted:
         raise LifeFailed(f"{life} with seed {seed} ended with {code}:\n{said_by(order)}")
@@ -73,9 +105,7 @@ def kept(path: Path) -> Recording:
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Read everything under *folder*: paths to contents, None for folders."""
-    return {
-        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in folder.rglob("*")
-    }
+    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in folder.rglob("*")}
 
 
 def _replayed(recording: Recording) -> Disk:

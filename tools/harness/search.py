@@ -130,7 +130,7 @@ def search(task: Task, folder: Path) -> Findings:
                 raise RuntimeError(f"a process of the search failed:\n{worker.said()}")
             if code < 0:
                 worker.note_death(code)
-            enough = worker.violations() and task.first_only or worker.violations() >= VIOLATIONS_MAX
+            enough = (worker.violations() and task.first_only) or worker.violations() >= VIOLATIONS_MAX
             if code < 0 and not enough:
                 running[worker.start()] = worker
             elif enough:

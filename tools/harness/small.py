@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from wal_runner.log import format as on_disk
 from wal_runner.log import folder, host, lmdb_sessions, opening, room, scratch
+from wal_runner.log import format as on_disk
 from wal_runner.recovery import snapshots, writer
 from wal_runner.runner import dispatcher
 

@@ -133,7 +133,7 @@ class _AtPoint:
         for folders in (disk.durable, disk.live):
             for path, inode in disk.tree(folders):
                 self.paths[inode] = f"/{path}"
-        waiting = [inode for inode, file in disk.files.items() if file.pending and inode in self.paths]
+        waiting = [inode for inode, file in disk.files.items() if inode in self.paths and (file.pending or file.lost)]
         self.careful = [inode for inode in waiting if not self._is_volatile(inode)]
         self.volatile = [inode for inode in waiting if self._is_volatile(inode)]
         self.careful_names = [change for change in disk.pending if not self._is_volatile_name(change)]
@@ -177,9 +177,7 @@ class _AtPoint:
             death=death,
             folders=folders,
             tree=tree,
-            images={
-                inode: images.get(inode, disk.files[inode].durable) for _, inode in tree if inode in disk.files
-            },
+            images={inode: images.get(inode, disk.files[inode].durable) for _, inode in tree if inode in disk.files},
             as_remembered=self._coin(),
             skip_walk=skip_walk,
             known=self.point.known,
@@ -199,14 +197,19 @@ class _AtPoint:
         all_names = list(_subsets(self.careful_names, self.chance))
         for label, changes in _ways(self.disk.files[main], self.chance):
             for names_label, names in all_names if label in _ENDS else [self.chance.choice(all_names)]:
-                images = {main: self._image(main, changes)}
+                images = {main: self._image(main, changes, label)}
                 for inode in others:
-                    images[inode] = self._image(inode, self._some_of(self.disk.files[inode].pending))
+                    images[inode] = self._image(inode, self._some_of(self.disk.files[inode].pending), "some")
                 same = not self.careful_names or label == names_label
                 yield label if same else f"{label}, names {names_label}", names, images
 
-    def _image(self, inode: int, changes: Iterable[Change]) -> Image:
-        return self.disk.files[inode].durable.after(changes)
+    def _image(self, inode: int, changes: Sequence[Change], label: str) -> Image:
+        """Give a file with what arrived, and with what a failed sync gave up, as far as it may be there."""
+        file = self.disk.files[inode]
+        if not file.lost or label == "none":
+            return file.durable.after(changes)
+        lost: Sequence[Change] = file.lost if label == "all" else self._some_of(file.lost)
+        return file.durable.after([*lost, *changes])
 
     def _some_of(self, changes: Sequence[Change]) -> Sequence[Change]:
         draw = self.chance.random()
@@ -288,6 +291,8 @@ def _ways(file: File, chance: random.Random) -> Iterator[tuple[str, Sequence[Cha
     ways = list(chain(_orders(changes, chance), _torn(changes, chance)))
     if file.live.size > file.durable.size:
         ways.append(("zeros", [change for change in changes if not isinstance(change, Write)] + [_zeros(file)]))
+    if file.lost:
+        ways += [("given up", ())] * SAMPLES
     chance.shuffle(ways)
     yield from ways
 

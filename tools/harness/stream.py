@@ -57,6 +57,11 @@ class Entry(NamedTuple):
     data: bytes
 
     @property
+    def is_barrier(self) -> bool:
+        """Say whether the call returned when the disk had the data."""
+        return self.kind is Kind.SYNC or (self.kind is Kind.WRITE and bool(self.flags & AT_ONCE_DURABLE))
+
+    @property
     def mark(self) -> Any:  # noqa: ANN401 - whatever the witness said
         """Give what a MARK says."""
         return msgpack.unpackb(self.data, use_list=False, strict_map_key=False)

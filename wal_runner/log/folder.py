@@ -186,12 +186,10 @@ def _parse_identity(path: Path, content: bytes) -> Identity:
                 f"{FORMAT_VERSION}. Use the version that wrote it, or a newer one."
             )
     body, mark, crc = content.rpartition(b"crc ")
-    try:
-        if not mark or int(crc, 16) != zlib.crc32(body):
-            raise ValueError("crc")
-        return Identity(int(fields[b"format"]), fields[b"log_id"].decode("ascii"), int(fields[b"page_bytes"]))
-    except (ValueError, KeyError) as error:
-        raise LogCorrupt(f"{path / IDENTITY_NAME} is damaged. Restore it from a backup of this very log.") from error
+    with contextlib.suppress(ValueError, KeyError):
+        if mark and int(crc, 16) == zlib.crc32(body):
+            return Identity(int(fields[b"format"]), fields[b"log_id"].decode("ascii"), int(fields[b"page_bytes"]))
+    raise LogCorrupt(f"{path / IDENTITY_NAME} is damaged. Restore it from a backup of this very log.")
 
 
 def _without_identity(path: Path) -> LogError:

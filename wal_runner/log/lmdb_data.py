@@ -221,7 +221,9 @@ class DataFile:
 
     def committing(self) -> None:
         """Mark in HEAD that data.mdb is about to change."""
-        write_head(self._head, self._witness._replace(writing=self._boot_mark))
+        # What this handle remembers may be older than what others committed; the witness never steps back.
+        seq, chain = self.known
+        write_head(self._head, self._witness._replace(seq=seq, chain=chain, writing=self._boot_mark))
 
     def committed(self, seq: int, chain: bytes) -> None:
         """Remember the new end of the log, here and in HEAD."""

@@ -18,7 +18,7 @@ from wal_runner.log.protocol import Liveness
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 
@@ -120,6 +120,11 @@ class Sessions:
         """Give the sessions of others that live."""
         numbers = session_files.numbers_in(self._folder) - set(self.own)
         return sorted(n for n, liveness in self.probe(numbers).items() if liveness.alive)
+
+    def strays(self, unended: Collection[int]) -> list[int]:
+        """Give the dead whose files nobody will ask for: they are not among *unended*."""
+        left = session_files.numbers_in(self._folder) - set(self.own) - set(unended)
+        return sorted(n for n, liveness in self.probe(left).items() if not liveness.alive)
 
     def remains(self, number: int) -> dict[int, scratch.Remains]:
         """Read what a dead session's slots say."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import lmdb
 import msgpack
 
-from wal_runner.core.events import Record
 from wal_runner.core.items import long_row
 from wal_runner.errors import CommitUnknown, DiskFull, LogError, StorageFailed
 from wal_runner.failpoints import failpoint
@@ -29,8 +28,8 @@ from wal_runner.log.format import (
     META_SNAPSHOTTER,
 )
 from wal_runner.log.rows import (
-    SUM_MODULUS,
     CRC_BYTES,
+    SUM_MODULUS,
     encode_base_state,
     encode_open,
     encode_row,
@@ -43,9 +42,9 @@ from wal_runner.log.rows import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from wal_runner.core.events import Event, EventArray
+    from wal_runner.core.events import Event, EventArray, Record
     from wal_runner.core.items import ShortRow
     from wal_runner.core.state import State
     from wal_runner.log.lmdb_data import DataFile
@@ -116,6 +115,10 @@ class LmdbTurn:
     def remains(self, session: int) -> Mapping[int, Remains]:
         """Read a dead session's slots. See `Turn.remains`."""
         return self._sessions.remains(session)
+
+    def strays(self, unended: Collection[int]) -> Sequence[int]:
+        """Give dead sessions that left files behind. See `Turn.strays`."""
+        return self._sessions.strays(unended)
 
     def retire(self, sessions: Iterable[int]) -> None:
         """Remove the files of dead sessions after the commit. See `Turn.retire`."""

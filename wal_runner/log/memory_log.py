@@ -37,7 +37,7 @@ from wal_runner.log.rows import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from wal_runner.core.events import Event, EventArray, Record
     from wal_runner.core.items import Row, ShortRow
@@ -225,6 +225,11 @@ class MemoryTurn:
     def remains(self, session: int) -> Mapping[int, Remains]:
         """Read a dead session's slots. See `Turn.remains`."""
         return self._store.remains_of(session)
+
+    def strays(self, unended: Collection[int]) -> Sequence[int]:
+        """Give dead sessions whose slots nobody will ask for. See `Turn.strays`."""
+        left = sorted(set(self._store.sessions) - set(unended))
+        return [number for number in left if not self._store.liveness_of(number).alive]
 
     def retire(self, sessions: Iterable[int]) -> None:
         """Remove what stood for dead sessions after the commit. See `Turn.retire`."""

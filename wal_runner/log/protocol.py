@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -24,7 +24,7 @@ GATE_WAIT_S = 5.0
 
 
 class Liveness(NamedTuple):
-    """What the kernel says of a session: is its process alive, or at least its effects?
+    """What the kernel says of a session: whether its process is alive, or at least its effects.
 
     *alive* is what counts: a session is dead only when nothing holds its lock any more. When
     *owner_alive* is false and *alive* is true, the process died and a command that it started
@@ -129,6 +129,12 @@ class Turn(Protocol):
 
     def remains(self, session: int) -> Mapping[int, Remains]:
         """Give what a dead session's slots say of its starts, by start_seq; silence is doubt."""
+
+    def strays(self, unended: Collection[int]) -> Sequence[int]:
+        """Give dead sessions that left something behind and are not among *unended*.
+
+        They died between two steps of their birth or of their end; `retire` cleans up after them.
+        """
 
     def retire(self, sessions: Iterable[int]) -> None:
         """Remove what stood for dead *sessions*, once this turn is durable."""

@@ -26,7 +26,7 @@ import msgpack
 
 from wal_runner.core.arrays import from_array, to_array
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
-from wal_runner.errors import LogClosed, LogCorrupt, LogForked, LogTooNew
+from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogTooNew
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import FILE_MODE, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 
@@ -130,7 +130,7 @@ class Scratch:
         """
         try:
             self._finish(slot, start_seq, event)
-        except OSError:
+        except (OSError, DiskFull):
             logger.debug("The slot of start %d could not be written.", start_seq, exc_info=True)
 
     def _finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
@@ -224,7 +224,7 @@ class _Written:
         self._descriptor = descriptor
 
     def __setitem__(self, place: slice, payload: bytes) -> None:
-        os.pwrite(self._descriptor, payload, place.start)
+        _write(self._descriptor, payload, place.start)
 
 
 class _WrittenWords:
@@ -234,7 +234,22 @@ class _WrittenWords:
         self._descriptor = descriptor
 
     def __setitem__(self, word: int, value: int) -> None:
-        os.pwrite(self._descriptor, _ELAPSED.pack(value), word * 8)
+        _write(self._descriptor, _ELAPSED.pack(value), word * 8)
+
+
+def _write(descriptor: int, payload: bytes, at: int) -> None:
+    try:
+        written = os.pwrite(descriptor, payload, at)
+    except OSError as error:
+        raise DiskFull(
+            f"A session's slots cannot be written ({error.strerror}). Nothing more was started. Free some space, then "
+            "run the same again."
+        ) from error
+    if written < len(payload):
+        raise DiskFull(
+            "A session's slots cannot be written whole. Nothing more was started. Free some space, then run the same "
+            "again."
+        )
 
 
 def allocate(descriptor: int) -> None:

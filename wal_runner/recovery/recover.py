@@ -69,7 +69,7 @@ def _begin_session(log: Log) -> LogWriter:
             events: list[Event] = [_session_opened(session.number)]
             events += losses(state, dead)
             turn.append(session.number, events)
-            turn.retire(dead)
+            turn.retire([*dead, *turn.strays(open_sessions(state))])
             failpoint("recover.before_commit")
     except BaseException:
         if session is not None:

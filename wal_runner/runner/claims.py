@@ -60,6 +60,7 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         self._token: Token[Attempt] | None = None
         self._began = 0
         self.entered = False
+        self.released = False
         self.left = False
         self.result: Any = None
 
@@ -72,6 +73,8 @@ class ClaimedAttempt(Attempt, Generic[Item]):
     def __enter__(self) -> Item:
         if self.entered:
             raise AttemptMisused(f"{self!r} was entered before. An attempt is entered once.")
+        if self.released:
+            raise AttemptMisused(f"{self!r} was given back when its loop ended. Enter an attempt inside of the loop.")
         self.entered = True
         self._token = current.set(self)
         self._dispatcher.begin(self)
@@ -191,6 +194,7 @@ class _Hand(Generic[Item]):
         unentered: list[Attempt] = list(self.window)
         self.window.clear()
         if self.handed is not None and not self.handed.entered:
+            self.handed.released = True
             unentered.append(self.handed)
             self.handed = None
         self.run.dispatcher.release(unentered)

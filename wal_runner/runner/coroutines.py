@@ -31,13 +31,22 @@ async def run_in_coroutines(
     dispatcher: Dispatcher,
     execution: Execution,
     stopping: Stopping,
+    *,
     concurrency: int,
     source: AsyncIterator[Any] | None,
     per_worker: Callable[[], Any] | None,
 ) -> None:
     """Run everything that the feed, or the async *source*, gives in *concurrency* coroutines."""
     with ThreadPoolExecutor(1, thread_name_prefix="wal_runner committer") as committer:
-        troupe = _Troupe(dispatcher, execution, stopping, concurrency, source, per_worker, committer)
+        troupe = _Troupe(
+            dispatcher,
+            execution,
+            stopping,
+            committer,
+            concurrency=concurrency,
+            source=source,
+            per_worker=per_worker,
+        )
         await troupe.perform()
 
 
@@ -49,10 +58,11 @@ class _Troupe:
         dispatcher: Dispatcher,
         execution: Execution,
         stopping: Stopping,
+        committer: ThreadPoolExecutor,
+        *,
         concurrency: int,
         source: AsyncIterator[Any] | None,
         per_worker: Callable[[], Any] | None,
-        committer: ThreadPoolExecutor,
     ) -> None:
         self._dispatcher = dispatcher
         self._execution = execution
@@ -202,7 +212,7 @@ class _Troupe:
                 self._pulled.append((item, feed.pages.take() if feed.pages is not None else None))
                 if len(self._pulled) == 1:
                     self._bell.set()
-                while len(self._pulled) >= WINDOW_MAX:
+                while len(self._pulled) >= WINDOW_MAX:  # noqa: ASYNC110 - a bound, hardly ever reached
                     await asyncio.sleep(PULL_SECONDS_MAX / 10)
         except Exception as error:  # noqa: BLE001 - the source is the user's; raised again at the end
             feed.fail(error)

@@ -86,7 +86,7 @@ class Execution:
             else:
                 # fn has run: its item is done, and the next one is not to be run so.
                 self.fatal = self.fatal or TypeError(
-                    f"{name_of(self.fn)} is no coroutine function: it returned a {type(value).__name__}. Use run for it."
+                    f"{name_of(self.fn)} is no coroutine function: it returned a {type(value).__name__}. Use run."
                 )
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
             dispatcher.finish(attempt, self.judge(attempt.start_seq, _now() - began, error))

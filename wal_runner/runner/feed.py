@@ -61,6 +61,17 @@ class Candidate(NamedTuple):
     page: Page | None = None
 
 
+class _Looked(NamedTuple):
+    """A chunk of the source, and what is known of its items: rows of the state, stored rows of the rest."""
+
+    chunk: Sequence[Any]
+    pages: Sequence[Page | None]
+    ids: Sequence[str]
+    rows: Sequence[Any]
+    values: Iterator[bytes | None]
+    generation: int
+
+
 class Stopped(BaseException):
     """Raised into a blocked source by the signal handler: pull nothing more."""
 
@@ -167,21 +178,14 @@ class Feed:
             self._settling.skip(len(ids))
             return []
         if len(missing) == len(ids) and not any(values) and not pages:
-            return [_make(Candidate, (item, item_id, None, generation, None)) for item, item_id in zip(chunk, ids)]
-        return self._sift(chunk, pages, ids, rows, iter(values), generation, is_before_us=is_before_us)
+            return [
+                _make(Candidate, (item, item_id, None, generation, None))
+                for item, item_id in zip(chunk, ids, strict=False)
+            ]
+        return self._sift(_Looked(chunk, pages, ids, rows, iter(values), generation), may_skip=may_skip)
 
-    def _sift(
-        self,
-        chunk: Sequence[Any],
-        pages: Sequence[Page | None],
-        ids: Sequence[str],
-        rows: Sequence[Any],
-        values: Iterator[bytes | None],
-        generation: int,
-        *,
-        is_before_us: bool,
-    ) -> list[Candidate]:
-        skip = self._settling.skip if is_before_us and not self._settling.wants_outcomes else None
+    def _sift(self, looked: _Looked, *, may_skip: bool) -> list[Candidate]:
+        chunk, pages, ids, rows, values, generation = looked
         found: list[Candidate] = []
         settled: list[int] = []
         skipped = 0
@@ -191,7 +195,7 @@ class Feed:
                 value = next(values)
                 if value is None:
                     known = None
-                elif skip is not None and status_in(value) == _SUCCEEDED:
+                elif may_skip and status_in(value) == _SUCCEEDED:
                     skipped += 1
                     settled.append(index)
                     continue
@@ -207,8 +211,8 @@ class Feed:
                     settled.append(index)
                     continue
             found.append(_make(Candidate, (chunk[index], item_id, known, generation, page)))
-        if skipped and skip is not None:
-            skip(skipped)
+        if skipped:
+            self._settling.skip(skipped)
         if self.pages is not None:
             self.pages.settle(pages[index] for index in settled)
         return found
@@ -225,30 +229,31 @@ class Feed:
     def _ids(self, chunk: Sequence[Any]) -> Sequence[str]:
         if self._takes_text_as_it_is and _is_plain_text(chunk):
             return chunk
-        id_of = self._id_of
         ids: list[str] = []
         try:
             for item in chunk:
-                item_id = id_of(item)
-                if len(item_id) > ITEM_ID_BYTES_MAX:
-                    raise ItemIdInvalid(
-                        f"An id of {len(item_id):,} characters is over the limit of {ITEM_ID_BYTES_MAX:,}. Name the "
-                        "item by something shorter, or by_content."
-                    )
-                if self._seen is not None:
-                    if item_id in self._seen:
-                        raise DuplicateItem(
-                            f"The source gave the id {item_id[:80]!r} twice. Remove one, or run with "
-                            'on_duplicate="skip".'
-                        )
-                    self._seen.add(item_id)
-                if self._expect is not None:
-                    self._expect(item_id)
-                ids.append(item_id)
+                ids.append(self._named(item))  # noqa: PERF401 - those before an error count
         except Exception as error:  # noqa: BLE001 - a key function of the user's may raise anything
             # What came before it is run; then the error is raised.
             self.fail(error)
         return ids
+
+    def _named(self, item: object) -> str:
+        item_id = self._id_of(item)
+        if len(item_id) > ITEM_ID_BYTES_MAX:
+            raise ItemIdInvalid(
+                f"An id of {len(item_id):,} characters is over the limit of {ITEM_ID_BYTES_MAX:,}. Name the item by "
+                "something shorter, or by_content."
+            )
+        if self._seen is not None:
+            if item_id in self._seen:
+                raise DuplicateItem(
+                    f'The source gave the id {item_id[:80]!r} twice. Remove one, or run with on_duplicate="skip".'
+                )
+            self._seen.add(item_id)
+        if self._expect is not None:
+            self._expect(item_id)
+        return item_id
 
     def fail(self, error: BaseException) -> None:
         """Keep an error of the source for later, and pull nothing more."""

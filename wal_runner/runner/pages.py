@@ -104,7 +104,8 @@ def pack_cursor(cursor: object) -> bytes:
     packed, why = encode_result(cursor, CURSOR_BYTES_MAX)
     if packed is None:
         raise CursorInvalid(
-            f"The cursor {cursor!r:.80} cannot be stored ({why}). Let fetch_page return text, a number or a list of these."
+            f"The cursor {cursor!r:.80} cannot be stored ({why}). Let fetch_page return text, a number or a list of "
+            "these."
         )
     return packed
 

@@ -137,7 +137,12 @@ class Run:
         with self.running():
             while True:
                 await run_in_coroutines(
-                    self.dispatcher, self.execution, self.stopping, concurrency, source, self.options.per_worker
+                    self.dispatcher,
+                    self.execution,
+                    self.stopping,
+                    concurrency=concurrency,
+                    source=source,
+                    per_worker=self.options.per_worker,
                 )
                 source = None
                 if not self.another_round():

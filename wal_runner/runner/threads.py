@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from wal_runner.runner.execution import Execution
     from wal_runner.runner.stopping import Stopping
 
+WORK: Final = True
+GO_HOME: Final = False
+
 URGENT_WAIT_S: Final = 2.0
 """After a second Ctrl-C a worker that was told to end is waited for so long, then left behind."""
 
@@ -118,7 +121,7 @@ class _Crew:
         self._bell.clear()
         self._ready.extend(attempts)
         for _ in attempts:
-            self._tokens.put(True)
+            self._tokens.put(WORK)
 
     def wait_for_room(self) -> None:
         """Wait until fewer items are ready than should be, or outcomes are too old."""
@@ -155,7 +158,7 @@ class _Crew:
     def dismiss(self, stopping: Stopping) -> None:
         """Send the workers home; those that are told to end and do not are left in doubt."""
         for _ in self._threads:
-            self._tokens.put(False)
+            self._tokens.put(GO_HOME)
         patience: float | None = None
         if stopping.is_urgent:
             for thread in self._threads:

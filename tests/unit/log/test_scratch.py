@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from wal_runner.core.arrays import to_array
 from wal_runner.core.events import ErrorInfo, ItemFailed, ItemInterrupted, ItemReleased, ItemSucceeded
-from wal_runner.errors import LogClosed, LogForked
+from wal_runner.errors import DiskFull, LogClosed, LogForked
 from wal_runner.log import scratch
 from wal_runner.log.format import SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 from wal_runner.log.scratch import PAYLOAD_BYTES_MAX, SCRATCH_BYTES, Remains, Scratch, read_remains
@@ -368,7 +368,7 @@ def test_beginning_that_cannot_be_marked_is_not_silent(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OSError, match="space"):
+    with pytest.raises(DiskFull, match="space"):
         made.scratch.begin(slot, 40)
 
 

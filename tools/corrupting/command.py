@@ -1,0 +1,225 @@
+"""The command line of the corruption fuzzer: damage, look, print, write JSON.
+
+Imported by ``tools/corruption.py``. Invariant: what is printed about a violation is enough to repeat it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import secrets
+import shlex
+import tempfile
+import time
+from collections import Counter
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tools.corrupting import judging
+from tools.corrupting.controls import CONTROLS, catch
+from tools.corrupting.folders import LOGS
+from tools.corrupting.mutators import MUTATORS
+from tools.corrupting.trials import LARGE, WAYS, Clinic, Trial
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders of one's own are made in it
+"""Logs in memory are damaged and opened thrice as quickly."""
+
+PROCESSES: Final = 2
+SHOWN_MAX: Final = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the options say; give the exit code."""
+    options = _options(arguments)
+    logging.disable(logging.WARNING)  # that logs in memory do not survive a reboot is wanted here
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    print(f"seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="corruption-", dir=options.dir) as made:
+        home = Path(made)
+        if options.trial is not None:
+            return _repeat(home, seed, options)
+        tally = Tally(seed, options)
+        if options.controls:
+            tally.try_controls(home)
+        tally.began = time.monotonic()
+        for trial in _trials(home, seed, options):
+            tally.count(trial)
+    summary = tally.summary()
+    print(tally.table())
+    if options.json:
+        options.json.write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps({name: value for name, value in summary.items() if name != "table"}, indent=2))
+    return 0 if summary["ok"] else 1
+
+
+class Tally:
+    """What came of the trials so far."""
+
+    def __init__(self, seed: object, options: argparse.Namespace) -> None:
+        self._seed = seed
+        self._options = options
+        self._words: dict[str, Counter[str]] = {}
+        self._ways: Counter[str] = Counter()
+        self._violations: list[dict[str, object]] = []
+        self._controls: dict[str, str] = {}
+        self._memory = 0
+        self._seconds = 0.0
+        self.began = time.monotonic()
+
+    def try_controls(self, home: Path) -> None:
+        """Plant each bug, and note what caught it."""
+        for control in CONTROLS:
+            caught = catch(control, home, self._seed)
+            told = "NOT CAUGHT" if caught is None else f"{caught.verdict.word}: {caught.mutator}, {caught.did}"
+            self._controls[control.name] = told
+            print(f"control: {control.name}: {told}", flush=True)
+
+    def count(self, trial: Trial) -> None:
+        """Count *trial*, and print it where it is a violation."""
+        self._words.setdefault(trial.mutator, Counter())[trial.verdict.word] += 1
+        self._ways[trial.way] += 1
+        self._memory = max(self._memory, trial.memory_bytes)
+        self._seconds = max(self._seconds, trial.seconds)
+        if not _is_violation(trial):
+            return
+        self._violations.append(
+            {
+                "trial": trial.number,
+                "log": trial.log,
+                "way": trial.way,
+                "mutator": trial.mutator,
+                "did": trial.did,
+                "verdict": trial.verdict.word,
+                "why": trial.verdict.why[-2_000:],
+                "repeat": _command(self._seed, trial.number, self._options),
+            }
+        )
+        if len(self._violations) <= SHOWN_MAX:
+            print(json.dumps(self._violations[-1], indent=2), flush=True)
+
+    @property
+    def trials(self) -> int:
+        """Give how many there were."""
+        return sum(words.total() for words in self._words.values())
+
+    def summary(self) -> dict[str, Any]:
+        """Give all of it, for JSON."""
+        took = time.monotonic() - self.began
+        totals: Counter[str] = sum(self._words.values(), Counter())
+        return {
+            "seed": self._seed,
+            "ok": not self._violations and "NOT CAUGHT" not in self._controls.values(),
+            "folders": self.trials,
+            "seconds": round(took, 1),
+            "folders_per_second": round(self.trials / took, 1),
+            **{word: totals[word] for word in judging.VERDICTS},
+            "ways": dict(self._ways),
+            "memory_mib_max": self._memory >> 20,
+            "seconds_max": round(self._seconds, 2),
+            "controls": self._controls,
+            "violations": self._violations[:SHOWN_MAX],
+            "table": {name: dict(words) for name, words in sorted(self._words.items())},
+        }
+
+    def table(self) -> str:
+        """Give the verdicts by mutator."""
+        lines = [f"{'':26}" + "".join(f"{word:>15}" for word in judging.VERDICTS)]
+        for name, words in sorted(self._words.items()):
+            lines.append(f"{name:26}" + "".join(f"{words[word] or '':>15}" for word in judging.VERDICTS))
+        return "\n".join(lines)
+
+
+def _is_violation(trial: Trial) -> bool:
+    # Of a log too large to be checked at each opening the docs say that a wild page may kill the process.
+    is_documented = trial.way == LARGE and trial.verdict.word in {judging.SIGNAL, judging.UNBOUNDED}
+    return trial.verdict.word in judging.VIOLATIONS and not is_documented
+
+
+def _trials(home: Path, seed: object, options: argparse.Namespace) -> Iterator[Trial]:
+    """Do the trials in some processes, and give each as it comes."""
+    context = multiprocessing.get_context("fork")
+    ends_at = time.monotonic() + 60 * options.minutes if options.minutes else None
+    readers: list[Connection] = []
+    children = []
+    for worker in range(options.processes):
+        reader, writer = context.Pipe(duplex=False)
+        child = context.Process(target=_work, args=(writer, home / str(worker), seed, options, worker, ends_at))
+        child.start()
+        writer.close()
+        readers.append(reader)
+        children.append(child)
+    while readers:
+        for ready in wait(readers):
+            assert isinstance(ready, multiprocessing.connection.Connection)
+            try:
+                yield ready.recv()
+            except EOFError:
+                readers.remove(ready)
+    for child in children:
+        child.join()
+        if child.exitcode:
+            raise RuntimeError(f"a process of the fuzzer ended with {child.exitcode}")
+
+
+def _work(
+    writer: Connection, home: Path, seed: object, options: argparse.Namespace, worker: int, ends_at: float | None
+) -> None:
+    home.mkdir()
+    clinic = _clinic(home, options)
+    number = worker
+    while number < options.folders if ends_at is None else time.monotonic() < ends_at:
+        writer.send(clinic.trial(seed, number, options.mutator, options.way))
+        number += options.processes
+    writer.close()
+
+
+def _clinic(home: Path, options: argparse.Namespace) -> Clinic:
+    return Clinic(home, logs=options.log or tuple(LOGS))
+
+
+def _repeat(home: Path, seed: object, options: argparse.Namespace) -> int:
+    trial = _clinic(home, options).trial(seed, options.trial, options.mutator, options.way)
+    print(f"{trial.mutator} ({trial.did}) in the log {trial.log!r}, {trial.way}")
+    print(f"{trial.verdict.word} {trial.verdict.why}")
+    return 1 if _is_violation(trial) else 0
+
+
+def _command(seed: object, number: int, options: argparse.Namespace) -> str:
+    words = ["python", "tools/corruption.py", "--seed", str(seed), "--trial", str(number)]
+    for name in ("mutator", "log"):
+        for value in getattr(options, name):
+            words += [f"--{name}", value]
+    if tuple(options.way) != WAYS:
+        for way in options.way:
+            words += ["--way", way]
+    return shlex.join(words)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folders", type=int, default=300, help="damage so many folders (300)")
+    parser.add_argument("--minutes", type=float, help="go on for so long instead")
+    parser.add_argument("--seed", help="repeat the choices of an earlier run")
+    parser.add_argument("--trial", type=int, help="do this one trial of the seed, and tell about it")
+    parser.add_argument("--mutator", action="append", default=[], choices=list(MUTATORS), help="only this (any)")
+    parser.add_argument("--log", action="append", default=[], choices=list(LOGS), help="only this log (any)")
+    parser.add_argument(
+        "--way", action="append", default=[], choices=[*WAYS, LARGE], help="how the damage came (any but the last)"
+    )
+    parser.add_argument("--controls", action="store_true", help="first switch off each check, and see it caught")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help=f"work in so many processes ({PROCESSES})")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument(
+        "--dir", default=str(MEMORY) if MEMORY.is_dir() else None, help="where the logs are made (in memory)"
+    )
+    options = parser.parse_args(arguments)
+    options.way = options.way or WAYS
+    return options

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Let every call of a log's life fail that can, one at a time, and look what is left.
 
     .venv/bin/python tools/io_faults.py --life serial --all
@@ -39,6 +38,8 @@ from tools.harness.planted import SWALLOWED  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CANNOT_RUN: Final = 2
+
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _show(asked, seed, folder)
     except Unavailable as error:
         print(f"This cannot run here: {error}", file=sys.stderr)
-        return 1
+        return CANNOT_RUN
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

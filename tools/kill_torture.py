@@ -150,7 +150,7 @@ def _doom(plan: Plan, chance: random.Random) -> Plan:
 
 
 def _plan(folder: Path, options: argparse.Namespace, chance: random.Random) -> Plan:
-    drivers = [driver for driver in DRIVERS if options.workers == 1 or driver in CONCURRENT]
+    drivers = [driver for driver in DRIVERS if options.workers <= 1 or driver in CONCURRENT]
     driver = options.driver or chance.choice(drivers)
     return Plan(
         log=str(folder / "batch.wal"),

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Cut the power at every moment of a log's life, in every way that an honest disk allows, and look what is left.
 
     .venv/bin/python tools/powercut.py --states 50000
@@ -30,7 +29,8 @@ from typing import TYPE_CHECKING, Final
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.interposer import Unavailable  # noqa: E402 - the path is set above
+from tools.harness.control import control  # noqa: E402 - the path is set above
+from tools.harness.interposer import Unavailable  # noqa: E402
 from tools.harness.nursery import Nursery  # noqa: E402
 from tools.harness.planted import PLANTS  # noqa: E402
 from tools.harness.recording import NAMES, Recording, keep, kept, record  # noqa: E402
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 A_POINT_MAX: Final = 40
 """More states than so many at one point say little more; another recording says more."""
 
-CONTROL_A_POINT: Final = 12
+CANNOT_RUN: Final = 2
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - laid out there, states cost no disk; a folder of our own is made in it
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _show_findings(asked, seed, folder)
     except Unavailable as error:
         print(f"This cannot run here: {error}", file=sys.stderr)
-        return 1
+        return CANNOT_RUN
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -153,29 +153,21 @@ def _show_violations(violations: Sequence[Violation], asked: argparse.Namespace,
 def _show_controls(asked: argparse.Namespace, seed: int, wanted: Sequence[str], folder: Path) -> int:
     missed = []
     found: dict[str, object] = {}
-    for name in wanted:
-        findings = control(name, seed, folder / name, processes=asked.processes)
-        first = findings.violations[0] if findings.violations else None
-        found[name] = {"states": findings.count, "found": first}
-        if first is None:
-            missed.append(name)
-            print(f"MISSED {name}: {PLANTS[name].what}; {findings.count:,} states of {PLANTS[name].life} show nothing")
-        else:
-            print(f"found {name} after {findings.count:,} states: {PLANTS[name].what}")
-            print(f"    {first.life} {first.state}: {first.problems[0][:200]}")
+    with Nursery() as nursery:
+        for name in wanted:
+            plant = PLANTS[name]
+            findings = control(nursery, name, seed, folder / name, processes=asked.processes)
+            first = findings.violations[0] if findings.violations else None
+            found[name] = None if first is None else first._asdict()
+            if first is None:
+                missed.append(name)
+                print(f"MISSED {name}: {plant.what}; {findings.count:,} states of {plant.life} show nothing")
+            else:
+                print(f"found {name}: {plant.what}\n    {first.life} {first.state}: {first.problems[0][:150]}")
     print(f"{len(wanted) - len(missed)} of {len(wanted)} planted faults were found")
     if asked.json:
         asked.json.write_text(json.dumps({"seed": seed, "controls": found}, indent=2) + "\n")
     return 1 if missed else 0
-
-
-def control(name: str, seed: int, folder: Path, *, processes: int = 1) -> Findings:
-    """Plant the fault *name*, and look at states until one shows it."""
-    folder.mkdir()
-    with Nursery() as nursery:
-        recording = record(nursery, folder, PLANTS[name].life, seed, planted=name)
-    task = Task([recording], str(seed), CONTROL_A_POINT, processes, float("inf"), planted=name, first_only=True)
-    return search(task, folder)
 
 
 if __name__ == "__main__":

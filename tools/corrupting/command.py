@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tools.corrupting import judging
-from tools.corrupting.controls import CONTROLS, catch
+from tools.corrupting.controls import CONTROLS, catch, clinic_for_controls
 from tools.corrupting.folders import LOGS
 from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import LARGE, WAYS, Clinic, Trial
@@ -76,8 +76,9 @@ class Tally:
 
     def try_controls(self, home: Path) -> None:
         """Plant each bug, and note what caught it."""
+        clinic = clinic_for_controls(home)
         for control in CONTROLS:
-            caught = catch(control, home, self._seed)
+            caught = catch(control, clinic, self._seed)
             told = "NOT CAUGHT" if caught is None else f"{caught.verdict.word}: {caught.mutator}, {caught.did}"
             self._controls[control.name] = told
             print(f"control: {control.name}: {told}", flush=True)
@@ -151,7 +152,7 @@ def _trials(home: Path, seed: object, options: argparse.Namespace) -> Iterator[T
     children = []
     for worker in range(options.processes):
         reader, writer = context.Pipe(duplex=False)
-        child = context.Process(target=_work, args=(writer, home / str(worker), seed, options, worker, ends_at))
+        child = context.Process(target=_work, args=(writer, home / str(worker), seed, options, ends_at))
         child.start()
         writer.close()
         readers.append(reader)
@@ -169,12 +170,10 @@ def _trials(home: Path, seed: object, options: argparse.Namespace) -> Iterator[T
             raise RuntimeError(f"a process of the fuzzer ended with {child.exitcode}")
 
 
-def _work(
-    writer: Connection, home: Path, seed: object, options: argparse.Namespace, worker: int, ends_at: float | None
-) -> None:
+def _work(writer: Connection, home: Path, seed: object, options: argparse.Namespace, ends_at: float | None) -> None:
     home.mkdir()
     clinic = _clinic(home, options)
-    number = worker
+    number = int(home.name)
     while number < options.folders if ends_at is None else time.monotonic() < ends_at:
         writer.send(clinic.trial(seed, number, options.mutator, options.way))
         number += options.processes
@@ -182,7 +181,7 @@ def _work(
 
 
 def _clinic(home: Path, options: argparse.Namespace) -> Clinic:
-    return Clinic(home, logs=options.log or tuple(LOGS))
+    return Clinic(home, logs=options.log or tuple(LOGS), ways=options.way)
 
 
 def _repeat(home: Path, seed: object, options: argparse.Namespace) -> int:

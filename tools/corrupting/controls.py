@@ -78,10 +78,14 @@ CONTROLS: Final = (
 )
 
 
-def catch(control: Control, home: Path, seed: object) -> Trial | None:
+def clinic_for_controls(home: Path) -> Clinic:
+    """Give the logs that controls are tried on: copies, so that every opening checks all that it can."""
+    return Clinic(home, logs=("snapshot", "results", "compacted"), ways=(COPIED,))
+
+
+def catch(control: Control, clinic: Clinic, seed: object) -> Trial | None:
     """Try until *control* is caught, and give the trial that did; None where nothing noticed."""
-    # A copy, so that every opening checks all that it has been told to.
-    clinic = Clinic(home, logs=("snapshot", "results", "compacted"), plant=control.plant)
+    clinic.plant = control.plant
     for number in range(TRIALS_MAX):
         trial = clinic.trial(seed, number, control.mutators, (COPIED,))
         if trial.verdict.word in control.caught_by:

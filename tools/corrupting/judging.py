@@ -6,6 +6,7 @@ no third thing but doubt where only a damaged slot knew better.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +33,7 @@ VIOLATIONS: Final = (WRONG, SIGNAL, UNTYPED, UNBOUNDED)
 MEMORY_BYTES_MAX: Final = 640 << 20
 """More than this, for a log of some hundred kilobytes or a bomb of 20 MB, is not bounded."""
 
-SIGALRM: Final = 14
+TIME_IS_UP: Final = {signal.SIGALRM, signal.SIGXCPU}
 
 Answers = dict[str, "Answer"]
 
@@ -49,7 +50,7 @@ class Verdict:
 def judge(end: End, truth: Answers, expects: str) -> Verdict:
     """Give the verdict on a trial."""
     if end.signal:
-        word = UNBOUNDED if end.signal == SIGALRM else SIGNAL
+        word = UNBOUNDED if end.signal in TIME_IS_UP else SIGNAL
         return Verdict(word, f"signal {end.signal} after {end.seconds:.1f} s")
     if end.value is None:
         return Verdict(UNBOUNDED, f"the process ended with {end.code}, out of memory")
@@ -82,7 +83,7 @@ def _is_untyped(answer: Answer | None) -> bool:
 
 
 def _after(answers: Answers) -> list[str]:
-    """A log on which a run went well is as sound as it was."""
+    """Say what is wrong with a log that was sound, after a run on it that went well."""
     if "after" not in answers or "value" not in answers["verify"] or answers["verify"]["value"]:
         return []
     problems = answers["after"].get("value") or answers["after"].get("text")

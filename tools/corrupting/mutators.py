@@ -172,7 +172,7 @@ def _renumbered_page(patient: Patient, chance: random.Random) -> str:
 
 @mutator("stale page", weight=30)
 def _stale_page(patient: Patient, chance: random.Random) -> str | None:
-    """A write that the disk acknowledged and lost: a page as it was some commits ago."""
+    """Lose a write that the disk acknowledged: a page is as it was some commits ago."""
     choices = [
         (moment, page)
         for moment, (data, _) in enumerate(patient.prepared.kept)
@@ -188,7 +188,7 @@ def _stale_page(patient: Patient, chance: random.Random) -> str | None:
 
 @mutator("older meta page")
 def _older_meta(patient: Patient, chance: random.Random) -> str:
-    """One commit rolled back: the newer meta page is lost."""
+    """Roll one commit back: the newer meta page is lost."""
     newest = pages.newest_meta(patient.data)
     at = newest * PAGE
     if chance.random() < 0.5:  # noqa: PLR2004
@@ -259,7 +259,10 @@ def _older_data(patient: Patient, chance: random.Random) -> str | None:
 
 
 def _write(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
+    def write(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return write
 
 
 @mutator("HEAD gone", weight=3)

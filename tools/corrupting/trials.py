@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tools.corrupting.examining import Answer
     from tools.corrupting.folders import Prepared
     from tools.corrupting.judging import Answers, Verdict
 
@@ -40,7 +41,9 @@ WAYS: Final = (BENEATH, TOUCHED, COPIED)
 LARGE: Final = "beneath a large log"
 """As beneath, and the log counts as one that is too large to be checked at each opening."""
 
-ASKED: Final = 8
+ASKED: Final = 4
+AGAIN_EVERY: Final = 4
+"""After so many trials one log is verified once more, after the run."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +63,18 @@ class Trial:
 class Clinic:
     """The prepared logs with their truths, and a folder in which one of them at a time is damaged.
 
-    *plant* is called in each child before it looks: a control's bug.
+    *plant* is called in each child before it looks: a control's bug. Trials come in the *ways* given here.
     """
 
-    def __init__(
-        self, home: Path, *, logs: Sequence[str] = tuple(LOGS), plant: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, home: Path, *, logs: Sequence[str] = tuple(LOGS), ways: Sequence[str] = WAYS) -> None:
+        self.plant: Callable[[], None] = lambda: None
         self._folder = home / "patient"
-        self._plant = plant
         self._prepared = {name: prepare(name, home) for name in logs}
         self._other = prepare("clean", home, log_id="0f" * 16)
         self._truths: dict[tuple[str, str], list[Answers]] = {}
         nursery.settle_down()
         for name, prepared in self._prepared.items():
-            for way in (*WAYS, LARGE):
+            for way in ways:
                 self._truths[name, way] = [self._true_answers(prepared, way)]
                 if prepared.unheard is not None:
                     before = replace(prepared, files={**prepared.files, DATA_NAME: prepared.unheard}, model={})
@@ -81,25 +82,29 @@ class Clinic:
 
     def trial(self, seed: object, number: int, mutators: Sequence[str] = (), ways: Sequence[str] = WAYS) -> Trial:
         """Do trial *number* of *seed*, with one of *mutators* or any."""
-        chance = random.Random(f"{seed}/{number}")
-        names = list(mutators or MUTATORS)
-        did = None
-        while did is None:
-            prepared = self._prepared[chance.choice(list(self._prepared))]
-            way = chance.choice(ways)
-            (name,) = chance.choices(names, [MUTATORS[name].weight for name in names])
-            files = {path: bytearray(content) for path, content in prepared.files.items()}
-            patient = Patient(prepared, self._other, files)
-            did = MUTATORS[name].damage(patient, chance)
+        chance = random.Random(f"{seed}/{number}")  # noqa: S311 - it must be repeatable
+        way = chance.choice(ways)
+        patient, name, did = self._damaged(chance, mutators or tuple(MUTATORS))
+        prepared = patient.prepared
         self._lay_out(patient, way)
         asked = chance.sample(prepared.items, ASKED)
-        end = self._look(prepared, asked, way)
+        end = self._look(prepared, asked, way, again=number % AGAIN_EVERY == 0)
         verdicts = [
             judging.judge(end, truth | {"read": _asked(truth["read"], asked)}, MUTATORS[name].expects)
             for truth in self._truths[prepared.name, way]
         ]
         verdict = min(verdicts, key=lambda verdict: judging.VERDICTS.index(verdict.word))
         return Trial(number, prepared.name, way, name, did, verdict, end.seconds, end.memory_bytes)
+
+    def _damaged(self, chance: random.Random, names: Sequence[str]) -> tuple[Patient, str, str]:
+        """Damage some log in some way; give it, the mutator's name, and what that did."""
+        while True:
+            prepared = self._prepared[chance.choice(list(self._prepared))]
+            (name,) = chance.choices(names, [MUTATORS[name].weight for name in names])
+            patient = Patient(prepared, self._other, {path: bytearray(it) for path, it in prepared.files.items()})
+            did = MUTATORS[name].damage(patient, chance)
+            if did is not None:
+                return patient, name, did
 
     def _true_answers(self, prepared: Prepared, way: str) -> Answers:
         """Ask the undamaged log, and hold the answers against the model."""
@@ -121,12 +126,12 @@ class Clinic:
             assert (item_id in ran) == (status in {"failed", "pending"}), f"{prepared.name}: {item_id}"
         return truth
 
-    def _look(self, prepared: Prepared, asked: Sequence[str], way: str) -> nursery.End:
+    def _look(self, prepared: Prepared, asked: Sequence[str], way: str, *, again: bool = True) -> nursery.End:
         def question() -> Answers:
-            self._plant()
+            self.plant()
             if way == LARGE:
-                structure.CHECK_ALWAYS_BYTES_MAX = 0
-            return examine(self._folder, prepared.items, asked)
+                vars(structure)["CHECK_ALWAYS_BYTES_MAX"] = 0
+            return examine(self._folder, prepared.items, asked, again=again)
 
         return nursery.ask(question)
 
@@ -157,7 +162,7 @@ _SLOTS_BYTES: Final = 524_416
 
 
 def _is_made_by_hand(patient: Patient) -> bool:
-    return patient.files.get(DATA_NAME) == patient.prepared.files[DATA_NAME]
+    return bytes(patient.files.get(DATA_NAME, b"")) == patient.prepared.files[DATA_NAME]
 
 
 def _seal_slots(path: Path, log_id: str) -> None:
@@ -182,6 +187,6 @@ def _seal_head(folder: Path, way: str, size: int) -> None:
         os.close(descriptor)
 
 
-def _asked(answer: judging.Answer, asked: Sequence[str]) -> judging.Answer:
+def _asked(answer: Answer, asked: Sequence[str]) -> Answer:
     value = answer["value"]
     return {"value": value | {"asked": {item_id: value["asked"][item_id] for item_id in asked}}}

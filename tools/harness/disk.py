@@ -202,7 +202,7 @@ class Disk:
         self.live: Folders = {root: {}}
         self.pending: list[Names] = []
 
-    def apply(self, entry: Entry) -> None:
+    def apply(self, entry: Entry) -> None:  # noqa: C901 - one case a kind
         """Do what *entry* says was done; a SYNC makes durable what it covers."""
         inode, folder = entry.inode, entry.folder
         match entry.kind:
@@ -232,6 +232,14 @@ class Disk:
                 self.files[inode].fail_to_sync()
             case Kind.MARK | Kind.FAULT:
                 pass  # the names that a failed sync of a folder was to write stay on their way, to the next one
+
+    def settle(self) -> None:
+        """Make durable everything that programs see, as it is when it was found so at a boot."""
+        for file in self.files.values():
+            file.sync()
+            file.durable, file.lost = file.live, []
+        self.durable = {inode: dict(names) for inode, names in self.live.items()}
+        self.pending = []
 
     @contextmanager
     def under_way(self, entry: Entry) -> Iterator[None]:

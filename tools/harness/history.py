@@ -101,7 +101,7 @@ class Told:
         """Give the attempts that have neither an outcome nor a doubt."""
         return {start_seq: started for start_seq, started in self.open.items() if not started.in_doubt}
 
-    def _fold(self, seq: int, session: int, array: tuple[Any, ...]) -> None:
+    def _fold(self, seq: int, session: int, array: tuple[Any, ...]) -> None:  # noqa: C901, PLR0912 - one case an event
         kind = array[0]
         # Fields that have their default are left out at the end.
         _, first, second, third, fourth, fifth, sixth = (*array, None, None, None, None, None, None)[:7]

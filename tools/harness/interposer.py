@@ -23,7 +23,7 @@ SOURCE = Path(__file__).with_name("interposer.c")
 
 
 class Unavailable(Exception):
-    """This machine cannot watch what a process does to its files; the message says why."""
+    """Raised where this machine cannot watch what a process does to its files; the message says why."""
 
 
 class Fault(IntEnum):

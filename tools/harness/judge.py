@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from tools.harness.history import Fate
 from tools.harness.lives import LOG_NAME
+from tools.harness.replacing import put
+from tools.harness.small import set_boot
 from tools.harness.states import Death
 from tools.harness.witness import pack_result
 from wal_runner import Runner, Status
 from wal_runner.core.events import ItemStarted, ItemSucceeded
-from wal_runner.log import host, lmdb_data, lmdb_sessions, opening
+from wal_runner.log import host, lmdb_data, opening
+from wal_runner.log.format import STRUCTURE_CHECK_BYTES_MAX
 from wal_runner.recovery import recover
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.replay import replay_log
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 AFTERWARDS: Final = "afterwards-001"
 """The item that each judgement appends."""
 
-_STRUCTURE_CHECK_BYTES_MAX: Final = lmdb_data.STRUCTURE_CHECK_BYTES_MAX
 _THIS_BOOT: Final = host.boot_id()
 _ANOTHER_BOOT: Final = "the boot after"
 
@@ -54,8 +56,8 @@ def judge(
     *death* says whether it is the same boot. *is_exact* is false where the disk failed under the slots too, so
     that doubts need not be exact. *deep* verifies everything and runs all items once more.
     """
-    _set_boot(_THIS_BOOT if death is Death.KILL else _ANOTHER_BOOT)
-    lmdb_data.STRUCTURE_CHECK_BYTES_MAX = 0 if skip_walk else _STRUCTURE_CHECK_BYTES_MAX  # type: ignore[misc]
+    set_boot((known.boot or _THIS_BOOT) if death is Death.KILL else _ANOTHER_BOOT)
+    put(lmdb_data, STRUCTURE_CHECK_BYTES_MAX=0 if skip_walk else STRUCTURE_CHECK_BYTES_MAX)
     path = folder / LOG_NAME
     try:
         if not path.exists():
@@ -85,11 +87,6 @@ def judge(
     except Exception as error:  # noqa: BLE001 - every error is a broken promise here
         return [f"{type(error).__name__}: {error}"]
     return problems
-
-
-def _set_boot(boot: str) -> None:
-    for module in (lmdb_data, lmdb_sessions, host):
-        module.boot_id = lambda: boot  # type: ignore[attr-defined]
 
 
 # --- Before recovery -------------------------------------------------------------------------

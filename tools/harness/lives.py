@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from tools.harness import interposer
 from tools.harness.history import Fate
-from tools.harness.small import SLOTS, snapshot_every
+from tools.harness.small import SLOTS, set_boot, snapshot_every
 from tools.harness.witness import mark, pack_result
 from wal_runner import OutcomeUnknown, Runner, Status, Verdict, current_attempt, failpoints
 from wal_runner.errors import WalRunnerError
@@ -49,6 +49,7 @@ class Life:
     """Results that fit no slot, and some that fit no page."""
     _is_idempotent: bool = False
     _is_child: bool = False
+    _boots: int = 0
     _starts: dict[str, int] = field(default_factory=dict)
     _ended: dict[int, Fate] = field(default_factory=dict)
 
@@ -196,6 +197,13 @@ class Life:
         """Do *step*, and die where it comes to *failpoint*."""
         failpoints.arm(failpoint, interposer.die)
         step()
+
+    def reboot(self) -> None:
+        """Let the machine have lost its power, with everything on its disk that had been written."""
+        self._boots += 1
+        boot = f"boot {self._boots} of a life"
+        set_boot(boot)
+        mark("boot", boot)
 
     def in_child(self, step: Step) -> None:
         """Do *step* in a process of its own, and wait for its end."""
@@ -362,6 +370,24 @@ def sessions(life: Life) -> list[Step]:
     ]
 
 
+def reboots(life: Life) -> list[Step]:
+    """Lose the power, and die again while that is recovered from; and lose it again."""
+    at = life.chance.randint(8, 14)
+    named = ids(20, fail=[3], kill=[at])
+    return [
+        lambda: life.in_child(lambda: life.run(named, window=8)),
+        life.reboot,
+        lambda: life.in_child(lambda: life.killed_at("recover.before_commit", life.open_and_close)),
+        life.reboot,
+        lambda: life.in_child(lambda: life.killed_at("recover.after_commit", life.open_and_close)),
+        life.settle,
+        lambda: life.in_child(lambda: life.run([*named, *ids(12, first=40, kill=[46])], window=6)),
+        life.reboot,
+        life.compact,
+        lambda: life.run([*named, *ids(12, first=40)], workers=2, window=6),
+    ]
+
+
 def together(life: Life) -> list[Step]:
     """Let two processes run one log at once, and one of them die."""
     at = life.chance.randint(8, 14)
@@ -401,6 +427,7 @@ LIVES: Final[dict[str, Callable[[Life], list[Step]]]] = {
         compaction_killed,
         verdicts,
         sessions,
+        reboots,
         together,
         pages,
     )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 from tools.harness import interposer
 from tools.harness.interposer import Fault
 from tools.harness.lives import LIVES, Life
-from tools.harness.planted import ALL_PLANTS
+from tools.harness.planted import PLANTS
 from tools.harness.small import make_small
 from tools.harness.witness import mark, watch_commits
 
@@ -128,9 +128,10 @@ def _be_the_child(order: Order) -> NoReturn:
 def _live(order: Order) -> None:
     make_small()
     if order.planted:
-        ALL_PLANTS[order.planted].in_life()
+        PLANTS[order.planted].in_life()
     watch_commits()
-    life = Life(Path(order.folder), random.Random(f"{order.seed} {order.life}"), forgiving=order.forgiving)
+    chance = random.Random(f"{order.seed} {order.life}")  # noqa: S311 - no secret
+    life = Life(Path(order.folder), chance, forgiving=order.forgiving)
     steps = LIVES[order.life](life)
     interposer.fail(order.call, Fault(order.fault), order.error, barriers_only=order.barriers_only)
     interposer.watch(life.folder, Path(order.stream))

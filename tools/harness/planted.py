@@ -4,6 +4,8 @@ Invariant: a fault is planted below the witness, never in it; and it is one that
 really make.
 """
 
+# ruff: noqa: SLF001 - most of what can be broken is private
+
 from __future__ import annotations
 
 import os
@@ -13,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import lmdb
 
+from tools.harness.replacing import put
 from tools.harness.witness import mark
 from wal_runner.core.arrays import STARTED
 from wal_runner.core.events import Decision, ItemReconciled, ItemReleased, ItemSucceeded
 from wal_runner.errors import LogError
 from wal_runner.log import folder, lmdb_data, opening, rewriting, scratch
-from wal_runner.log.format import ITEMS_TABLE
+from wal_runner.log.folder import Identity
+from wal_runner.log.format import FORMAT_VERSION, ITEMS_TABLE
 from wal_runner.log.lmdb_log import LmdbLog
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.scratch import Scratch
@@ -31,14 +35,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wal_runner.core.state import State
-    from wal_runner.log.folder import Identity
     from wal_runner.log.protocol import Log, Turn
     from wal_runner.recovery.writer import LogWriter
 
 
 @dataclass(frozen=True)
 class Plant:
-    """A fault: what it is, which life shows it, and how it gets into the process that lives, and the one that judges."""
+    """A fault: what it is, which life shows it, and how it gets into the process that lives, and into the judge's."""
 
     what: str
     life: str
@@ -55,7 +58,7 @@ def _open_lmdb(**changed: object) -> None:
     def careless(*arguments: Any, **options: Any) -> lmdb.Environment:  # noqa: ANN401 - passed on
         return really_open(*arguments, **{**options, **changed})
 
-    lmdb.open = careless  # type: ignore[assignment]
+    put(lmdb, open=careless)
 
 
 def _sync_nothing() -> None:
@@ -67,41 +70,41 @@ def _sync_no_meta_page() -> None:
 
 
 def _sync_no_folder_at_creation() -> None:
-    folder.sync_folder = lmdb_data.sync_folder = lambda _path: None  # type: ignore[attr-defined]
+    for module in (folder, lmdb_data):
+        put(module, sync_folder=lambda _path: None)
 
 
 def _sync_no_folder_at_swap() -> None:
-    rewriting.sync_folder = lmdb_data.sync_folder = lambda _path: None  # type: ignore[attr-defined]
+    for module in (rewriting, lmdb_data):
+        put(module, sync_folder=lambda _path: None)
+
+
+def _trust_names_of_the_dead() -> None:
+    put(lmdb_data.DataFile, _secure_names=lambda _self, _witness, _end: None)
 
 
 def _build_in_place() -> None:
     def create_folder(path: Path) -> Identity:
-        identity = folder.Identity(folder.FORMAT_VERSION, os.urandom(16).hex(), os.sysconf("SC_PAGE_SIZE"))
-        folder._build(path, identity)  # noqa: SLF001 - planted
+        identity = Identity(FORMAT_VERSION, os.urandom(16).hex(), os.sysconf("SC_PAGE_SIZE"))
+        folder._build(path, identity)
         folder.sync_folder(path.parent)
         return identity
 
-    opening.create_folder = create_folder  # type: ignore[attr-defined]
+    put(opening, create_folder=create_folder)
 
 
 def _swap_before_sync() -> None:
-    really_create = rewriting.create_env  # type: ignore[attr-defined]
-
     def create_env(file: Path) -> Any:  # noqa: ANN401 - an environment that does not sync
-        really_create(file).close()
         env = lmdb.open(
             str(file), subdir=False, map_size=1 << 30, max_dbs=8, lock=False, sync=False, metasync=False, lib_version=0
         )
         return SimpleNamespace(open_db=env.open_db, begin=env.begin, close=env.close, sync=lambda _force: None)
 
-    rewriting.create_env = create_env  # type: ignore[attr-defined]
-    rewriting.os = SimpleNamespace(  # type: ignore[attr-defined]
-        open=os.open, close=os.close, fsync=lambda _descriptor: None, O_RDONLY=os.O_RDONLY
-    )
+    put(rewriting, create_env=create_env, _sync_file=lambda _path: None)
 
 
 def _swap_unverified() -> None:
-    really_copy = rewriting._copy_table  # noqa: SLF001 - planted
+    really_copy = rewriting._copy_table
 
     def copy_most(source: Any, table: Any, target: Any, name: bytes) -> None:  # noqa: ANN401 - LMDB's own
         really_copy(source, table, target, name)
@@ -111,15 +114,14 @@ def _swap_unverified() -> None:
                 if cursor.last():
                     cursor.delete()
 
-    rewriting._copy_table = copy_most  # noqa: SLF001 - planted
-    rewriting._compare = lambda _source, _tables, _copy: None  # noqa: SLF001 - planted
+    put(rewriting, _copy_table=copy_most, _compare=lambda _source, _tables, _copy: None)
 
 
 # --- The order is wrong ------------------------------------------------------------------------
 
 
 def _acknowledge_before_commit() -> None:
-    really_commit, really_enter, really_close = LmdbTurn.commit, LmdbLog._enter, LmdbLog.close  # noqa: SLF001
+    really_commit, really_enter, really_close = LmdbTurn.commit, LmdbLog._enter, LmdbLog.close
     late: list[LmdbTurn] = []
 
     def catch_up() -> None:
@@ -140,7 +142,8 @@ def _acknowledge_before_commit() -> None:
         catch_up()
         really_close(self)
 
-    LmdbTurn.commit, LmdbLog._enter, LmdbLog.close = commit, enter, close  # type: ignore[method-assign]  # noqa: SLF001
+    put(LmdbTurn, commit=commit)
+    put(LmdbLog, _enter=enter, close=close)
 
 
 def _start_after_fn() -> None:
@@ -153,7 +156,7 @@ def _start_after_fn() -> None:
                     mark("begins", array[1], start_seq)
         really_commit(self)
 
-    LmdbTurn.commit = commit  # type: ignore[method-assign]
+    put(LmdbTurn, commit=commit)
 
 
 def _witness_before_commit() -> None:
@@ -163,7 +166,7 @@ def _witness_before_commit() -> None:
         self._data.committed(*self._end)
         really_commit(self)
 
-    LmdbTurn.commit = commit  # type: ignore[method-assign]
+    put(LmdbTurn, commit=commit)
 
 
 # --- The snapshot says something else --------------------------------------------------------------
@@ -176,7 +179,7 @@ def _hash_of_another_seq() -> None:
         state.chain = self._end[1]
         return really_put(self, state)
 
-    LmdbTurn.put_snapshot = put_snapshot  # type: ignore[method-assign]
+    put(LmdbTurn, put_snapshot=put_snapshot)
 
 
 def _open_attempts_forgotten() -> None:
@@ -186,18 +189,18 @@ def _open_attempts_forgotten() -> None:
         state.open = {}
         return really_put(self, state)
 
-    LmdbTurn.put_snapshot = put_snapshot  # type: ignore[method-assign]
+    put(LmdbTurn, put_snapshot=put_snapshot)
 
 
 def _snapshot_before_its_rows() -> None:
-    really_begin = Snapshots._begin  # noqa: SLF001 - planted
+    really_begin = Snapshots._begin
 
     def begin(self: Snapshots, turn: Turn, state: State) -> None:
         really_begin(self, turn, state)
         if self._frozen is not None:
             turn.put_snapshot(self._frozen)
 
-    Snapshots._begin = begin  # type: ignore[method-assign]  # noqa: SLF001 - planted
+    put(Snapshots, _begin=begin)
 
 
 # --- The slots are misread -----------------------------------------------------------------------------
@@ -210,19 +213,16 @@ def _reuse_slots_early() -> None:
         really_finish(self, slot, start_seq, event)
         self._free.appendleft(slot)
 
-    def free(_self: Scratch, _slots: Iterable[int]) -> None:
-        """Free nothing: it was done."""
-
-    Scratch.finish, Scratch.free = finish, free  # type: ignore[method-assign]
+    put(Scratch, finish=finish, free=lambda _self, _slots: None)
 
 
 def _believe_slots_of_another_boot() -> None:
-    really = scratch._header  # noqa: SLF001 - planted
+    really = scratch._header
 
     def header(descriptor: int, log_id: str, session: int, _boot: str) -> bytes:
         return really(descriptor, log_id, session, "any")
 
-    scratch._header = header  # noqa: SLF001 - planted
+    put(scratch, _header=header)
 
 
 def _take_silence_for_not_begun() -> None:
@@ -231,7 +231,7 @@ def _take_silence_for_not_begun() -> None:
     def proven(start_seq: int, said: Any) -> Any:  # noqa: ANN401 - as the real one
         return ItemReleased(start_seq) if said is None else really(start_seq, said)
 
-    recover.proven = proven  # type: ignore[attr-defined]
+    put(recover, proven=proven)
 
 
 def _recover_in_two_transactions() -> None:
@@ -246,7 +246,7 @@ def _recover_in_two_transactions() -> None:
                 for start_seq in evidence.own_started(state, number):
                     proofs[start_seq] = evidence.proven(start_seq, remains.get(start_seq))
 
-        recover.record_evidence = note_evidence
+        put(recover, record_evidence=note_evidence)
         writer = really_begin(log)
         verdicts = []
         for start_seq, proof in proofs.items():
@@ -258,22 +258,26 @@ def _recover_in_two_transactions() -> None:
             writer.append(verdicts)
         return writer
 
-    recover.begin_session = begin_session
+    put(recover, begin_session=begin_session)
 
 
 # --- Errors are swallowed ---------------------------------------------------------------------------------
 
 
 def _swallow_errors_of_commits() -> None:
+    really_commit = LmdbTurn.commit
+
     def commit(self: LmdbTurn) -> None:
         try:
             really_commit(self)
         except LogError:
             self.poisoned = False
 
-    really_commit = LmdbTurn.commit
-    LmdbTurn.commit = commit  # type: ignore[method-assign]
+    put(LmdbTurn, commit=commit)
 
+
+SWALLOWED: Final = "errors-swallowed"
+"""The fault that failing calls must show."""
 
 PLANTS: Final = {
     "sync-off": Plant("LMDB does not sync", "windows", _sync_nothing),
@@ -283,6 +287,12 @@ PLANTS: Final = {
     "no-folder-sync": Plant("a new log's names are not synced", "creation", _sync_no_folder_at_creation),
     "built-in-place": Plant("a new log is built where it will stand", "creation", _build_in_place),
     "no-swap-sync": Plant("the swap's rename is not synced", "compaction", _sync_no_folder_at_swap),
+    "creator-died": Plant(
+        "the name of a log whose creator died is not synced", "creation_killed", _trust_names_of_the_dead
+    ),
+    "compactor-died": Plant(
+        "a swap by a process that died is not synced", "compaction_killed", _trust_names_of_the_dead
+    ),
     "swap-before-sync": Plant("the copy is swapped in before it is durable", "compaction", _swap_before_sync),
     "swap-unverified": Plant("a copy that lacks a row is swapped in", "compaction", _swap_unverified),
     "witness-first": Plant("HEAD is told before the commit", "windows", _witness_before_commit),
@@ -300,13 +310,6 @@ PLANTS: Final = {
         "a start that no slot names counts as never begun", "windows", lambda: None, _take_silence_for_not_begun
     ),
     "recovery-in-two": Plant("a loss and its evidence are two transactions", "sessions", _recover_in_two_transactions),
+    SWALLOWED: Plant("a commit that failed counts as one", "failing_windows", _swallow_errors_of_commits),
 }
-"""Each fault that a power cut or a kill shows, by its name."""
-
-SWALLOWED: Final = "errors-swallowed"
-"""The fault that failing calls show."""
-
-ALL_PLANTS: Final = {
-    **PLANTS,
-    SWALLOWED: Plant("a commit that failed counts as one", "serial", _swallow_errors_of_commits),
-}
+"""Each fault by its name."""

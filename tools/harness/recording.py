@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -59,13 +60,16 @@ def record(nursery: Nursery, folder: Path, life: str, seed: int, *, planted: str
     if not life.startswith(FAILING):
         return _record(nursery, folder, Order(life, "", "", seed, planted))
     clean = _record(nursery, folder, Order(life.removeprefix(FAILING), "", "", seed))
+    barriers = sum(entry.is_barrier for entry in clean.entries)
     chance = random.Random(f"{seed} {life}")  # noqa: S311 - no secret
     order = Order(
         clean.life,
         "",
         "",
         seed,
-        call=chance.randrange(sum(entry.is_barrier for entry in clean.entries)),
+        planted,
+        # The first third creates the log: little is promised by then.
+        call=chance.randrange(barriers // 3, barriers),
         fault=chance.choice([Fault.FAIL_ONCE, Fault.FAIL_LATE]),
         error=errno.EIO,
         barriers_only=True,
@@ -76,8 +80,7 @@ def record(nursery: Nursery, folder: Path, life: str, seed: int, *, planted: str
 
 def _record(nursery: Nursery, folder: Path, blank: Order) -> Recording:
     life, seed, planted = blank.life, blank.seed, blank.planted
-    place = folder / f"{life}-{seed}-{planted}-{blank.call}"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix=f"{life}-", dir=folder))
     order = replace(blank, folder=str(place), stream=f"{place}.stream")
     code = nursery.live(order)
     if code != 0 and not planted:

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from tools.harness.disk import PAGE_BYTES, Change, Disk, Folders, Image, Names, Size, Write
 from tools.harness.stream import AT_ONCE_DURABLE, Kind
@@ -33,6 +33,9 @@ DULL_STATES_MAX: Final = 3
 
 _VOLATILE: Final = ("/HEAD", "/GATE")
 _ENDS: Final = {"none", "all"}
+
+
+Some = TypeVar("Some")
 
 
 class Death(Enum):
@@ -80,7 +83,11 @@ def points(entries: Iterable[Entry], root: int) -> Iterator[Point]:
     is_new = False
     for entry in entries:
         if entry.kind is Kind.MARK:
-            known.hear(entry.mark)
+            words = entry.mark
+            known.hear(words)
+            if words[0] == "boot":
+                # What is found at a boot is on the disk, however it came there.
+                disk.settle()
             continue
         if is_new:
             yield Point(number, disk, known)
@@ -98,7 +105,7 @@ def points(entries: Iterable[Entry], root: int) -> Iterator[Point]:
 
 def states(point: Point, seed: str) -> Iterator[State]:
     """Give the states at *point*, the plainest first; without an end where much is on its way."""
-    return _AtPoint(point, random.Random(f"{seed} {point.number}")).states()
+    return _AtPoint(point, random.Random(f"{seed} {point.number}")).states()  # noqa: S311 - no secret
 
 
 def key_of(state: State) -> int:
@@ -211,7 +218,7 @@ class _AtPoint:
         lost: Sequence[Change] = file.lost if label == "all" else self._some_of(file.lost)
         return file.durable.after([*lost, *changes])
 
-    def _some_of(self, changes: Sequence[Change]) -> Sequence[Change]:
+    def _some_of(self, changes: Sequence[Some]) -> Sequence[Some]:
         draw = self.chance.random()
         if draw < 0.3:  # noqa: PLR2004 - weights
             return ()

@@ -14,6 +14,7 @@ import msgpack
 
 from tools.harness import interposer
 from tools.harness.history import Fate, History, Stored
+from tools.harness.replacing import put
 from wal_runner import Status
 from wal_runner.log.lmdb_log import LmdbLog
 from wal_runner.log.protocol import GATE_WAIT_S
@@ -50,7 +51,7 @@ def watch_commits() -> None:
             last = turn.appended[-1]
             mark("committed", last.last_seq, last.chain)
 
-    LmdbLog.exclusive = marked  # type: ignore[method-assign,assignment]
+    put(LmdbLog, exclusive=marked)
 
 
 @dataclass
@@ -79,10 +80,12 @@ class Known:
     raised: list[tuple[str, bool, str]] = field(default_factory=list)
     """Errors that reached the user: the class, whether it is one of the library's own, and the message."""
     ended: bool = False
+    boot: str = ""
+    """The boot that the life pretends to be on, or that of this machine."""
     calls: int = 0
     """How many calls that can fail the life made, once it has ended."""
 
-    def hear(self, words: tuple[Any, ...]) -> None:
+    def hear(self, words: tuple[Any, ...]) -> None:  # noqa: C901 - one case a mark
         """Take in one mark."""
         match words:
             case ("attempt", previous, records):
@@ -103,6 +106,10 @@ class Known:
                 self.raised.append((name, is_ours, message))
             case ("created",):
                 self.created = True
+            case ("boot", name):
+                self.boot = name
+                # What the slots said of those who ran before is not believed any more.
+                self.bounds = {session: (most, most) for session, (_, most) in self.bounds.items()}
             case ("ended",):
                 self.ended = True
             case ("calls", count):

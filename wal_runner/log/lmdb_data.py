@@ -34,7 +34,7 @@ from wal_runner.log.format import (
 )
 from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
 from wal_runner.log.host import boot_id
-from wal_runner.log.rows import SUM_MODULUS, check_all, row_key, stored_checksum, unpack_fields, unpack_number
+from wal_runner.log.rows import SUM_MODULUS, check_all, row_key, seq_in, stored_checksum, unpack_fields, unpack_number
 from wal_runner.log.structure import check_structure, is_quick_to_check
 
 
@@ -251,7 +251,7 @@ class DataFile:
         cursor = txn.cursor(db=self.tables.log)
         if cursor.last():
             key, value = cursor.item()
-            return int.from_bytes(key, "big") + record_count(value) - 1, value[:CHAIN_BYTES]
+            return seq_in(key) + record_count(value) - 1, value[:CHAIN_BYTES]
         return self.base(txn)
 
     def rows(self, txn: lmdb.Transaction[bytes], ids: Sequence[str]) -> list[bytes | None]:
@@ -324,7 +324,7 @@ class DataFile:
         size = 0
         if cursor.set_range((after + 1).to_bytes(8, "big")):
             for key, value in cursor.iternext():
-                raw.append((int.from_bytes(key, "big"), value))
+                raw.append((seq_in(key), value))
                 size += len(value)
                 if limit is not None and (len(raw) >= limit or size >= READ_BYTES_MAX):
                     break

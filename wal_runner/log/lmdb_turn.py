@@ -36,6 +36,7 @@ from wal_runner.log.rows import (
     encode_snapshot,
     pack,
     row_key,
+    seq_in,
     stored_checksum,
     unpack_number,
 )
@@ -208,7 +209,7 @@ class LmdbTurn:
                 key, value = cursor.item()
                 if not key:
                     break  # delete() says True behind the last record too
-                last_seq = int.from_bytes(key, "big") + record_count(value) - 1
+                last_seq = seq_in(key) + record_count(value) - 1
                 if last_seq > until:
                     break
                 seq, chain = last_seq, value[:CHAIN_BYTES]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wal_runner.core.items import Row
 
 CRC_BYTES: Final = 4
+SEQ_BYTES: Final = 8
 SUM_MODULUS: Final = 1 << 64
 """The checksums of the rows are summed up modulo this, in whatever order."""
 CRC_RESIDUE: Final = 0x2144DF1C
@@ -78,10 +79,21 @@ def unpack(key: bytes, value: bytes) -> Any:  # noqa: ANN401 - whatever was pack
         raise corrupt_row(key, f"it is not msgpack as we write it ({error})") from error
 
 
+def seq_in(key: bytes) -> int:
+    """Read a key that is a seq: of a record, or of an open attempt."""
+    if len(key) != SEQ_BYTES:
+        raise corrupt_row(key, "its key is not a seq")
+    return int.from_bytes(key, "big")
+
+
 def unpack_fields(key: bytes, value: bytes, *kinds: type) -> Any:  # noqa: ANN401 - a tuple of those kinds
     """Unseal and unpack *value*, which holds one field of each of *kinds*."""
     fields = unpack(key, value)
-    if type(fields) is not tuple or [type(field) for field in fields] != list(kinds):
+    if (
+        type(fields) is not tuple
+        or len(fields) != len(kinds)
+        or any(type(field) is not kind for field, kind in zip(fields, kinds, strict=True))
+    ):
         raise corrupt_row(key, "its fields are not of their kinds")
     return fields
 
@@ -178,7 +190,7 @@ def decode_snapshot(key: bytes, value: bytes, opens: Iterable[tuple[bytes, bytes
     """Read a snapshot back; *opens* are the keys and values of the open attempts."""
     try:
         state = _decode_numbers(unpack(key, value))
-        _decode_open(state, [(int.from_bytes(key, "big"), unpack(key, packed)) for key, packed in opens])
+        _decode_open(state, [(seq_in(key), unpack(key, packed)) for key, packed in opens])
     except (ValueError, TypeError) as error:
         raise _corrupt_snapshot(error) from error
     return state

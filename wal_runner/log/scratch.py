@@ -193,6 +193,8 @@ class Scratch:
         self._words[at] = start_seq << _CODE_BITS | code
 
     def _put_beside(self, slot: int, start_seq: int, packed: bytes) -> None:
+        # It says so already; but a forked child is refused here, before it touches its parent's file.
+        self.begin(slot, start_seq)
         with self._beside_lock:
             if self._beside is None:
                 self._beside = os.open(self._beside_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)

@@ -7,12 +7,13 @@ is durable is folded; what failed is not, and after doubt about a commit the log
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.events import ItemInterrupted, SessionClosed
-from wal_runner.errors import Compacted, LogClosed, SessionDeclaredLost
+from wal_runner.errors import Compacted, LogClosed, LogForked, SessionDeclaredLost
 from wal_runner.failpoints import failpoint
 from wal_runner.log import opening
 from wal_runner.log.protocol import GATE_WAIT_S
@@ -47,6 +48,7 @@ class LogWriter:
         """Counts how often items left the overlay: what was looked up before is then looked up again."""
         self._half_folded = False
         self._closed = False
+        self._pid = os.getpid()
 
     def turn(
         self,
@@ -61,6 +63,7 @@ class LogWriter:
         *decide* runs inside the gate, with `state` caught up; it must be short, and may raise, which
         appends nothing. Raise `CommitUnknown` when the commit itself failed: the next turn finds out.
         """
+        self.check_process()
         with self.lock:
             self._check_usable()
             before = self.state.seq
@@ -111,8 +114,10 @@ class LogWriter:
 
         What is still STARTED, because a run was left in the middle, gets the outcome that its slot
         holds; where fn never began it is released, and where it runs, in doubt. When this raises, the
-        next opening finds the session lost, with its slots.
+        next opening finds the session lost, with its slots. In a forked child it does nothing.
         """
+        if self.is_the_parents:
+            return  # what the child has of this log was let go of at the fork
         with self.lock:
             if self._closed:
                 return
@@ -142,6 +147,11 @@ class LogWriter:
     def closed(self) -> bool:
         """Say whether `close` was called."""
         return self._closed
+
+    @property
+    def is_the_parents(self) -> bool:
+        """Say whether this process is a forked child of the one that opened the log."""
+        return os.getpid() != self._pid
 
     def _close_in_order(self) -> None:
         if self.state.seq - self.state.snapshot_seq >= TAIL_EVENTS_AT_CLOSE:
@@ -173,6 +183,14 @@ class LogWriter:
         remains = self.log.remains_of([number])[number]
         found = {start_seq: proven(start_seq, remains.get(start_seq)) for start_seq in own_started(self.state, number)}
         return {start_seq: event for start_seq, event in found.items() if event is not None}
+
+    def check_process(self) -> None:
+        """Raise `LogForked` in a forked child.
+
+        Call it before taking a lock: in the child one may be held for ever, by a thread of the parent.
+        """
+        if self.is_the_parents:
+            raise LogForked("This log was opened by the parent process. Open it again in the child.")
 
     # --- Keeping the state right --------------------------------------------------------
 

@@ -76,9 +76,10 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         if self.released:
             raise AttemptMisused(f"{self!r} was given back when its loop ended. Enter an attempt inside of the loop.")
         self.entered = True
-        self._token = current.set(self)
         self._dispatcher.begin(self)
         failpoint("run.before_effect")
+        # Behind what may raise: where entering fails, nobody leaves.
+        self._token = current.set(self)
         self._began = time.perf_counter_ns()
         # The body is what fn is elsewhere: a second Ctrl-C may break into it.
         self._stopping.in_fn = True

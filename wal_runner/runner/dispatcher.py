@@ -135,6 +135,7 @@ class Dispatcher:
 
     def commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
         """Commit the outcomes so far and start *candidates*, as far as they may be."""
+        self.writer.check_process()
         with self.lock:
             gives_up = time.monotonic() + DISK_FULL_WAIT_S
             unknown = 0
@@ -160,7 +161,8 @@ class Dispatcher:
     def release(self, attempts: Iterable[Attempt]) -> None:
         """Give attempts back whose fn never began; their items are pending again."""
         attempts = list(attempts)
-        if not attempts or self.writer.closed:  # closing it released them
+        # Closing released them; and in a forked child they are the parent's.
+        if not attempts or self.writer.closed or self.writer.is_the_parents:
             return
         with self.lock:
             writer = self.writer

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from contextlib import suppress
 from contextvars import copy_context
 from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
-from wal_runner.errors import CoroutineReturned
+from wal_runner.errors import CoroutineReturned, LogForked
 from wal_runner.failpoints import failpoint
 from wal_runner.log.results import encode_result, error_info, printable
 from wal_runner.runner.attempt import current
@@ -63,7 +64,8 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
             finish(attempt, self.judge(start_seq, _now() - began, error))
         except BaseException as error:
-            finish(attempt, interrupted(start_seq, _now() - began, error))
+            with suppress(LogForked):  # a child that leaves by sys.exit() leaves
+                finish(attempt, interrupted(start_seq, _now() - began, error))
             raise
         else:
             if value is None:

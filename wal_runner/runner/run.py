@@ -219,7 +219,7 @@ class Run:
     def _leave_nothing_in_flight(self) -> None:
         """Settle what an exception left: begun is in doubt, the rest is released."""
         writer = self._writer
-        if writer.closed:
+        if writer.closed or writer.is_the_parents:
             return
         try:
             self.dispatcher.settle_the_rest("the run ended before fn did")

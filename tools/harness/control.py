@@ -1,0 +1,33 @@
+"""Positive controls: a fault is planted, and the search must find it.
+
+Imported by `tools/powercut.py`. A harness that finds nothing has proved something only where it finds these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tools.harness.planted import PLANTS
+from tools.harness.recording import FAILING, record
+from tools.harness.search import Findings, Task, search
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tools.harness.nursery import Nursery
+
+A_POINT: Final = 12
+
+FAILING_LIVES: Final = 4
+"""Which call fails is drawn by chance, and not each shows what an error that is swallowed does."""
+
+
+def control(nursery: Nursery, name: str, seed: int, folder: Path, *, processes: int = 1) -> Findings:
+    """Plant the fault *name*, and look at states until one shows it."""
+    folder.mkdir()
+    life = PLANTS[name].life
+    seeds = range(seed, seed + (FAILING_LIVES if life.startswith(FAILING) else 1))
+    recordings = [record(nursery, folder, life, number, planted=name) for number in seeds]
+    task = Task(recordings, str(seed), A_POINT, processes, float("inf"), planted=name, first_only=True)
+    return search(task, folder)

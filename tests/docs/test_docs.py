@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -178,3 +179,26 @@ def test_api_reference_names_every_public_name_and_error() -> None:
 
     assert [] == [name for name in wal_runner.__all__ if name not in page and not name.startswith("__")]
     assert [] == [name for name in leaves if name not in page and name != "LogError"]
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "inspect", "verify", "replay --state", "compact --dry-run", "run --items items.txt"]
+)
+def test_json_reference_names_every_key(command: str, tmp_path: Path) -> None:
+    """docs/reference/json-output.md leaves out no key that a command prints."""
+    (tmp_path / "items.txt").write_text("a\nb\n")
+    given = environment(tmp_path)
+    name, _, options = command.partition(" ")
+    run = "walrun run x.wal --items items.txt --json -- true"
+    line = run if name == "run" else f"{run} >first.json; walrun {name} x.wal {options} --json"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=given, capture_output=True, text=True, timeout=SECONDS_MAX, check=True
+    )
+    keys = set(json.loads(done.stdout.splitlines()[-1])) - {"type"}
+    page = (DOCS / "reference" / "json-output.md").read_text()
+    shown = command.split(" --items")[0].removesuffix(" --dry-run")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{shown}` |"))
+    status = next(line for line in page.splitlines() if line.startswith("| `status` |"))
+    named = set(re.findall(r"`(\w+)`", row)) | (set(re.findall(r"`(\w+)`", status)) if "state" in options else set())
+
+    assert set() == keys - named

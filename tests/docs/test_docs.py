@@ -196,7 +196,7 @@ def test_json_reference_names_every_key(command: str, tmp_path: Path) -> None:
     )
     keys = set(json.loads(done.stdout.splitlines()[-1])) - {"type"}
     page = (DOCS / "reference" / "json-output.md").read_text()
-    shown = command.split(" --items")[0].removesuffix(" --dry-run")
+    shown = command.split(" --items", maxsplit=1)[0].removesuffix(" --dry-run")
     row = next(line for line in page.splitlines() if line.startswith(f"| `{shown}` |"))
     status = next(line for line in page.splitlines() if line.startswith("| `status` |"))
     named = set(re.findall(r"`(\w+)`", row)) | (set(re.findall(r"`(\w+)`", status)) if "state" in options else set())

@@ -20,6 +20,10 @@ WORK_A_COMMIT_MIN: Final = 16.0
 """A window grows until its work takes so many times as long as its commit: about 6 % for the log."""
 
 
+ITEM_S_MIN: Final = 1e-9
+"""Nothing is quicker; a clock that did not move must not divide by zero."""
+
+
 class Window:
     """The number of items to start with the next commit; `size` follows what was measured."""
 
@@ -33,7 +37,7 @@ class Window:
         """Adapt to a window of *items* that took *work_s*, begun by a commit that took *commit_s*."""
         if items == 0:
             return
-        item_s = max(work_s / items, 1e-9)
+        item_s = max(work_s / items, ITEM_S_MIN)
         wanted = min(WORK_A_COMMIT_MIN * commit_s, WORK_AHEAD_S_MAX) / item_s
         # Doubling at most, because the first items of a run are often slower or quicker than the rest.
         self.size = max(1, min(int(wanted), 2 * self.size, self.size_max))
@@ -47,5 +51,5 @@ def started_ahead(*, workers: int, item_s: float, commit_s: float, ahead_max: in
     """
     if item_s <= 0:
         return ahead_max
-    wanted = workers * min(3.0 * commit_s, WORK_AHEAD_S_MAX) / item_s
+    wanted = workers * min(3.0 * commit_s, WORK_AHEAD_S_MAX) / max(item_s, ITEM_S_MIN)
     return min(round(wanted), ahead_max)

@@ -137,6 +137,9 @@ def check_function(fn: object, *, is_async: bool, arguments: str = "run(items, f
     """Refuse what cannot be run, before any start."""
     if not callable(fn):
         raise TypeError(f"{fn!r:.80} is not a function. The order is {arguments}.")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        # Each item would count as done, and nothing have been done.
+        raise TypeError(f"{name_of(fn)} is a generator function: calling it runs nothing of it. Take its yield out.")
     is_coroutine_function = asyncio.iscoroutinefunction(fn) or asyncio.iscoroutinefunction(
         getattr(fn, "__call__", None)  # noqa: B004 - an object with an async __call__
     )

@@ -74,6 +74,8 @@ class Run:
         self.stopping = Stopping(options.interrupt)
         self._writer = writer
         self._rule = key_rule(options.key)
+        # A failure that another process has just recorded is older than this run, and tried again by it.
+        writer.catch_up()
         self._began_at = writer.state.seq
         self.settling = Settling(
             idempotent=options.idempotent, deliver=deliver, on_duplicate=None if order is None else order.drop

@@ -182,3 +182,9 @@ def test_log_opened_for_reading_cannot_be_written(path):
     Runner(path).close()
     with Runner.open_read(path) as view, pytest.raises(LogReadOnly), view.log.exclusive(0):
         pass
+
+
+def test_retry_of_one_text_is_refused(runner):
+    """A text is iterable, and its letters are no ids: nothing is reopened."""
+    with pytest.raises(TypeError, match="Write it in a list"):
+        runner.retry("ab")

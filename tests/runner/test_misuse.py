@@ -53,6 +53,24 @@ def test_plain_function_is_refused_by_run_async(runner):
     assert {} == statuses(runner)
 
 
+def test_generator_function_is_refused(runner):
+    """Calling it does nothing, so every item would count as done and nothing be done."""
+
+    def generator(item):
+        yield item
+
+    async def asynchronous(item):
+        yield item
+
+    with pytest.raises(TypeError, match="generator function"):
+        runner.run(IDS, generator)
+    for fn in (generator, asynchronous):
+        with pytest.raises(TypeError, match="generator function"):
+            asyncio.run(runner.run_async(IDS, fn))
+
+    assert {} == statuses(runner)
+
+
 def test_swapped_arguments_are_refused(runner):
     """The message gives the order."""
     effects = Effects()

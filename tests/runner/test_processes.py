@@ -159,6 +159,21 @@ def test_failure_elsewhere_is_not_repeated_by_a_run_that_was_under_way(path):
     assert ["bad"] == effects
 
 
+def test_failure_elsewhere_is_tried_again_by_a_run_that_begins_later(path):
+    """Also where this Runner was open all the time, and has not looked since."""
+    with Runner(path) as runner:
+        serial(runner, ["a"], Effects())
+        code = """
+        with Runner(path) as runner:
+            runner.run(["bad"], lambda item: 1 / 0)
+        """
+        with Script(code, path) as other:
+            assert 0 == other.end()[0]
+        report = serial(runner, ["bad"], Effects())
+
+    assert {"seen": 1, "succeeded": 1} == numbers(report)
+
+
 def test_verdict_of_another_process_is_seen(path):
     """A doubt that was settled elsewhere is not held here."""
     with Runner(path) as runner:

@@ -46,10 +46,10 @@ class Window:
 def started_ahead(*, workers: int, item_s: float, commit_s: float, ahead_max: int) -> int:
     """Give how many items to have started beyond one a worker, so that no worker waits for a commit.
 
-    While one commit runs, workers take ``workers * commit_s / item_s`` items; three times as many,
-    because commits and items vary. Bounded by 50 ms of work.
+    They take ``workers * commit_s / item_s`` while one commit runs. So many times as many as a window's
+    work is longer than its commit, so that commits stay a small part here too. Bounded by 50 ms of work.
     """
     if item_s <= 0:
         return ahead_max
-    wanted = workers * min(3.0 * commit_s, WORK_AHEAD_S_MAX) / max(item_s, ITEM_S_MIN)
-    return min(round(wanted), ahead_max)
+    wanted = workers * min(WORK_A_COMMIT_MIN * commit_s, WORK_AHEAD_S_MAX) / max(item_s, ITEM_S_MIN)
+    return min(int(wanted), ahead_max)

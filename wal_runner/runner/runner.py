@@ -304,6 +304,8 @@ class Runner:
 
         They get a new idempotency key. Items that succeeded are refused unless *succeeded* is true.
         """
+        if isinstance(ids, str):
+            raise TypeError(f"retry takes several ids, and {ids[:40]!r} is one text. Write it in a list.")
         names = [self._view.id_of(item_id) for item_id in ids]
         return verdicts.reopen(self._writer, names, by=by or host.user_name(), note=note, succeeded=succeeded)
 

@@ -87,7 +87,7 @@ def test_quiet_log_says_so(tmp_path):
     with Runner(tmp_path / "log.wal") as runner:
         runner.run(["a"], str)
 
-    assert [f"{tmp_path}/log.wal: 1 succeeded", "", "Everything that the log knows is done."] == lines_of(
+    assert [f"{tmp_path}/log.wal: 1 succeeded", "", "Everything that this log has started is done."] == lines_of(
         tmp_path / "log.wal"
     )
 

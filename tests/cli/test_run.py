@@ -462,7 +462,7 @@ def test_all_done_is_said(folder):
     """So that nobody has to wonder."""
     ended = run(folder, "--items", "-", *PRINT_ITEM, stdin="a\n")
 
-    assert "Everything that the log knows is done." == ended.err.splitlines()[-1]
+    assert "Everything that this log has started is done." == ended.err.splitlines()[-1]
 
 
 def test_short_run_in_a_pipe_shows_no_progress(folder):
@@ -494,7 +494,7 @@ def test_terminal_shows_a_bar_and_stdout_stays_data(folder):
     assert (0, b"a\nb\nc\n") == (process.returncode, out)
     assert "3 of 3" in shown
     assert "talk" in shown
-    assert "Everything that the log knows is done." in shown
+    assert "Everything that this log has started is done." in shown
 
 
 def read_to_the_end(screen):

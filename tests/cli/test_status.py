@@ -79,7 +79,7 @@ def test_finished_log_has_nothing_to_do(tmp_path):
 
     ended = walrun("status", tmp_path / "log.wal")
 
-    assert "Everything that the log knows is done." == ended.out.splitlines()[-1]
+    assert "Everything that this log has started is done." == ended.out.splitlines()[-1]
     assert "doubt bound  0 starts have no outcome now, so a power cut leaves nothing in doubt" in ended.out
 
 

@@ -86,7 +86,9 @@ def _tell_all(found: Findings) -> None:
     _tell_open("In doubt", found.in_doubt, found.now_ns, with_reason=True)
     _tell_open("Running", found.running, found.now_ns, with_reason=False)
     _tell_verdicts(found)
-    tell_steps([step for step in found.steps if step.command != f"walrun inspect {shell_word(found.log)}"])
+    others = [step for step in found.steps if step.command != f"walrun inspect {shell_word(found.log)}"]
+    if others or not found.steps:
+        tell_steps(others)
 
 
 # --- Sessions --------------------------------------------------------------------------

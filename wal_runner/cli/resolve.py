@@ -31,9 +31,9 @@ _BECOMES: Final = {
 @click.command("resolve")
 @log_argument
 @ids_argument
-@click.option("--happened", "decision", flag_value="happened", help="The effect happened: the item has succeeded.")
-@click.option("--did-not-happen", "decision", flag_value="did_not_happen", help="It did not: the item runs again.")
-@click.option("--abandon", "decision", flag_value="abandon", help="Nobody will find out: it is not run again.")
+@click.option("--happened", is_flag=True, help="The effect happened: the item has succeeded.")
+@click.option("--did-not-happen", is_flag=True, help="It did not: the item runs again.")
+@click.option("--abandon", is_flag=True, help="Nobody will find out: it is not run again.")
 @click.option("--result", "result_json", metavar="JSON", help="With --happened: what fn would have returned.")
 @note_option
 @by_option
@@ -42,7 +42,9 @@ def command(
     log: str,
     ids: tuple[str, ...],
     *,
-    decision: str | None,
+    happened: bool,
+    did_not_happen: bool,
+    abandon: bool,
     result_json: str | None,
     note: str,
     by: str | None,
@@ -57,11 +59,13 @@ def command(
     Example:
       walrun resolve emails.wal user-17 --happened --note "it is in the outbox"
     """  # noqa: D301 - click reads the backslash
-    if decision is None:
-        raise click.UsageError("Say what happened: --happened, --did-not-happen or --abandon.")
+    said = {Decision.HAPPENED: happened, Decision.DID_NOT_HAPPEN: did_not_happen, Decision.ABANDON: abandon}
+    decisions = [decision for decision, given in said.items() if given]
+    if len(decisions) != 1:
+        raise click.UsageError("Say one thing of what happened: --happened, --did-not-happen or --abandon.")
     if not ids:
         raise click.UsageError("Name the items, or give - to read their ids from stdin.")
-    verdict = _verdict(Decision[decision.upper()], result_json)
+    verdict = _verdict(decisions[0], result_json)
     names = ids_of(ids, sys.stdin.buffer)
     with writing(log) as (writer, view):
         settled = verdicts.resolve(writer, dict.fromkeys(names, verdict), by=by or host.user_name(), note=note)
@@ -71,8 +75,8 @@ def command(
         elif result_json is not None and names:
             _warn_of_omission(view.item(names[0]))
     if not as_json:
-        said = verdict.decision.word.replace("_", " ")
-        tell(f"{count_of(settled, 'item')} settled as {said}: {_BECOMES[verdict.decision]}.")
+        word = verdict.decision.word.replace("_", " ")
+        tell(f"{count_of(settled, 'item')} settled as {word}: {_BECOMES[verdict.decision]}.")
 
 
 def _warn_of_omission(item: Item | None) -> None:

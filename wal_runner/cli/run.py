@@ -286,7 +286,7 @@ def _perform(runner: Runner, items: Items, plan: Plan, settings: RunOptions, fai
 def _as_json(runner: Runner, report: RunReport, code: int, error: BaseException | None) -> dict[str, Any]:
     shown = {"log": runner.path, **report.as_dict(), "exit_code": code}
     if error is not None and code != Exit.INTERRUPTED:
-        shown["error"] = str(error) or type(error).__name__
+        shown |= {"error": str(error) or type(error).__name__, "ok": False}
     return shown
 
 

@@ -98,7 +98,7 @@ def summary(
         yield f"{_left(report, total)}Resume with this command{rerun.with_same_items}:"
         yield f"  {rerun.command}"
     elif error is None and report.ok:
-        yield "Everything that the log knows is done."
+        yield "Everything that this log has started is done."
 
 
 # --- What to do next -------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def tell_steps(steps: Sequence[Step]) -> None:
     """Write what to do next."""
     tell()
     if not steps:
-        tell("Everything that the log knows is done.")
+        tell("Everything that this log has started is done.")
     for step in steps:
         tell(step.why)
         if step.command is not None:

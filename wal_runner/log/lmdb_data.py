@@ -106,6 +106,8 @@ class DataFile:
         found = os.fstat(self.descriptor)
         self._inode = (found.st_dev, found.st_ino)
         as_remembered = witness is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == witness[2:5]
+        if not self._read_only and (witness is None or witness.writing or not as_remembered):
+            self.settle()
         trusted = as_remembered or self._is_left_by_a_crash(found, witness)
         self.suspect = not trusted or is_quick_to_check(self.path)
         if self.suspect:
@@ -166,6 +168,15 @@ class DataFile:
             and found.st_size >= witness.size
             and found.st_size > STRUCTURE_CHECK_BYTES_MAX
         )
+
+    def settle(self) -> None:
+        """Bring to the disk what a failed commit left in the kernel's memory, before anything is written over it.
+
+        Where writing the new meta page failed, LMDB puts the old one back and does not sync it: the disk may
+        hold the new one, which names pages that the next commit is free to use.
+        """
+        with translated(self.path, "synced"):
+            os.fsync(self.descriptor)
 
     def _secure_names(self, witness: Witness | None, end: tuple[int, bytes]) -> None:
         """Make durable what a process may have died before syncing: the log's own name, or a swapped file's.

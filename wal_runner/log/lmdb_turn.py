@@ -5,6 +5,7 @@ Imported by the LMDB engine. Invariant: lives inside the gate, on one thread, fo
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zlib
 from typing import TYPE_CHECKING
@@ -232,6 +233,9 @@ class LmdbTurn:
             self._txn.commit()
         except lmdb.Error as error:
             self._forget_births()
+            # Another process may commit as soon as the gate is free. What fails here, fails there too.
+            with contextlib.suppress(LogError):
+                self._data.settle()
             raise self._after_failure(translate(error, self._data.path, "written")) from error
         except BaseException:
             # A transaction that is left open, by a Ctrl-C for one, would block every later one of

@@ -31,6 +31,7 @@ from wal_runner.errors import CommitUnknown, DiskFull
 from wal_runner.failpoints import failpoint
 from wal_runner.log.rows import decode_row, row_key
 from wal_runner.runner.attempt import Attempt
+from wal_runner.runner.limbo import Limbo
 
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Dispatcher:
         self._outcomes: deque[OutcomeEvent] = deque()
         self.pages = pages
         self.scratch = writer.session.scratch
+        self.limbo = Limbo(self.scratch)
         self._conflicts_before = writer.state.conflicts
 
     # --- For the workers ------------------------------------------------------------
@@ -176,11 +178,13 @@ class Dispatcher:
     def settle_the_rest(self, reason: str) -> None:
         """Settle what is in flight by what its slot proves; what began and did not end is in doubt for *reason*."""
         self.flush()
-        left = list(self.in_flight.values())
-        if not left:
+        if not (left := list(self.in_flight.values())):
             return
-        proofs = self.writer.proofs()
-        self.release([attempt for attempt in left if isinstance(proofs.get(attempt.start_seq), ItemReleased)])
+        self.writer.catch_up()
+        # What is not open any more was released by a commit of which we did not hear.
+        over = self.in_flight.keys() - self.writer.state.open.keys()
+        proofs: dict[int, Any] = {seq: ItemReleased(seq) for seq in over} | self.writer.proofs()
+        self.release([a for a in left if isinstance(proofs.get(a.start_seq), ItemReleased)])
         for start_seq in self.in_flight:
             outcome: Any = proofs.get(start_seq)
             self._outcomes.append(outcome or ItemInterrupted(start_seq, 0, reason))
@@ -190,21 +194,21 @@ class Dispatcher:
         """Write what ran, without starting anything; where even that fails, the disk is waited for."""
         try:
             self._commit(())
-        except DiskFull:
+        except (DiskFull, CommitUnknown):
             logger.debug("Outcomes wait for space too: %s", error)
 
     def _commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
         began = time.perf_counter()
         outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
         plan = _Plan(self, outcomes, candidates)
-        if not outcomes and not candidates and not plan.has_cursors():
+        if not (outcomes or candidates or self.limbo or plan.has_cursors()):
             return []
         try:
             self.writer.turn(plan.decide)
         except BaseException:
             # Not written, or nobody knows: the next turn asks the log which.
             self._outcomes.extendleft(reversed(outcomes))
-            plan.undo()
+            plan.leave_in_limbo()
             raise
         self.committed_at = time.perf_counter()
         self.commit_s = self.committed_at - began
@@ -266,6 +270,7 @@ class _Plan:
         dispatcher = self._dispatcher
         state = dispatcher.writer.state
         still_open = state.open
+        dispatcher.limbo.settle(state, dispatcher.writer.session.number)
         # One that is not open any more was written by a commit of which we did not hear.
         events: list[Event | EventArray] = [event for event in self._outcomes if event[0] in still_open]
         events += self._cursors()
@@ -281,10 +286,16 @@ class _Plan:
         return [(seq, seq) for seq in self.adopted] + ([(own[0], own[-1])] if own else [])
 
     def undo(self) -> None:
-        """Take back the slots of starts that did not come about."""
+        """Take back the slots of starts that were not committed."""
         if self._slots:
             self._dispatcher.scratch.disarm(self._slots)
             self._slots = []
+
+    def leave_in_limbo(self) -> None:
+        """Leave the slots of starts whose commit failed as they are; the next turn asks the log."""
+        kept = self._dispatcher.limbo.keep(self.started)
+        self._slots = [slot for slot in self._slots if slot not in kept]
+        self.undo()
 
     def _cursors(self) -> list[CursorAdvanced]:
         pages = self._dispatcher.pages
@@ -328,7 +339,7 @@ class _Plan:
         starting: set[str] = set()
         scratch, log_id = self._dispatcher.scratch, writer.log.log_id
         arm, attempts = scratch.arm, self.started
-        slots = self._slots = scratch.take(len(self._candidates))
+        slots = self._slots = scratch.take(min(len(self._candidates), scratch.free_slots()))
         used = 0
         seq = turn.end + len(events)
         for candidate in self._candidates:
@@ -363,10 +374,12 @@ class _Plan:
                 start_seq, number, item_generation = seq, known.attempts + 1, known.generation
                 events.append(ItemStarted(item_id, number, item_generation, before))
             starting.add(item_id)
-            slot = slots[used]
-            used += 1
-            # Before it is durable: a crash right behind the commit must find it released.
-            arm(slot, start_seq)
+            slot = self._dispatcher.limbo.slot_of(start_seq)
+            if slot is None:
+                slot = slots[used]
+                used += 1
+                # Before it is durable: a crash right behind the commit must find it released.
+                arm(slot, start_seq)
             attempts.append(_make(Attempt, (item, item_id, number, item_generation, start_seq, slot, log_id, page)))
         scratch.disarm(slots[used:])
         del slots[used:]

@@ -17,6 +17,7 @@ EXIT_DONE = 0
 EXIT_SOME_FAILED = 3
 EXIT_SOME_IN_DOUBT = 4
 EXIT_ELSEWHERE = 5
+EXIT_INTERRUPTED = 130
 
 
 @dataclass(slots=True)
@@ -74,7 +75,12 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """Give the exit code of ``walrun run``: doubt beats failure, failure beats "elsewhere"."""
+        """Give the exit code of ``walrun run``: doubt beats failure, failure beats "elsewhere".
+
+        A run that was stopped has met a part of its items only; its code says that and nothing else.
+        """
+        if self.interrupted:
+            return EXIT_INTERRUPTED
         if self.in_doubt or self.totals.get(Status.IN_DOUBT.word):
             return EXIT_SOME_IN_DOUBT
         if self.failed or self.totals.get(Status.FAILED.word):
@@ -87,6 +93,8 @@ class RunReport:
         """Raise `RunIncomplete` unless everything in the log is done."""
         if self.ok:
             return
+        if self.interrupted:
+            raise RunIncomplete("The run was stopped before it had met all of its items. Run the same again to go on.")
         left = ", ".join(
             f"{self.totals[status.word]:,} {status.word.replace('_', ' ')}"
             for status in _NOT_DONE

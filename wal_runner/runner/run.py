@@ -262,6 +262,10 @@ def _check_key_rule(writer: LogWriter, rule: KeyRule) -> None:
             lambda _turn: [KeyRuleSet(rule.name, "run", "")] if writer.state.key_rule is None else [], snapshot=False
         )
         known = writer.state.key_rule
+    if known != rule.name and not sum(writer.state.counts.values()):
+        # Nothing was named by the old rule: a first try with a wrong key must not fix it for good.
+        writer.turn(lambda _turn: [KeyRuleSet(rule.name, "run", "no item had been named")], snapshot=False)
+        known = writer.state.key_rule
     if known != rule.name:
         raise KeyRuleChanged(
             f"{writer.log.path} names its items by {known}, and this run by {rule.name}: every item would look new and "

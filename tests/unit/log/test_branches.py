@@ -1,0 +1,129 @@
+"""The branch pages: a look-up that they lead astray is found before it is made."""
+
+import struct
+from itertools import islice
+
+import lmdb
+import pytest
+
+from wal_runner.log.branches import misleading_branches, used_bytes
+from wal_runner.log.structure import problems_of
+
+
+KEYS = [f"item-{number:04}".encode() for number in range(1_500)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Give the bytes of a file with a tree of several branch keys."""
+    path = tmp_path_factory.mktemp("branches") / "data.mdb"
+    env = opened(path)
+    table = env.open_db(b"items")
+    with env.begin(write=True, db=table) as txn:
+        for key in KEYS:
+            txn.put(key, b"12345678")
+    env.close()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path, whole):
+    made = tmp_path / "data.mdb"
+    made.write_bytes(whole)
+    return made
+
+
+def opened(path):
+    return lmdb.open(str(path), subdir=False, max_dbs=4, lock=False, map_size=1 << 24, lib_version=0)
+
+
+def missed(path):
+    """Count the keys that a look-up does not find."""
+    env = opened(path)
+    table = env.open_db(b"items", create=False)
+    with env.begin(db=table) as txn:
+        count = sum(txn.get(key) is None for key in KEYS)
+    env.close()
+    return count
+
+
+def branch_bytes(content):
+    """Give the place of each byte of each key of the branch pages."""
+    for start in range(8192, len(content), 4096):
+        flags, lower = struct.unpack_from("<HH", content, start + 10)
+        if flags == 1:
+            for (offset,) in struct.iter_unpack("<H", content[start + 16 : start + lower]):
+                (size,) = struct.unpack_from("<H", content, start + offset + 6)
+                yield from range(start + offset + 8, start + offset + 8 + size)
+
+
+def test_sound_file_misleads_nobody(path):
+    """The control: the pages are in order, and every key is found."""
+    assert [] == list(misleading_branches(path)) == problems_of(path)
+    assert 0 == missed(path)
+
+
+def test_every_flipped_bit_of_a_branch_key_is_found_or_harmless(path, whole):
+    """Where the walk of the pages finds nothing, either this does, or every look-up still finds its key."""
+    found = harmless = 0
+    for place in branch_bytes(whole):
+        for bit in range(8):
+            content = bytearray(whole)
+            content[place] ^= 1 << bit
+            path.write_bytes(content)
+            if problems_of(path):
+                found += 1
+            else:
+                harmless += 1
+                assert 0 == missed(path), (place, bit)
+
+    assert found > 100
+    assert harmless > 0
+
+
+def test_misleading_branch_is_invisible_to_a_walk(path, whole):
+    """A bit that hides rows from look-ups, and that `lmdb.verify` and reading in order do not see."""
+    from lmdb.verify import verify as walk  # noqa: PLC0415 - to be compared with, here only
+
+    seen = 0
+    for place in islice(branch_bytes(whole), 8, None):
+        content = bytearray(whole)
+        content[place] ^= 2
+        path.write_bytes(content)
+        if not walk(str(path), subdir=False) and missed(path):
+            [problem] = misleading_branches(path)
+            assert "a look-up seeks on another page" in problem
+            seen += 1
+
+    assert seen
+
+
+@pytest.mark.parametrize("bit", [0, 1, 2, 4, 5, 6])
+def test_flag_that_no_tree_of_ours_has_is_found(path, whole, bit):
+    """LMDB notices it when it writes to the tree, by an assertion that ends the process."""
+    for place in (44, 92):
+        content = bytearray(whole)
+        for meta in (0, 4096):
+            content[meta + place] ^= 1 << bit
+        path.write_bytes(content)
+
+        assert problems_of(path), place
+
+
+def test_used_bytes_reach_to_the_last_page_in_use(path, whole):
+    """What is behind is room kept free."""
+    path.write_bytes(whole + bytes(1 << 20))
+
+    assert used_bytes(path) <= len(whole)
+    assert used_bytes(path) > 20_000
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"\xff" * 10_000, bytes(10_000)], ids=["nothing", "a byte", "ones", "zeros"]
+)
+def test_used_bytes_of_something_else_are_none(path, content):
+    """What does not say how large it is, is checked."""
+    path.write_bytes(content)
+
+    assert used_bytes(path) <= 4096
+    assert problems_of(path)

@@ -170,10 +170,9 @@ class DataFile:
         )
 
     def settle(self) -> None:
-        """Bring to the disk what a failed commit left in the kernel's memory, before anything is written over it.
+        """Sync what a failed commit left behind, before anything is written over it.
 
-        Where writing the new meta page failed, LMDB puts the old one back and does not sync it: the disk may
-        hold the new one, which names pages that the next commit is free to use.
+        LMDB puts the old meta page back unsynced: the disk may hold the new one, whose pages are free now.
         """
         with translated(self.path, "synced"):
             os.fsync(self.descriptor)

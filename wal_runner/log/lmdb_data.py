@@ -170,10 +170,7 @@ class DataFile:
         )
 
     def settle(self) -> None:
-        """Sync what a failed commit left behind, before anything is written over it.
-
-        LMDB puts the old meta page back unsynced: the disk may hold the new one, whose pages are free now.
-        """
+        """Sync what a failed commit left: LMDB puts the old meta page back unsynced, whose successor may be on disk."""
         with translated(self.path, "synced"):
             os.fsync(self.descriptor)
 

@@ -40,6 +40,9 @@ from tools.harness.search import Findings, Task, Violation, search  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+A_POINT_BY_TIME: Final = 12
+"""States looked at a point where the time is given: then more lives are recorded instead."""
+
 A_POINT_MAX: Final = 40
 """More states than so many at one point say little more; another recording says more."""
 
@@ -71,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--states", type=int, default=50_000, help="how many states to look at, about (50,000)")
     parser.add_argument("--minutes", type=float, help="for how long, instead of how many states")
     parser.add_argument("--seed", type=int, help="what the lives and the states are drawn from")
-    parser.add_argument("--life", choices=sorted(NAMES), action="append", help="only this life; may be given again")
+    parser.add_argument(
+        "--life", "--workload", choices=sorted(NAMES), action="append", help="only this life; may be given again"
+    )
     parser.add_argument("--processes", type=int, default=2, help="how many processes look at states (2)")
     parser.add_argument("--control", choices=sorted(PLANTS), help="plant this fault, which must be found")
     parser.add_argument("--controls", action="store_true", help="plant each fault in turn")
@@ -119,15 +124,22 @@ def _round(asked: argparse.Namespace, seed: int, deadline: float, wanted: int, f
         with Nursery() as nursery:
             recordings = [record(nursery, folder, life, seed) for life in asked.life or NAMES]
     a_point = A_POINT_MAX
-    if not asked.minutes and not asked.state:
-        # A third of the points have less on its way than they are asked for.
-        a_point = min(A_POINT_MAX, max(1, round(1.6 * wanted / sum(found.calls for found in recordings))))
+    if asked.minutes:
+        a_point = A_POINT_BY_TIME
+    elif not asked.state:
+        calls = sum(found.calls for found in recordings)
+        a_point = next((number for number in range(1, A_POINT_MAX) if _expected(calls, number) >= wanted), A_POINT_MAX)
     task = Task(recordings, str(seed), a_point, asked.processes, deadline, only=asked.state)
     findings = search(task, folder)
     if asked.keep:
         _keep_violating(recordings, findings.violations, asked.keep)
     shutil.rmtree(folder)
     return findings
+
+
+def _expected(calls: int, a_point: int) -> float:
+    """Estimate how many states there are to look at: at half of the points no more than four (measured)."""
+    return calls * (0.55 * min(a_point, 4) + 0.45 * a_point)
 
 
 def _keep_violating(recordings: Sequence[Recording], violations: Sequence[Violation], folder: Path) -> None:

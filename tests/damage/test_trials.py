@@ -15,7 +15,7 @@ from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import Clinic
 
 
-SEED = "suite"
+SEED = "a"
 TRIALS = 240
 
 

@@ -105,6 +105,17 @@ def _leaf_bit(patient: Patient, chance: random.Random) -> str | None:
     return _bit_in_node(patient, chance, pages.LEAF)
 
 
+@mutator("bit in a value", weight=20)
+def _value_bit(patient: Patient, chance: random.Random) -> str:
+    page = chance.choice(pages.pages_of(patient.data, pages.LEAF))
+    key, size, length = chance.choice(list(pages.nodes(patient.data, page)))
+    # One that stands on pages of its own has but their number here.
+    place, bit = key + size + chance.randrange(min(max(length, 1), PAGE // 2)), chance.randrange(8)
+    place = min(place, len(patient.data) - 1)
+    flip(patient.data, place, bit)
+    return f"bit {bit} of byte {place}, page {page}"
+
+
 @mutator("bit in a branch", weight=20)
 def _branch_bit(patient: Patient, chance: random.Random) -> str | None:
     return _bit_in_node(patient, chance, pages.BRANCH)
@@ -115,7 +126,7 @@ def _bit_in_node(patient: Patient, chance: random.Random, kind: int) -> str | No
     if not found:
         return None
     page = chance.choice(found)
-    key, size = chance.choice(list(pages.nodes(patient.data, page)))
+    key, size, _ = chance.choice(list(pages.nodes(patient.data, page)))
     # Mostly in the key: a value has its checksum, and a key what LMDB makes of it.
     end = key + max(size, 1) if chance.random() < 0.7 else key + size + 40  # noqa: PLR2004
     place, bit = min(chance.randrange(key - pages.NODE_BYTES, end), len(patient.data) - 1), chance.randrange(8)

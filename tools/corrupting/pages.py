@@ -53,11 +53,11 @@ def pages_of(content: bytes | bytearray, wanted: int) -> list[int]:
     return [page for page in range(META_PAGES, used_pages(content)) if kind(content, page) & wanted]
 
 
-def nodes(content: bytes | bytearray, page: int) -> Iterator[tuple[int, int]]:
-    """Give (where its key is, how long the key is) of each node of a leaf or branch page."""
+def nodes(content: bytes | bytearray, page: int) -> Iterator[tuple[int, int, int]]:
+    """Give (where its key is, how long the key is, how long its value is) of each node of a leaf or branch page."""
     start = page * PAGE
     (lower,) = struct.unpack_from("<H", content, start + 12)
     for at in range(HEADER_BYTES, lower, 2):
         (offset,) = struct.unpack_from("<H", content, start + at)
-        (size,) = struct.unpack_from("<H", content, start + offset + 6)
-        yield start + offset + NODE_BYTES, size
+        low, high, _, size = struct.unpack_from("<HHHH", content, start + offset)
+        yield start + offset + NODE_BYTES, size, low | high << 16

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tools.harness.planted import PLANTS
-from tools.harness.recording import FAILING, record
+from tools.harness.recording import is_failing, record
 from tools.harness.search import Findings, Task, search
 
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 A_POINT: Final = 12
 
-FAILING_LIVES: Final = 4
+FAILING_LIVES: Final = 8
 """Which call fails is drawn by chance, and not each shows what an error that is swallowed does."""
 
 
@@ -27,7 +27,7 @@ def control(nursery: Nursery, name: str, seed: int, folder: Path, *, processes: 
     """Plant the fault *name*, and look at states until one shows it."""
     folder.mkdir()
     life = PLANTS[name].life
-    seeds = range(seed, seed + (FAILING_LIVES if life.startswith(FAILING) else 1))
+    seeds = range(seed, seed + (FAILING_LIVES if is_failing(life) else 1))
     recordings = [record(nursery, folder, life, number, planted=name) for number in seeds]
     task = Task(recordings, str(seed), A_POINT, processes, float("inf"), planted=name, first_only=True)
     return search(task, folder)

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from tools.harness.history import Fate
-from tools.harness.lives import LOG_NAME
+from tools.harness.life import LOG_NAME
 from tools.harness.replacing import put
 from tools.harness.small import set_boot
 from tools.harness.states import Death

@@ -12,7 +12,7 @@ import shutil
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from tools.harness.lives import LOG_NAME
+from tools.harness.life import LOG_NAME
 from wal_runner.log import head, scratch
 from wal_runner.log.format import DATA_NAME, HEAD_NAME, IDENTITY_NAME
 

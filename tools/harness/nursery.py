@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from tools.harness import interposer
 from tools.harness.interposer import Fault
-from tools.harness.lives import LIVES, Life
+from tools.harness.life import Life
+from tools.harness.lives import LIVES
 from tools.harness.planted import PLANTS
 from tools.harness.small import make_small
 from tools.harness.witness import mark, watch_commits

@@ -261,6 +261,10 @@ def _recover_in_two_transactions() -> None:
     put(recover, begin_session=begin_session)
 
 
+def _leave_failed_commits_unsettled() -> None:
+    put(lmdb_data.DataFile, settle=lambda _self: None)
+
+
 # --- Errors are swallowed ---------------------------------------------------------------------------------
 
 
@@ -310,6 +314,9 @@ PLANTS: Final = {
         "a start that no slot names counts as never begun", "windows", lambda: None, _take_silence_for_not_begun
     ),
     "recovery-in-two": Plant("a loss and its evidence are two transactions", "sessions", _recover_in_two_transactions),
+    "commit-unsettled": Plant(
+        "what a failed commit left in memory is written over", "late_compaction", _leave_failed_commits_unsettled
+    ),
     SWALLOWED: Plant("a commit that failed counts as one", "failing_windows", _swallow_errors_of_commits),
 }
 """Each fault by its name."""

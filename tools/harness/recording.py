@@ -19,12 +19,22 @@ from tools.harness.stream import Entry, Kind
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tools.harness.nursery import Nursery
 
 
 FAILING: Final = "failing_"
+"""Before the name of a life: one of its barriers fails."""
 
-NAMES: Final = (*LIVES, *(FAILING + life for life in ("windows", "results", "snapshots", "compaction", "sessions")))
+LATE: Final = "late_"
+"""Before the name of a life: one write of LMDB's meta page fails, and is on the disk all the same, or not."""
+
+NAMES: Final = (
+    *LIVES,
+    *(FAILING + life for life in ("windows", "results", "snapshots", "compaction", "sessions")),
+    *(LATE + life for life in ("windows", "compaction", "sessions")),
+)
 """Every life that can be recorded."""
 
 
@@ -39,8 +49,13 @@ class Recording(NamedTuple):
 
     @property
     def calls(self) -> int:
-        """Give how many calls changed something."""
-        return sum(entry.kind is not Kind.MARK for entry in self.entries)
+        """Give how many calls changed something, behind the one that failed where one did."""
+        return sum(entry.kind is not Kind.MARK for entry in self.entries[self.first_of_interest :])
+
+    @property
+    def first_of_interest(self) -> int:
+        """Give the number of the entry from which on states are looked at: other lives show what is before a fault."""
+        return next((number for number, entry in enumerate(self.entries) if entry.kind is Kind.FAULT), 0)
 
 
 class LifeFailed(Exception):
@@ -51,26 +66,36 @@ class RecorderBlind(Exception):
     """What is on the disk is not what the interposer saw: nothing built on the recording can be believed."""
 
 
+def is_failing(life: str) -> bool:
+    """Say whether a call of that life fails, drawn by chance."""
+    return life.startswith((FAILING, LATE))
+
+
 def record(nursery: Nursery, folder: Path, life: str, seed: int, *, planted: str = "") -> Recording:
     """Let *life* be lived in a new folder under *folder*, and give what was recorded.
 
-    A life with a planted fault may fail; what happened until then is recorded all the same. One whose name
-    begins with "failing_" is lived twice: to count its barriers, and to let one of them fail, by chance.
+    A life with a planted fault may fail; what happened until then is recorded all the same. One of which a call
+    fails is lived twice: to see its calls, and to let one of them fail, by chance.
     """
-    if not life.startswith(FAILING):
+    if not is_failing(life):
         return _record(nursery, folder, Order(life, "", "", seed, planted))
-    clean = _record(nursery, folder, Order(life.removeprefix(FAILING), "", "", seed))
-    barriers = sum(entry.is_barrier for entry in clean.entries)
+    base = life.removeprefix(FAILING).removeprefix(LATE)
+    clean = _record(nursery, folder, Order(base, "", "", seed, planted))
+    barriers = [entry for entry in clean.entries if entry.is_barrier]
+    # The first third creates the log: little is promised by then.
+    numbers: Sequence[int] = range(len(barriers) // 3, len(barriers))
+    faults = [Fault.FAIL_ONCE, Fault.FAIL_LATE]
+    if life.startswith(LATE):
+        numbers, faults = [number for number in numbers if barriers[number].kind is Kind.WRITE], [Fault.FAIL_LATE]
     chance = random.Random(f"{seed} {life}")  # noqa: S311 - no secret
     order = Order(
-        clean.life,
+        base,
         "",
         "",
         seed,
         planted,
-        # The first third creates the log: little is promised by then.
-        call=chance.randrange(barriers // 3, barriers),
-        fault=chance.choice([Fault.FAIL_ONCE, Fault.FAIL_LATE]),
+        call=chance.choice(numbers),
+        fault=chance.choice(faults),
         error=errno.EIO,
         barriers_only=True,
         forgiving=True,

@@ -76,12 +76,15 @@ class Point(NamedTuple):
     known: Known
 
 
-def points(entries: Iterable[Entry], root: int) -> Iterator[Point]:
-    """Walk through a life; each point has heard every mark up to the next call. Use it before the next one."""
+def points(entries: Iterable[Entry], root: int, first: int = 0) -> Iterator[Point]:
+    """Walk through a life; each point has heard every mark up to the next call. Use it before the next one.
+
+    Points before entry number *first* are walked past.
+    """
     disk, known = Disk(root), Known()
     number = 0
     is_new = False
-    for entry in entries:
+    for place, entry in enumerate(entries):
         if entry.kind is Kind.MARK:
             words = entry.mark
             known.hear(words)
@@ -90,12 +93,14 @@ def points(entries: Iterable[Entry], root: int) -> Iterator[Point]:
                 disk.settle()
             continue
         if is_new:
-            yield Point(number, disk, known)
+            if place > first:
+                yield Point(number, disk, known)
             number += 1
         if entry.kind is Kind.WRITE and entry.flags & AT_ONCE_DURABLE:
             # While the call runs, its bytes are on their way as others are.
             with disk.under_way(entry):
-                yield Point(number, disk, known)
+                if place > first:
+                    yield Point(number, disk, known)
             number += 1
         disk.apply(entry)
         is_new = True

@@ -1,0 +1,214 @@
+"""Positive controls: bugs that such a library could have, each of which the simulator must catch.
+
+Invariant: a bug is planted for the length of a block, and by replacing a name of the real code.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from tools.simulation.lives import History
+from tools.simulation.model import Violation
+from tools.simulation.patching import Patch, patched
+from wal_runner.core.decide import Course, course
+from wal_runner.core.events import ItemInterrupted, ItemReleased, Status
+from wal_runner.core.state import State
+from wal_runner.log.memory_log import MemoryTurn
+from wal_runner.recovery import recover, writer
+from wal_runner.recovery.evidence import proven
+from wal_runner.recovery.snapshots import Snapshots
+from wal_runner.runner import feed
+from wal_runner.runner.dispatcher import Dispatcher, _Plan
+from wal_runner.runner.limbo import Limbo
+from wal_runner.runner.pages import Pages
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HISTORIES_MAX: Final = 3_000
+"""So many histories a bug may survive until it is caught."""
+
+_ride, _begin_snapshot, _put_snapshot = Snapshots.ride, Snapshots._begin, MemoryTurn.put_snapshot  # noqa: SLF001
+_finish, _drop, _lose = Dispatcher.finish, MemoryTurn.drop, State._lose_session  # noqa: SLF001
+_record_evidence = recover.record_evidence
+
+
+def _evidence(stand_in: Callable[[int, Any], object]) -> list[Patch]:
+    return [(recover, "proven", stand_in), (writer, "proven", stand_in)]
+
+
+def _done_items_run_again() -> list[Patch]:
+    def careless(item: Any, **options: Any) -> Course:  # noqa: ANN401 - those of `course`
+        decided = course(item, **options)
+        return Course.START if decided is Course.HOLD else decided
+
+    return [(feed, "course", careless)]
+
+
+def _failures_are_tried_again_at_once() -> list[Patch]:
+    return [(feed, "course", lambda item, **options: course(item, **options | {"began_at": 1 << 40, "is_mine": False}))]
+
+
+def _begun_counts_as_armed() -> list[Patch]:
+    return _evidence(lambda seq, said: proven(seq, said) or (ItemReleased(seq) if said is not None else None))
+
+
+def _silence_counts_as_armed() -> list[Patch]:
+    return _evidence(lambda seq, said: proven(seq, said) if said is not None else ItemReleased(seq))
+
+
+def _slots_are_not_read() -> list[Patch]:
+    return _evidence(lambda _seq, _said: None)
+
+
+def _slot_freed_before_the_commit() -> list[Patch]:
+    def finish(self: Dispatcher, attempt: Any, event: Any) -> None:  # noqa: ANN401 - as `Dispatcher.finish`
+        _finish(self, attempt, event)
+        self.scratch.free([attempt.slot])
+
+    return [(Dispatcher, "finish", finish)]
+
+
+def _snapshot_of_the_end() -> list[Patch]:
+    def ride(self: Snapshots, turn: Any, state: State, *, force: bool = False) -> None:  # noqa: ANN401 - a turn
+        if self._frozen is not None:
+            self._frozen = state.without_items()
+        _ride(self, turn, state, force=force)
+
+    return [(Snapshots, "ride", ride)]
+
+
+def _snapshot_without_open_attempts() -> list[Patch]:
+    def put(self: MemoryTurn, state: State) -> int:
+        digest = _put_snapshot(self, state)
+        self._open = dict(list((self._open or {}).items())[1:])
+        return digest
+
+    return [(MemoryTurn, "put_snapshot", put)]
+
+
+def _two_write_a_snapshot() -> list[Patch]:
+    def begin(self: Snapshots, turn: Any, state: State) -> None:  # noqa: ANN401 - a turn
+        turn.set_snapshotter(0)
+        _begin_snapshot(self, turn, state)
+
+    def ride(self: Snapshots, turn: Any, state: State, *, force: bool = False) -> None:  # noqa: ANN401 - a turn
+        if self._frozen is not None:
+            turn.set_snapshotter(self._session)
+        _ride(self, turn, state, force=force)
+
+    return [(Snapshots, "_begin", begin), (Snapshots, "ride", ride)]
+
+
+def _unheard_commit_taken_for_lost() -> list[Patch]:
+    return [(_Plan, "_is_ours_unheard", lambda *_: False)]
+
+
+def _slots_of_an_unheard_commit_dropped() -> list[Patch]:
+    def keep(self: Limbo, attempts: Any) -> set[int]:  # noqa: ANN401 - some attempts
+        del self, attempts
+        return set()
+
+    return [(Limbo, "keep", keep)]
+
+
+def _evidence_without_the_loss() -> list[Patch]:
+    return [(recover, "losses", lambda *_: [])]
+
+
+def _loss_without_the_evidence() -> list[Patch]:
+    return [(recover, "record_evidence", lambda *_: None)]
+
+
+def _a_living_session_is_buried() -> list[Patch]:
+    return [(recover, "dead_sessions", lambda _turn, state: recover.open_sessions(state))]
+
+
+def _bound_of_doubt_ignored() -> list[Patch]:
+    return [(Dispatcher, "room", lambda self: self.scratch.free_slots())]
+
+
+def _counted_before_it_is_durable() -> list[Patch]:
+    def finish(self: Dispatcher, attempt: Any, event: Any) -> None:  # noqa: ANN401 - as `Dispatcher.finish`
+        _finish(self, attempt, event)
+        if not isinstance(event, ItemInterrupted):
+            self.settling.settled([(attempt, event)])
+
+    return [(Dispatcher, "finish", finish)]
+
+
+def _compaction_drops_too_much() -> list[Patch]:
+    return [(MemoryTurn, "drop", lambda self, until, *, records_max: _drop(self, until + 2, records_max=records_max))]
+
+
+def _the_lost_leave_no_doubt() -> list[Patch]:
+    def lose(self: State, seq: int, event: Any, time_ns: int) -> None:  # noqa: ANN401 - a SessionLost
+        starts = {start_seq: row for start_seq, row in self.open.items() if self.attempt(start_seq) is not None}
+        counts = dict(self.counts)
+        _lose(self, seq, event, time_ns)
+        self.open, self.counts = starts, counts
+
+    return [(State, "_lose_session", lose)]
+
+
+def _cursor_saved_too_early() -> list[Patch]:
+    due = Pages.due
+
+    def early(self: Pages, settling: Any) -> Any:  # noqa: ANN401 - as `Pages.due`
+        for page in self._under_way:
+            page.unsettled = min(page.unsettled, 0)
+        return due(self, settling)
+
+    return [(Pages, "due", early)]
+
+
+def _item_in_two_sessions() -> list[Patch]:
+    def careless(item: Any, **options: Any) -> Course:  # noqa: ANN401 - those of `course`
+        decided = course(item, **options)
+        return Course.SKIP if item is not None and item.status is Status.FAILED else decided
+
+    return [(feed, "course", careless)]
+
+
+BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
+    "what is in doubt is run again": _done_items_run_again,
+    "a failure is tried again by the run that saw it": _failures_are_tried_again_at_once,
+    "a slot that says begun releases the item": _begun_counts_as_armed,
+    "a slot that says nothing releases the item": _silence_counts_as_armed,
+    "slots are not read": _slots_are_not_read,
+    "a slot is freed before its outcome is durable": _slot_freed_before_the_commit,
+    "a snapshot stands for the moment when its writing ended": _snapshot_of_the_end,
+    "a snapshot lacks an open attempt": _snapshot_without_open_attempts,
+    "two sessions write a snapshot at once": _two_write_a_snapshot,
+    "a commit that nobody heard of is taken for lost": _unheard_commit_taken_for_lost,
+    "the slots of a commit that nobody heard of are dropped": _slots_of_an_unheard_commit_dropped,
+    "evidence is recorded, and the loss is not": _evidence_without_the_loss,
+    "the loss is recorded, and the evidence is not": _loss_without_the_evidence,
+    "a living session is recorded as lost": _a_living_session_is_buried,
+    "max_in_doubt is ignored": _bound_of_doubt_ignored,
+    "an outcome is told before it is durable": _counted_before_it_is_durable,
+    "compaction drops what no snapshot holds": _compaction_drops_too_much,
+    "the dead leave no doubt": _the_lost_leave_no_doubt,
+    "a cursor is saved before its page has run": _cursor_saved_too_early,
+    "a failed item is skipped for ever": _item_in_two_sessions,
+}
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Plant a bug for the length of a block."""
+    with patched(BUGS[name]()):
+        yield
+
+
+def catch(name: str, seed: object) -> tuple[int, Violation] | None:
+    """Let histories happen with a bug until one breaks a promise; give which and how, None where none does."""
+    with planted(name):
+        for number in range(HISTORIES_MAX):
+            try:
+                History(f"{seed}/{number}").run()
+            except Violation as violation:
+                return number, violation
+    return None

@@ -1,0 +1,321 @@
+"""Lives by chance: a batch, processes that run it, and what befalls them, all drawn from one seed.
+
+Invariant: whatever happened, at the end every item of the batch has happened, once, and the log says so.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from tools.simulation.model import DOUBTED, Violation
+from tools.simulation.patching import Sizes, simulated
+from tools.simulation.process import Process
+from tools.simulation.world import World
+from wal_runner.errors import WalRunnerError
+from wal_runner.log.format import META_SNAPSHOT
+from wal_runner.log.memory_store import Fault
+from wal_runner.recovery.verdicts import Verdict
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wal_runner.runner.doubts import Doubt
+
+STEPS: Final = 40
+FINISHING_RUNS_MAX: Final = 8
+
+_RESULTS: Final[tuple[object, ...]] = (None, None, 7, {"sent": True}, ["a", 1.5], "a longer text " * 20)
+
+Step = tuple[int, "Callable[[], object]"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of one history: how many lives, deaths, events and effects, and a digest of the log's bytes."""
+
+    seed: str
+    lives: int
+    deaths: int
+    events: int
+    effects: int
+    checks: int
+    digest: str
+
+
+class EndedEarly(Violation):
+    """A process ended although nothing was in its way."""
+
+
+class History:
+    """One batch from its first process to its last."""
+
+    def __init__(self, seed: str, *, steps: int = STEPS) -> None:
+        self.seed = seed
+        self.steps = steps
+        chance = self.chance = random.Random(seed)  # noqa: S311 - it must be repeatable
+        self.sizes = Sizes(
+            tail_events=chance.choice((4, 8, 16, 40, 1_000)),
+            record_bytes=chance.choice((40, 64, 200, 2_016)),
+            slots=chance.choice((4, 6, 16)),
+            sessions_remembered=chance.choice((2, 4, 64)),
+            records_a_page=chance.choice((1, 3, 100)),
+            pull=chance.choice((2, 4, 100)),
+        )
+        items = tuple(f"item-{number}" for number in range(chance.randint(1, 8)))
+        self.paged = chance.random() < 0.2  # noqa: PLR2004 - a fifth
+        self.processes_max = chance.choice((1, 1, 2, 3))
+        self.abandoned: set[str] = set()
+        self._snapshot: bytes | None = None
+        self.world = World(items, rows_a_slice=chance.choice((1, 2, 5)))
+        if chance.random() < 0.2:  # noqa: PLR2004 - a crowd, and snapshots that take long
+            self.processes_max, self.world.store.rows_a_slice = 3, 1
+            self.sizes = replace(self.sizes, tail_events=4)
+
+    def run(self) -> Ended:
+        """Let it happen, and give what came of it. Raise `Violation` where a promise was broken."""
+        world = self.world
+        with simulated(world, self.sizes):
+            try:
+                for _ in range(self.steps):
+                    self._step()
+                self._finish()
+            except Violation as violation:
+                violation.add_note(f"seed {self.seed}")
+                raise
+            except WalRunnerError as error:
+                # From a check: nobody damages this log, so it can be read.
+                raise Violation(f"{type(error).__name__}: {error} (seed {self.seed})") from error
+        store = world.store
+        digest = blake2b(repr((store.values, store.items, store.open, store.meta)).encode(), digest_size=8)
+        effects = sum(effect.happened for effect in world.effects.values())
+        return Ended(
+            self.seed, world.lives, world.deaths, world.model.events, effects, world.checks, digest.hexdigest()
+        )
+
+    # --- What may happen next ---------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Choose one of the things that may happen, and let it happen."""
+        world, chance = self.world, self.chance
+        world.now_s += chance.choice((0.0, 0.001, 0.001, 1.0, -30.0, 86_400.0))
+        steps = [*self._steps_of_the_world()]
+        for process in world.processes:
+            steps += self._steps_of(process)
+        (step,) = chance.choices(steps, [weight for weight, _ in steps])
+        if chance.random() < 0.06:  # noqa: PLR2004 - a death for each life or so
+            world.dies_at = world.moments + chance.randint(1, 12)
+        if chance.random() < 0.05:  # noqa: PLR2004
+            world.armed = [chance.choice(list(Fault)) for _ in range(chance.choice((1, 1, 1, 2, 3)))]
+            if chance.random() < 0.3:  # noqa: PLR2004 - before it has found out what became of that commit
+                world.dies_at = world.moments + chance.randint(3, 8)
+        alive = len(world.processes)
+        step[1]()
+        if len(world.processes) < alive and chance.random() < 0.15:  # noqa: PLR2004
+            world.cut_power()
+        self._check(step)
+
+    def _check(self, _step: Step) -> None:
+        world, chance = self.world, self.chance
+        for process in world.processes:
+            if process.writer.state.seq == world.model.seq and not process.writer.closed:
+                world.check_rows(process.writer.state, f"session {process.number}")
+        snapshot = world.store.meta.get(META_SNAPSHOT)
+        if snapshot is not self._snapshot or chance.random() < 0.1:  # noqa: PLR2004
+            self._snapshot = snapshot
+            world.check_newcomer()
+        if chance.random() < 0.03:  # noqa: PLR2004
+            world.check_replay()
+            world.check_sound()
+
+    def _steps_of_the_world(self) -> list[Step]:
+        world = self.world
+        steps: list[Step] = [(1, world.cut_power), (2, self._fill_the_disk)]
+        if len(world.processes) < self.processes_max:
+            steps.append((12 if not world.processes else 6, self._open))
+        steps += [(6, partial(self._end_commands, number)) for number in world.lingering]
+        steps += [(2, self._compact), (1, self._look)]
+        return steps
+
+    def _steps_of(self, process: Process) -> list[Step]:
+        do, chance = process.do, self.chance
+        steps: list[Step] = [
+            (1, lambda: do(process.snapshot)),
+            (1, lambda: do(process.begin_snapshot)),
+            (2, lambda: do(process.write_a_slice)),
+            (1, lambda: do(process.bury)),
+            (1, lambda: do(process.close)),
+            (1, lambda: self._kill(process)),
+            (2, lambda: self._resolve(process)),
+            (1, lambda: do(lambda: process.retry(chance.choice(self.world.items)))),
+        ]
+        if process.run is None:
+            return [*steps, (20, lambda: do(lambda: process.begin_run(self._batch())))]
+        steps += [(10, lambda: do(lambda: process.advance(chance.randint(1, 4)))), (4, lambda: do(process.flush))]
+        if process.ready:
+            steps += [(14, lambda: self._begin(process)), (1, lambda: do(process.release))]
+        if process.running:
+            steps += [(16, lambda: self._end_one(process)), (4, lambda: self._happen(process))]
+        if process.is_through:
+            steps += [(4, lambda: do(process.another_round)), (4, lambda: do(process.end_run))]
+        elif not process.running:
+            steps.append((1, lambda: do(process.end_run)))
+        return steps
+
+    # --- Steps ------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        chance = self.chance
+        process = Process(
+            self.world,
+            in_doubt_max=chance.choice((1, 2, 3, 16)),
+            idempotent=chance.random() < 0.08,  # noqa: PLR2004
+            paged=self.paged,
+            reconcile=self._verdicts if chance.random() < 0.4 else None,  # noqa: PLR2004
+            outcomes_wanted=chance.random() < 0.5,  # noqa: PLR2004
+        )
+        if process.do(process.open) and chance.random() < 0.7:  # noqa: PLR2004
+            process.do(lambda: process.begin_run(self._batch()))
+
+    def _batch(self) -> Sequence[str]:
+        """Give the whole batch mostly, in some order, an item twice now and then."""
+        items, chance = self.world.items, self.chance
+        if self.paged:
+            return items
+        batch = [*items, *chance.choices(items, k=chance.choice((0, 0, 1, 2)))]
+        if chance.random() < 0.3:  # noqa: PLR2004
+            chance.shuffle(batch)
+        return batch
+
+    def _begin(self, process: Process) -> None:
+        process.do(lambda: process.begin(self.chance.randrange(len(process.ready))))
+
+    def _happen(self, process: Process) -> None:
+        start_seq = self.chance.choice(list(process.running))
+        if not self.world.has_happened(start_seq):
+            self.world.happen(start_seq, self.chance.choice(_RESULTS))
+
+    def _end_one(self, process: Process) -> None:
+        chance = self.chance
+        start_seq = chance.choice(list(process.running))
+        way = chance.random()
+        if way < 0.1:  # noqa: PLR2004
+            process.do(lambda: process.interrupt(start_seq))
+        elif way < 0.25 and not self.world.has_happened(start_seq):  # noqa: PLR2004
+            process.do(lambda: process.fail(start_seq))
+        else:
+            process.do(lambda: process.succeed(start_seq, chance.choice(_RESULTS)))
+
+    def _kill(self, process: Process) -> None:
+        self.world.kill(process, effect_running=bool(process.running) and self.chance.random() < 0.3)  # noqa: PLR2004
+
+    def _end_commands(self, session: int) -> None:
+        """Let the commands of a dead process do what they do, and end."""
+        for start_seq in self.world.lingering[session]:
+            effect = self.world.effects.get(start_seq)
+            if effect is not None and not effect.happened and self.chance.random() < 0.5:  # noqa: PLR2004
+                self.world.happen(start_seq, self.chance.choice(_RESULTS))
+        self.world.end_commands(session)
+
+    def _compact(self) -> None:
+        process = Process(self.world)
+        process.do(process.compact)
+
+    def _look(self) -> None:
+        process = Process(self.world)
+        process.do(process.look)
+
+    def _fill_the_disk(self) -> None:
+        self.world.full_for = self.chance.randint(1, 6)
+
+    def _resolve(self, process: Process) -> None:
+        def resolve() -> None:
+            process.writer.catch_up()
+            self.world.model.catch_up()
+            model = self.world.model
+            doubted = [seq for seq, (item_id, _) in model.open.items() if model.items[item_id].status == DOUBTED]
+            chosen = self.chance.sample(doubted, min(len(doubted), self.chance.randint(1, 3)))
+            told = {model.open[seq][0]: self._verdict(seq, model.open[seq][0]) for seq in chosen}
+            if told:
+                process.resolve(told)
+
+        process.do(resolve)
+
+    # --- Telling the truth --------------------------------------------------------------------------
+
+    def _verdicts(self, doubts: Sequence[Doubt]) -> dict[str, Verdict]:
+        """Say what is known of doubts, as one who can look: something of most of them."""
+        return {
+            doubt.item_id: self._verdict(doubt.start_seq, doubt.item_id)
+            for doubt in doubts
+            if self.chance.random() < 0.7  # noqa: PLR2004
+        }
+
+    def _verdict(self, start_seq: int, item_id: str) -> Verdict:
+        if self.chance.random() < 0.1:  # noqa: PLR2004
+            self.abandoned.add(item_id)
+            return Verdict.abandon()
+        return self.truth(start_seq)
+
+    def truth(self, start_seq: int) -> Verdict:
+        """Say whether the effect of a start happened."""
+        effect = self.world.effects.get(start_seq)
+        if effect is not None and effect.happened:
+            return Verdict.happened(effect.result)
+        return Verdict.did_not_happen()
+
+    # --- The end --------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """End what is under way, then run until all is done, with nothing in the way; check everything."""
+        world = self.world
+        world.dies_at, world.armed, world.full_for = 0, [], 0
+        for session in list(world.lingering):
+            self._end_commands(session)
+        for process in list(world.processes):
+            if self.chance.random() < 0.5:  # noqa: PLR2004
+                world.kill(process)
+            else:
+                process.do(process.close)
+        finish(world, lambda doubts: {doubt.item_id: self.truth(doubt.start_seq) for doubt in doubts}, paged=self.paged)
+        self._look()
+        world.check_newcomer()
+        world.check_replay()
+        world.check_sound()
+        world.check_end(sorted(self.abandoned))
+
+
+def finish(world: World, reconcile: Callable[[Sequence[Doubt]], dict[str, Verdict]], *, paged: bool = False) -> None:
+    """Run the batch in new processes until there is nothing left to run."""
+    for _ in range(FINISHING_RUNS_MAX):
+        process = Process(world, paged=paged, reconcile=reconcile, outcomes_wanted=True)
+        _must(process, process.open)
+        _must(process, partial(process.begin_run, world.items))
+        before, resumed = len(world.effects), "pages" in world.model.cursors
+        work_through(process)
+        while process.do(process.another_round) and not process.is_through:
+            work_through(process)
+        _must(process, process.end_run)
+        world.check_rows(process.writer.state, "the last process")
+        process.do(process.close)
+        if len(world.effects) == before and not world.model.open and not resumed:
+            return
+
+
+def work_through(process: Process) -> None:
+    """Run all that the feed gives; every item succeeds."""
+    while not process.is_through:
+        _must(process, lambda: process.advance(3))
+        while process.ready:
+            _must(process, lambda: process.begin(0))
+        for start_seq in list(process.running):
+            _must(process, partial(process.succeed, start_seq, {"last": True}))
+
+
+def _must(process: Process, step: Callable[[], Any]) -> None:
+    if not process.do(step):
+        raise EndedEarly("a process ended where nothing was in its way")

@@ -1,0 +1,93 @@
+"""What is taken from the real code while it is simulated: its clocks, its host, and sizes that are too large.
+
+Invariant: everything is put back, and what is put in its place is a constant or asks the world.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tools.simulation.world import Tripwire, World
+from wal_runner import failpoints
+from wal_runner.core import state
+from wal_runner.core.events import SessionOpened
+from wal_runner.log import codec, memory_store
+from wal_runner.recovery import compact, loading, recover, snapshots, writer
+from wal_runner.runner import dispatcher, feed, run
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Patch = tuple[Any, str, object]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large things are in a simulation, so that short histories reach what long ones do."""
+
+    tail_events: int = 12
+    record_bytes: int = 64
+    slots: int = 8
+    sessions_remembered: int = 3
+    records_a_page: int = 3
+    pull: int = 3
+
+
+@contextmanager
+def simulated(world: World, sizes: Sizes) -> Iterator[None]:
+    """Run the real code in *world* for the length of a block."""
+    time = SimpleNamespace(
+        perf_counter=lambda: world.now_s,
+        monotonic=lambda: world.now_s,
+        perf_counter_ns=world.tell_ns,
+        sleep=lambda seconds: _sleep(world, seconds),
+    )
+    patches: list[Patch] = [
+        *((module, "time", time) for module in (dispatcher, feed, run, writer)),
+        (failpoints, "_armed", Tripwire(world)),
+        (recover, "_session_opened", _session_opened),
+        (snapshots, "TAIL_EVENTS_MAX", sizes.tail_events),
+        (snapshots, "TAIL_EVENTS_MIN", 1 << 60),
+        (writer, "TAIL_EVENTS_AT_CLOSE", sizes.tail_events // 2),
+        (compact, "RECORDS_A_TURN", 2),
+        (loading, "READ_RECORDS_MAX", sizes.records_a_page),
+        (codec, "RECORD_BYTES_MAX", sizes.record_bytes),
+        (memory_store, "SCRATCH_SLOTS", sizes.slots),
+        (state, "SESSIONS_REMEMBERED_MAX", sizes.sessions_remembered),
+        (feed, "PULL_MAX", sizes.pull),
+        (feed, "LOOK_AHEAD_MIN", 2),
+        (dispatcher, "DISK_FULL_WAIT_S", 0.6),
+    ]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with patched(patches):
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def patched(patches: list[Patch]) -> Iterator[None]:
+    """Set each attribute, and put it back."""
+    before = [(owner, name, vars(owner)[name]) for owner, name, _ in patches]
+    try:
+        for owner, name, stand_in in patches:
+            setattr(owner, name, stand_in)
+        yield
+    finally:
+        for owner, name, original in reversed(before):
+            setattr(owner, name, original)
+
+
+def _sleep(world: World, seconds: float) -> None:
+    world.now_s += seconds
+
+
+def _session_opened(number: int) -> SessionOpened:
+    return SessionOpened(number, "mailer", 4_321, "boot", ("walrun", "run"), "/srv", "mail", "0.1.0", "99")

@@ -1,0 +1,336 @@
+"""A process of a simulation: what a Runner does, step by step, with the real writer, dispatcher and feed.
+
+Invariant: a step calls the real code and nothing else; what it may raise by right ends the run or the process
+as it would end a Runner's, and whatever else comes is a violation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tools.simulation.model import DOUBTED, FAILED, PENDING, SUCCEEDED, Violation
+from tools.simulation.world import INTERRUPTED, Died, World
+from wal_runner.core.events import ItemFailed, ItemSucceeded
+from wal_runner.errors import CommitUnknown, DiskFull, LogError
+from wal_runner.log.memory_log import MemoryLog
+from wal_runner.recovery import compact, verdicts
+from wal_runner.recovery.loading import load
+from wal_runner.recovery.reader import LogView
+from wal_runner.recovery.recover import begin_session, bury_the_dead
+from wal_runner.runner.execution import interrupted
+from wal_runner.runner.options import RunOptions
+from wal_runner.runner.pages import Pages, read_pages
+from wal_runner.runner.run import Run, _check_key_rule
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from wal_runner.recovery.verdicts import Verdict
+    from wal_runner.recovery.writer import LogWriter
+    from wal_runner.runner.attempt import Attempt
+    from wal_runner.runner.doubts import Doubt
+    from wal_runner.runner.outcome import Outcome
+    from wal_runner.runner.settling import OutcomeEvent
+
+    Reconciler = Callable[[Sequence[Doubt]], dict[str, Verdict]]
+
+ELAPSED_NS = 5
+PAGE_SIZE = 2
+
+
+class Process:
+    """One process: it opens the log, runs, and ends in one way or another.
+
+    *wanted* is told of each doubt and gives verdicts; None: this run has no reconciler.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        in_doubt_max: int = 16,
+        idempotent: bool = False,
+        paged: bool = False,
+        reconcile: Reconciler | None = None,
+        outcomes_wanted: bool = False,
+    ) -> None:
+        self.world = world
+        self.in_doubt_max = in_doubt_max
+        self.idempotent = idempotent
+        self.paged = paged
+        self.outcomes_wanted = outcomes_wanted
+        self.reconcile = reconcile
+        self.sessions: list[int] = []
+        self.run: Run | None = None
+        self.began_at = 0
+        self.pulled = 0
+        self.ready: list[Attempt] = []
+        self.running: dict[int, Attempt] = {}
+        self._begun: set[int] = set()
+        self._fates: dict[int, str] = {}
+        self._writer: LogWriter | None = None
+
+    # --- Who it is ----------------------------------------------------------------------------
+
+    @property
+    def writer(self) -> LogWriter:
+        """Give what appends."""
+        assert self._writer is not None, "the process is open"
+        return self._writer
+
+    @property
+    def number(self) -> int:
+        """Give the number of its session."""
+        return self.sessions[-1]
+
+    def fate_of(self, start_seq: int) -> str:
+        """Say what becomes of a start of ours if we die now."""
+        if start_seq in self._fates:
+            return self._fates[start_seq]
+        return DOUBTED if start_seq in self._begun else PENDING
+
+    # --- Steps: the session --------------------------------------------------------------------
+
+    def do(self, step: Callable[[], object]) -> bool:
+        """Take a step of a process that lives; say whether it lives on.
+
+        Where the process dies, or ends because the log failed it, the world is told.
+        """
+        try:
+            step()
+        except Died:
+            self.world.kill(self)
+            return False
+        except (DiskFull, CommitUnknown):
+            self._end_in_need()
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(f"{type(error).__name__}: {error}") from error
+        self.world.watch()
+        return self in self.world.processes
+
+    def open(self) -> LogWriter:
+        """Begin a session, with everything that recovery has to say."""
+        log = MemoryLog(self.world.store)
+        self._writer = begin_session(log)
+        self.sessions.append(self._writer.session.number)
+        self.world.processes.append(self)
+        self.world.lives += 1
+        self.world.watch()
+        return self._writer
+
+    def close(self) -> None:
+        """End the session in order; what is in flight gets what its slot proves."""
+        self.world.watch()
+        left = {seq: self.fate_of(seq) for seq in self.world.model.started_by(self.number)}
+        self.writer.close()
+        self.run = None
+        self.world.forget(self)
+        for seq, fate in left.items():
+            known = next(known for known in self.world.model.items.values() if known.start_seq == seq)
+            expected = DOUBTED if fate == INTERRUPTED else fate
+            if known.status != expected:
+                raise Violation(f"start {seq} was {fate} when its session closed, and is {known.status}")
+
+    def snapshot(self) -> None:
+        """Write a whole snapshot."""
+        self.writer.take_snapshot()
+
+    def begin_snapshot(self) -> None:
+        """Begin a snapshot, whose slices ride on later turns."""
+        self.writer.turn(lambda _turn: (), force_snapshot=True)
+
+    def write_a_slice(self) -> None:
+        """Take a turn that writes nothing but a slice of the snapshot, if one is under way."""
+        self.writer.turn(lambda _turn: ())
+
+    def bury(self) -> None:
+        """Record who died."""
+        bury_the_dead(self.writer)
+
+    def resolve(self, told: dict[str, Verdict]) -> None:
+        """Settle doubts, as a person does who can look."""
+        self.writer.catch_up()
+        verdicts.resolve(self.writer, told, by="ann")
+
+    def retry(self, item_id: str) -> None:
+        """Ask for an item again, on record."""
+        self.writer.catch_up()
+        if self.world.statuses().get(item_id) in {SUCCEEDED, FAILED, "abandoned"}:
+            verdicts.reopen(self.writer, [item_id], by="ann", succeeded=True)
+
+    def compact(self) -> None:
+        """Compact the log, in a session of its own that begins and ends with it."""
+        vars(compact)["open_writer"] = lambda _path, **_: (self.open(), False)
+        compact.compact("memory")
+        self.world.forget(self)
+
+    def look(self) -> None:
+        """Look at the log without writing, and compare what is shown of the dead."""
+        log = MemoryLog(self.world.store, read_only=True)
+        view = LogView(log, load(log))
+        shown = {item.item_id: item.status.word for item in view.items()}
+        if shown != self.world.statuses():
+            raise Violation(f"a reader is shown {shown}, not {self.world.statuses()}")
+        for report in view.sessions():
+            fates = self.world.fates.get(report.info.number)
+            if fates is None or report.info.number in self.world.lingering:
+                continue
+            doubted = sorted(seq for seq, _ in report.doubts)
+            expected = sorted(seq for seq, fate in fates.items() if fate in {DOUBTED, INTERRUPTED})
+            own = [seq for seq, (_, owner) in self.world.model.open.items() if owner == report.info.number]
+            expected = sorted({*expected, *(seq for seq in own if seq not in fates)})
+            if doubted != expected:
+                raise Violation(f"a reader is shown {doubted} in doubt by session {report.info.number}, not {expected}")
+
+    # --- Steps: the run ---------------------------------------------------------------------------
+
+    def begin_run(self, items: Sequence[str]) -> None:
+        """Do what a run does before its first start."""
+        options = RunOptions(
+            max_in_doubt=self.in_doubt_max, idempotent=self.idempotent, reconcile=self.reconcile, signals=False
+        )
+        pages = Pages("pages") if self.paged else None
+        source = self._pages(items, pages) if pages is not None else self._counted(items)
+        self.pulled = 0
+        deliver = self._delivered if self.outcomes_wanted else None
+        self.run = Run(self.writer, source, lambda _: None, options, pages=pages, deliver=deliver)
+        self.began_at = self.run._began_at  # noqa: SLF001 - what the run goes by
+        _check_key_rule(self.writer, self.run._rule)  # noqa: SLF001 - as `Run.running` does
+        bury_the_dead(self.writer)
+        self.run._reconcile()  # noqa: SLF001 - as `Run.running` does
+
+    def advance(self, count: int) -> None:
+        """Commit what has ended, and start up to *count* more."""
+        assert self.run is not None
+        self.ready += self.run.dispatcher.advance(count)
+
+    def begin(self, index: int) -> Attempt:
+        """Call fn for an attempt that is ready."""
+        assert self.run is not None
+        attempt = self.ready.pop(index)
+        self.run.dispatcher.begin(attempt)
+        self._begun.add(attempt.start_seq)
+        self.world.moment("run.before_effect")
+        self.world.begin(attempt, self.number)
+        self.running[attempt.start_seq] = attempt
+        return attempt
+
+    def succeed(self, start_seq: int, result: object = None) -> None:
+        """Let the effect happen, unless it has, and fn return."""
+        assert self.run is not None
+        if not self.world.has_happened(start_seq):
+            self.world.happen(start_seq, result)
+        value = self.world.effects[start_seq].result
+        self._finish(start_seq, self.run.execution.success(start_seq, ELAPSED_NS, value))
+
+    def fail(self, start_seq: int) -> None:
+        """Let fn raise, with nothing done."""
+        assert self.run is not None
+        assert not self.world.has_happened(start_seq)
+        self._finish(start_seq, self.run.execution.judge(start_seq, ELAPSED_NS, ValueError("no such mailbox")))
+
+    def interrupt(self, start_seq: int) -> None:
+        """Let fn end without anybody knowing what it did."""
+        self._finish(start_seq, interrupted(start_seq, ELAPSED_NS, KeyboardInterrupt()))
+
+    def flush(self) -> None:
+        """Commit what has ended."""
+        assert self.run is not None
+        self.run.dispatcher.flush()
+
+    def release(self) -> None:
+        """Give back what has not begun."""
+        assert self.run is not None
+        ready, self.ready = self.ready, []
+        self.run.dispatcher.release(ready)
+
+    @property
+    def is_through(self) -> bool:
+        """Say whether the source has ended and nothing is under way."""
+        assert self.run is not None
+        feed = self.run.feed
+        return feed.exhausted and not feed.has_waiting and not self.ready and not self.running
+
+    def another_round(self) -> bool:
+        """Look again at what was in doubt or running elsewhere."""
+        assert self.run is not None
+        self.flush()
+        return self.run.another_round()
+
+    def end_run(self) -> None:
+        """End the run: nothing is left in flight, and the report counts each item that was pulled, once."""
+        run = self.run
+        assert run is not None
+        self.release()
+        self.flush()
+        waiting = len(run.feed._waiting)  # noqa: SLF001 - pulled, and never started
+        self._leave()
+        seen = run.report.seen
+        if not self.running and seen + waiting != self.pulled:
+            raise Violation(f"{self.pulled} items were pulled, {waiting} wait, and the report has seen {seen}")
+        self.run = None
+        self.running.clear()
+
+    def _leave(self) -> None:
+        run = self.run
+        assert run is not None
+        run._leave_nothing_in_flight()  # noqa: SLF001 - as `Run.running` does
+        run._close_report(0.0)  # noqa: SLF001 - as `Run.running` does
+
+    def _finish(self, start_seq: int, event: OutcomeEvent) -> None:
+        assert self.run is not None
+        self.run.dispatcher.finish(self.running.pop(start_seq), event)
+        kind = type(event)
+        self._fates[start_seq] = SUCCEEDED if kind is ItemSucceeded else FAILED if kind is ItemFailed else INTERRUPTED
+
+    def _end_in_need(self) -> None:
+        """End as a Runner does whose log fails it: leave nothing in flight, close, or be lost."""
+        try:
+            if self.run is not None:
+                self.ready.clear()
+                self.running.clear()
+                self._leave()
+                self.run = None
+            if self in self.world.processes and not self.writer.closed:
+                self.close()
+            else:
+                self.world.forget(self)
+        except Died:
+            self.world.kill(self)
+        except LogError:
+            if self in self.world.processes:
+                self.world.kill(self)
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(f"{type(error).__name__}: {error}") from error
+
+    # --- Sources and outcomes -------------------------------------------------------------------------
+
+    def _counted(self, items: Sequence[str]) -> Iterator[str]:
+        for item in items:
+            self.pulled += 1
+            yield item
+
+    def _pages(self, items: Sequence[str], pages: Pages) -> Iterator[str]:
+        def fetch(cursor: Any, size: int) -> tuple[Sequence[str], Any]:  # noqa: ANN401 - what we returned
+            at = int(cursor or 0)
+            return items[at : at + size], at + size if at + size < len(items) else None
+
+        return self._counted_pages(read_pages(fetch, PAGE_SIZE, self.writer.state.cursors.get("pages"), pages))
+
+    def _counted_pages(self, source: Iterator[str]) -> Iterator[str]:
+        for item in source:
+            self.pulled += 1
+            yield item
+
+    def _delivered(self, outcome: Outcome[Any]) -> None:
+        """Check that what the run tells is on disk (P3)."""
+        self.world.model.catch_up()
+        # It may be old news: another session may have settled or started the item since.
+        been = self.world.model.been.get(outcome.item_id, ())
+        if outcome.status.word not in been:
+            raise Violation(f"{outcome.item_id} is yielded as {outcome.status.word}, and the log says {been}")

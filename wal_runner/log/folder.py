@@ -187,7 +187,8 @@ def _parse_identity(path: Path, content: bytes) -> Identity:
             )
     body, mark, crc = content.rpartition(b"crc ")
     with contextlib.suppress(ValueError, KeyError):
-        if mark and int(crc, 16) == zlib.crc32(body):
+        # Byte for byte: int() takes blanks and capitals, which are flipped bits of a checksum.
+        if mark and crc == b"%08x\n" % zlib.crc32(body):
             return Identity(int(fields[b"format"]), fields[b"log_id"].decode("ascii"), int(fields[b"page_bytes"]))
     raise LogCorrupt(f"{path / IDENTITY_NAME} is damaged. Restore it from a backup of this very log.")
 

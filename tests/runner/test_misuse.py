@@ -11,7 +11,8 @@ import pytest
 
 from tests.runner.driving import DEADLINE_S, DRIVERS, Effects, Script, named, numbers, serial, statuses, wait_until
 from wal_runner import Runner, Status
-from wal_runner.errors import AttemptMisused, AttemptNotEntered, LogAlreadyOpen, LogClosed, RecursiveRun
+from wal_runner.core.events import KeyRuleSet
+from wal_runner.errors import AttemptMisused, AttemptNotEntered, KeyRuleChanged, LogAlreadyOpen, LogClosed, RecursiveRun
 
 
 IDS = [f"item-{number}" for number in range(10)]
@@ -523,3 +524,20 @@ def test_children_of_fn_do_not_keep_the_session_alive(path):
             os.kill(pid, signal.SIGKILL)
 
     assert ["a"] == doubts
+
+
+def test_rule_that_another_run_sets_meanwhile_is_noticed(path):
+    """A run that has checked its key and is still reading its source starts nothing under another rule."""
+    people = [{"id": n, "email": f"u{n}@example.org"} for n in range(5)]
+    done: list[object] = []
+
+    def slow_source():
+        # Another process, so to speak: the rule is changed while this run reads its first item.
+        writer = runner.writer
+        writer.append([KeyRuleSet("field:id", "run", "no item had been named")])
+        yield from people
+
+    with Runner(path) as runner, pytest.raises(KeyRuleChanged):
+        runner.run(slow_source(), done.append, key="email")
+
+    assert [] == done

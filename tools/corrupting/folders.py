@@ -23,9 +23,10 @@ from wal_runner.log.format import DATA_NAME, HEAD_NAME
 from wal_runner.log.lmdb_log import LmdbLog
 from wal_runner.recovery import recover
 from wal_runner.recovery.compact import compact
+from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import open_writer
 from wal_runner.runner.options import RunOptions
-from wal_runner.runner.run import Run, _check_key_rule
+from wal_runner.runner.run import Run
 
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Life:
         """Begin the session."""
         writer, _ = open_writer(self.folder)
         self.run = Run(writer, (), lambda _: None, RunOptions())
-        _check_key_rule(writer, self.run._rule)  # noqa: SLF001 - as every run does first
+        set_key_rule(writer, self.run._rule.name)  # noqa: SLF001 - as every run does first
 
     def start(self, ids: Sequence[str]) -> list[Attempt]:
         """Commit the outcomes so far and start *ids*."""

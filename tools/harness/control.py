@@ -19,15 +19,28 @@ if TYPE_CHECKING:
 
 A_POINT: Final = 12
 
-FAILING_LIVES: Final = 8
-"""Which call fails is drawn by chance, and not each shows what an error that is swallowed does."""
+FAILING_LIVES: Final = 10
+"""Which call fails is drawn by chance, and not each shows what the planted fault does."""
+
+FAILING_A_POINT: Final = 40
+FAILING_POINTS: Final = 30
+"""What a failed call did is written over soon after it."""
 
 
 def control(nursery: Nursery, name: str, seed: int, folder: Path, *, processes: int = 1) -> Findings:
     """Plant the fault *name*, and look at states until one shows it."""
     folder.mkdir()
     life = PLANTS[name].life
-    seeds = range(seed, seed + (FAILING_LIVES if is_failing(life) else 1))
-    recordings = [record(nursery, folder, life, number, planted=name) for number in seeds]
-    task = Task(recordings, str(seed), A_POINT, processes, float("inf"), planted=name, first_only=True)
+    fails = is_failing(life)
+    seeds = range(seed, seed + (FAILING_LIVES if fails else 1))
+    task = Task(
+        [record(nursery, folder, life, number, planted=name) for number in seeds],
+        str(seed),
+        FAILING_A_POINT if fails else A_POINT,
+        processes,
+        float("inf"),
+        planted=name,
+        first_only=True,
+        points_max=FAILING_POINTS if fails else None,
+    )
     return search(task, folder)

@@ -63,6 +63,8 @@ class Task:
     deadline: float
     planted: str = ""
     first_only: bool = False
+    points_max: int | None = None
+    """Look at so many points of each recording only."""
     only: str = ""
     """Look at this state alone, by its name."""
 
@@ -274,7 +276,8 @@ class _Worker:
         task = self._task
         for number, recording in enumerate(task.recordings):
             seen: set[int] = set()
-            for point in points(recording.entries, recording.root, recording.first_of_interest):
+            walk = points(recording.entries, recording.root, recording.first_of_interest)
+            for point in islice(walk, task.points_max):
                 if time.monotonic() > task.deadline:
                     return
                 new = 0

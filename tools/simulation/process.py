@@ -15,12 +15,13 @@ from wal_runner.errors import CommitUnknown, DiskFull, LogError
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.recovery import compact, verdicts
 from wal_runner.recovery.loading import load
+from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import begin_session, bury_the_dead
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.options import RunOptions
 from wal_runner.runner.pages import Pages, read_pages
-from wal_runner.runner.run import Run, _check_key_rule
+from wal_runner.runner.run import Run
 
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Process:
         deliver = self._delivered if self.outcomes_wanted else None
         self.run = Run(self.writer, source, lambda _: None, options, pages=pages, deliver=deliver)
         self.began_at = self.run._began_at  # noqa: SLF001 - what the run goes by
-        _check_key_rule(self.writer, self.run._rule)  # noqa: SLF001 - as `Run.running` does
+        set_key_rule(self.writer, self.run._rule.name)  # noqa: SLF001 - as `Run.running` does
         bury_the_dead(self.writer)
         self.run._reconcile()  # noqa: SLF001 - as `Run.running` does
 

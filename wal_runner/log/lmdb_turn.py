@@ -31,6 +31,7 @@ from wal_runner.log.format import (
 from wal_runner.log.rows import (
     CRC_BYTES,
     SUM_MODULUS,
+    decode_base_state,
     encode_base_state,
     encode_open,
     encode_row,
@@ -198,6 +199,9 @@ class LmdbTurn:
     def put_base_state(self, state: State) -> None:
         """Keep what the log will begin with. See `Turn.put_base_state`."""
         with translated(self._data.path, "written"):
+            kept = self._txn.get(META_BASE_STATE, db=self._tables.meta)
+            if kept is not None and decode_base_state(META_BASE_STATE, kept).seq > state.seq:
+                return
             self._txn.put(META_BASE_STATE, encode_base_state(META_BASE_STATE, state), db=self._tables.meta)
         self._changed = True
 

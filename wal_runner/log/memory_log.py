@@ -277,6 +277,9 @@ class MemoryTurn:
 
     def put_base_state(self, state: State) -> None:
         """Keep what the log will begin with. See `Turn.put_base_state`."""
+        kept = self._meta_value(META_BASE_STATE)
+        if kept is not None and decode_base_state(META_BASE_STATE, kept).seq > state.seq:
+            return
         self._put_meta(META_BASE_STATE, encode_base_state(META_BASE_STATE, state))
 
     def drop(self, until: int, *, records_max: int) -> tuple[int, bytes]:

@@ -161,7 +161,10 @@ class Turn(Protocol):
         """Make the snapshot stand for *state*, whose items have all been put; give its digest."""
 
     def put_base_state(self, state: State) -> None:
-        """Keep *state*, without its items, as what the log begins with once it is dropped up to there."""
+        """Keep *state*, without its items, as what the log begins with once it is dropped up to there.
+
+        A newer one that is kept already stays: another compaction may have dropped what *state* would need.
+        """
 
     def drop(self, until: int, *, records_max: int) -> tuple[int, bytes]:
         """Remove records up to *until*, *records_max* at most; give the new base, as `Log.base`.

@@ -112,7 +112,7 @@ class _Troupe:
         try:
             while not (stopping.is_asked or self._execution.fatal is not None or self._broken is not None):
                 started = await self._in_committer(self._advance, self._wanted())
-                if stopping.asked.is_set():  # while the source was read
+                if stopping.times:  # asked while the source was read
                     self._ready.extend(started)
                     break
                 self._give(started)

@@ -30,6 +30,7 @@ from wal_runner.core.window import Window
 from wal_runner.errors import CommitUnknown, DiskFull
 from wal_runner.failpoints import failpoint
 from wal_runner.log.rows import decode_row, row_key
+from wal_runner.recovery.naming import check_key_rule
 from wal_runner.runner.attempt import Attempt
 from wal_runner.runner.limbo import Limbo
 
@@ -275,6 +276,7 @@ class _Plan:
         events: list[Event | EventArray] = [event for event in self._outcomes if event[0] in still_open]
         events += self._cursors()
         if self._candidates:
+            check_key_rule(dispatcher.writer, state, dispatcher.feed.rule_name)
             turn.reserve(len(dispatcher.in_flight) + len(self._candidates))
             if not self._start_all(turn, events):
                 self._start(turn, events)

@@ -94,6 +94,7 @@ class Feed:
     ) -> None:
         # None: an asynchronous source, whose items come by `classify` and `add`.
         self._iterator: Iterator[Any] | None = None if source is None else iter(source)
+        self.rule_name = rule.name
         self._id_of = rule.id_of
         self._writer = writer
         self._settling = settling

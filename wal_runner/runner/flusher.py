@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Self
 
-from wal_runner.errors import DiskFull
+from wal_runner.errors import DiskFull, LogBusy
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 
 
@@ -47,8 +47,8 @@ class Flusher:
         while not self._ended.wait(FLUSH_SECONDS):
             try:
                 self._dispatcher.flush_if_old()
-            except DiskFull:
-                continue  # the run waits for space itself
+            except (DiskFull, LogBusy):
+                continue  # passing; the outcomes stay, and the run meets it where it lasts
             except BaseException as error:  # noqa: BLE001 - handed to the run, which is who can act
                 self._error = error
                 return

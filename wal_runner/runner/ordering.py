@@ -32,13 +32,18 @@ class Ordering(Generic[T]):
                 del self._expected[index]
                 return
 
-    def sort(self, outcomes: deque[Outcome[T]]) -> None:
-        """Leave in *outcomes* those whose turn has come, in order."""
+    def due(self, outcomes: deque[Outcome[T]]) -> list[Outcome[T]]:
+        """Take all *outcomes*, and give those whose turn has come, in order.
+
+        Nothing is put back: the flusher, another thread, adds to *outcomes* at any moment.
+        """
         while outcomes:
             outcome = outcomes.popleft()
             self._early[outcome.item_id] = outcome
+        found = []
         while self._expected and self._expected[0] in self._early:
-            outcomes.append(self._early.pop(self._expected.popleft()))
+            found.append(self._early.pop(self._expected.popleft()))
+        return found
 
     def rest(self) -> Iterator[Outcome[T]]:
         """Give what is left at the end: items that were released have no outcome, and hold up nobody."""

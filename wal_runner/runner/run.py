@@ -11,13 +11,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from wal_runner.core.events import ItemReleased, KeyRuleSet
-from wal_runner.core.identity import KeyRule, key_rule
+from wal_runner.core.events import ItemReleased
+from wal_runner.core.identity import key_rule
 from wal_runner.core.items import item_of
 from wal_runner.core.lost_reply import unknown_when
-from wal_runner.errors import Interrupted, KeyRuleChanged, LogError
+from wal_runner.errors import Interrupted, LogError
 from wal_runner.log.rows import decode_row, row_key
 from wal_runner.recovery.evidence import own_started
+from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
 from wal_runner.recovery.verdicts import Verdict, resolve
 from wal_runner.runner.coroutines import run_in_coroutines
@@ -157,7 +158,7 @@ class Run:
         self.stopping.feed = self.feed
         with self.stopping.handling_signals(wanted=self.options.signals):
             try:
-                _check_key_rule(self._writer, self._rule)
+                set_key_rule(self._writer, self._rule.name)
                 bury_the_dead(self._writer)
                 self._reconcile()
                 with Flusher(self.dispatcher) as flusher:
@@ -252,25 +253,6 @@ class Run:
         for error in (self.execution.fatal, self.feed.error):
             if error is not None:
                 raise error
-
-
-def _check_key_rule(writer: LogWriter, rule: KeyRule) -> None:
-    """Make sure that this log names its items by *rule*, from its first run on."""
-    known = writer.state.key_rule
-    if known is None:
-        writer.turn(
-            lambda _turn: [KeyRuleSet(rule.name, "run", "")] if writer.state.key_rule is None else [], snapshot=False
-        )
-        known = writer.state.key_rule
-    if known != rule.name and not sum(writer.state.counts.values()):
-        # Nothing was named by the old rule: a first try with a wrong key must not fix it for good.
-        writer.turn(lambda _turn: [KeyRuleSet(rule.name, "run", "no item had been named")], snapshot=False)
-        known = writer.state.key_rule
-    if known != rule.name:
-        raise KeyRuleChanged(
-            f"{writer.log.path} names its items by {known}, and this run by {rule.name}: every item would look new and "
-            "be done again. Nothing was started. Use the old key, or another log."
-        )
 
 
 def _check_verdicts(verdicts: object, name: str) -> None:

@@ -336,11 +336,10 @@ class Runner:
             with Progress.of(run, enabled=options.progress), closing(run.steps()) as steps:
                 # Once more at the end, for what a reconciler settled then.
                 for _ in chain(steps, [None]):
-                    if order is not None:
-                        order.sort(waiting)
-                    while waiting:
+                    due = deque(order.due(waiting)) if order is not None else waiting
+                    while due:
                         failpoint("run.before_yield")
-                        yield waiting.popleft()
+                        yield due.popleft()
                 if order is not None:
                     yield from order.rest()
 

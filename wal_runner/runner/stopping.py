@@ -33,7 +33,6 @@ class Stopping:
 
     def __init__(self, interrupt: Callable[[], None] | None = None) -> None:
         self._interrupt = interrupt
-        self.asked = threading.Event()
         self.signal_number: int | None = None
         self.times = 0
         self.feed: Feed | None = None
@@ -47,7 +46,6 @@ class Stopping:
         self.times += 1
         if self.signal_number is None:
             self.signal_number = number
-        self.asked.set()
         if self.on_ask is not None:
             self.on_ask()
         if self.times > 1:

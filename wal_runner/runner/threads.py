@@ -43,15 +43,14 @@ def run_in_threads(
 ) -> Iterator[None]:
     """Run everything that the feed gives on *workers* threads; yield after each commit."""
     crew = _Crew(dispatcher, execution, workers, per_worker)
-    stopping.on_ask = crew.wake
-    stopping.on_interrupt = crew.wake
+    # The dispatcher looks up every 50 ms. Nothing wakes it sooner: a signal handler that takes the bell's
+    # lock may interrupt the very thread that holds it.
     try:
         yield from _dispatch(crew, dispatcher, execution, stopping)
     except BaseException:
         crew.release_waiting()
         raise
     finally:
-        stopping.on_ask = stopping.on_interrupt = None
         crew.dismiss(stopping)
         dispatcher.flush()
     crew.raise_broken()
@@ -61,7 +60,7 @@ def run_in_threads(
 def _dispatch(crew: _Crew, dispatcher: Dispatcher, execution: Execution, stopping: Stopping) -> Iterator[None]:
     while not (stopping.is_asked or execution.fatal is not None or crew.broken is not None):
         started = dispatcher.advance(crew.wanted())
-        if stopping.asked.is_set():  # while the source was read
+        if stopping.times:  # asked while the source was read
             dispatcher.release(started)
             break
         crew.give(started)
@@ -140,10 +139,6 @@ class _Crew:
     def is_idle(self) -> bool:
         """Say whether nothing runs and nothing waits to run."""
         return not self._ready and not self._running
-
-    def wake(self) -> None:
-        """Make the dispatcher look up."""
-        self._bell.set()
 
     def release_waiting(self) -> None:
         """Give back what no worker has taken."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 META_KEYS: Final = (META_FORMAT, META_BASE, META_BASE_STATE, META_SNAPSHOT, META_ROWS, META_SNAPSHOTTER)
 
-LARGE_SHARE: Final = 0.05
+LARGE_SHARE: Final = 0.02
 """A large one takes a hundred times as long as the rest."""
 
 _MEGABYTE: Final = 1 << 20

@@ -112,10 +112,7 @@ class Dispatcher:
     # --- Turns ------------------------------------------------------------------------
 
     def room(self) -> int:
-        """Say how many more items may be started: by ``max_in_doubt``, and by the slots.
-
-        Outcomes that wait for the commit make room with it.
-        """
+        """Say how many more items may be started; outcomes that wait for the commit make room with it."""
         return min(self.in_doubt_max - len(self.in_flight) + len(self._outcomes), self.scratch.free_slots())
 
     def advance(self, wanted: int) -> list[Attempt]:

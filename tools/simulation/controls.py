@@ -14,11 +14,13 @@ from tools.simulation.patching import Patch, patched
 from wal_runner.core.decide import Course, course
 from wal_runner.core.events import ItemInterrupted, ItemReleased, Status
 from wal_runner.core.state import State
+from wal_runner.log.format import META_BASE_STATE
 from wal_runner.log.memory_log import MemoryTurn
+from wal_runner.log.rows import encode_base_state
 from wal_runner.recovery import recover, writer
 from wal_runner.recovery.evidence import proven
 from wal_runner.recovery.snapshots import Snapshots
-from wal_runner.runner import feed
+from wal_runner.runner import dispatcher, feed
 from wal_runner.runner.dispatcher import Dispatcher, _Plan
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.pages import Pages
@@ -39,7 +41,7 @@ def _evidence(stand_in: Callable[[int, Any], object]) -> list[Patch]:
     return [(recover, "proven", stand_in), (writer, "proven", stand_in)]
 
 
-def _done_items_run_again() -> list[Patch]:
+def _doubts_are_run_again() -> list[Patch]:
     def careless(item: Any, **options: Any) -> Course:  # noqa: ANN401 - those of `course`
         decided = course(item, **options)
         return Course.START if decided is Course.HOLD else decided
@@ -164,7 +166,7 @@ def _cursor_saved_too_early() -> list[Patch]:
     return [(Pages, "due", early)]
 
 
-def _item_in_two_sessions() -> list[Patch]:
+def _failed_items_are_skipped() -> list[Patch]:
     def careless(item: Any, **options: Any) -> Course:  # noqa: ANN401 - those of `course`
         decided = course(item, **options)
         return Course.SKIP if item is not None and item.status is Status.FAILED else decided
@@ -172,8 +174,19 @@ def _item_in_two_sessions() -> list[Patch]:
     return [(feed, "course", careless)]
 
 
+def _base_state_goes_back() -> list[Patch]:
+    def put(self: MemoryTurn, state: State) -> None:
+        self._put_meta(META_BASE_STATE, encode_base_state(META_BASE_STATE, state))
+
+    return [(MemoryTurn, "put_base_state", put)]
+
+
+def _key_rule_looked_at_once() -> list[Patch]:
+    return [(dispatcher, "check_key_rule", lambda *_: None)]
+
+
 BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
-    "what is in doubt is run again": _done_items_run_again,
+    "what is in doubt is run again": _doubts_are_run_again,
     "a failure is tried again by the run that saw it": _failures_are_tried_again_at_once,
     "a slot that says begun releases the item": _begun_counts_as_armed,
     "a slot that says nothing releases the item": _silence_counts_as_armed,
@@ -192,7 +205,9 @@ BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "compaction drops what no snapshot holds": _compaction_drops_too_much,
     "the dead leave no doubt": _the_lost_leave_no_doubt,
     "a cursor is saved before its page has run": _cursor_saved_too_early,
-    "a failed item is skipped for ever": _item_in_two_sessions,
+    "a failed item is skipped for ever": _failed_items_are_skipped,
+    "a base state goes back": _base_state_goes_back,
+    "the key rule is looked at once": _key_rule_looked_at_once,
 }
 
 

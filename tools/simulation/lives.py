@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tools.simulation.model import DOUBTED, Violation
 from tools.simulation.patching import Sizes, simulated
-from tools.simulation.process import Process
+from tools.simulation.process import Process, by_name, key_of
 from tools.simulation.world import World
 from wal_runner.errors import WalRunnerError
 from wal_runner.log.format import META_SNAPSHOT
@@ -72,6 +72,8 @@ class History:
         self.abandoned: set[str] = set()
         self._snapshot: bytes | None = None
         self.world = World(items, rows_a_slice=chance.choice((1, 2, 5)))
+        self.restlessness = chance.choice((0.0, 0.0, 0.02, 0.1))
+        """How often others do something between two turns of a step."""
         if chance.random() < 0.2:  # noqa: PLR2004 - a crowd, and snapshots that take long
             self.processes_max, self.world.store.rows_a_slice = 3, 1
             self.sizes = replace(self.sizes, tail_events=4)
@@ -81,8 +83,10 @@ class History:
         world = self.world
         with simulated(world, self.sizes):
             try:
+                world.between = self._between
                 for _ in range(self.steps):
                     self._step()
+                world.between = None
                 self._finish()
             except Violation as violation:
                 violation.add_note(f"seed {self.seed}")
@@ -118,6 +122,18 @@ class History:
         if len(world.processes) < alive and chance.random() < 0.15:  # noqa: PLR2004
             world.cut_power()
         self._check(step)
+
+    def _between(self) -> None:
+        """Let others take a step, in the middle of one."""
+        if self.chance.random() >= self.restlessness:
+            return
+        acting = set(map(id, self.world.acting))
+        steps = self._steps_of_the_world()
+        for process in self.world.processes:
+            if id(process) not in acting:
+                steps += self._steps_of(process)
+        (step,) = self.chance.choices(steps, [weight for weight, _ in steps])
+        step[1]()
 
     def _check(self, _step: Step) -> None:
         world, chance = self.world, self.chance
@@ -177,6 +193,7 @@ class History:
             paged=self.paged,
             reconcile=self._verdicts if chance.random() < 0.4 else None,  # noqa: PLR2004
             outcomes_wanted=chance.random() < 0.5,  # noqa: PLR2004
+            key=by_name if chance.random() < 0.08 else None,  # noqa: PLR2004
         )
         if process.do(process.open) and chance.random() < 0.7:  # noqa: PLR2004
             process.do(lambda: process.begin_run(self._batch()))
@@ -239,7 +256,7 @@ class History:
             model = self.world.model
             doubted = [seq for seq, (item_id, _) in model.open.items() if model.items[item_id].status == DOUBTED]
             chosen = self.chance.sample(doubted, min(len(doubted), self.chance.randint(1, 3)))
-            told = {model.open[seq][0]: self._verdict(seq, model.open[seq][0]) for seq in chosen}
+            told = {seq: self._verdict(seq, model.open[seq][0]) for seq in chosen}
             if told:
                 process.resolve(told)
 
@@ -292,7 +309,8 @@ class History:
 def finish(world: World, reconcile: Callable[[Sequence[Doubt]], dict[str, Verdict]], *, paged: bool = False) -> None:
     """Run the batch in new processes until there is nothing left to run."""
     for _ in range(FINISHING_RUNS_MAX):
-        process = Process(world, paged=paged, reconcile=reconcile, outcomes_wanted=True)
+        key = key_of(world.model.key_rule)
+        process = Process(world, paged=paged, reconcile=reconcile, outcomes_wanted=True, key=key)
         _must(process, process.open)
         _must(process, partial(process.begin_run, world.items))
         before, resumed = len(world.effects), "pages" in world.model.cursors

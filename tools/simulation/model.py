@@ -92,6 +92,7 @@ class Model:
     cursors: dict[str, bytes] = field(default_factory=dict)
     redone: set[tuple[str, int]] = field(default_factory=set)
     """Items, each in its generation, whose doubt was settled by policy: the user said that a redo is harmless."""
+    key_rule: str | None = None
     conflicts: int = 0
     events: int = 0
 
@@ -162,7 +163,10 @@ class Model:
                     self.cursors[event.source] = event.cursor
             case LateOutcome():
                 raise Violation(f"event {seq} is a late outcome, and no session was robbed")
-            case SnapshotTaken() | LogCompacted() | KeyRuleSet():
+            case KeyRuleSet():
+                self._demand(not self.items, f"event {seq} names items anew, and {len(self.items)} have names")
+                self.key_rule = event.rule
+            case SnapshotTaken() | LogCompacted():
                 pass
             case _:
                 assert_never(event)

@@ -16,12 +16,14 @@ from wal_runner import failpoints
 from wal_runner.core import state
 from wal_runner.core.events import SessionOpened
 from wal_runner.log import codec, memory_store
+from wal_runner.log.memory_log import MemoryLog
 from wal_runner.recovery import compact, loading, recover, snapshots, writer
 from wal_runner.runner import dispatcher, feed, run
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 Patch = tuple[Any, str, object]
 
@@ -47,7 +49,14 @@ def simulated(world: World, sizes: Sizes) -> Iterator[None]:
         perf_counter_ns=world.tell_ns,
         sleep=lambda seconds: _sleep(world, seconds),
     )
+    inside = MemoryLog._inside  # noqa: SLF001 - the way in for all that touches the log
+
+    def passed(log: MemoryLog) -> AbstractContextManager[None]:
+        world.pass_the_gate()
+        return inside(log)
+
     patches: list[Patch] = [
+        (MemoryLog, "_inside", passed),
         *((module, "time", time) for module in (dispatcher, feed, run, writer)),
         (failpoints, "_armed", Tripwire(world)),
         (recover, "_session_opened", _session_opened),

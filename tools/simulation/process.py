@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tools.simulation.model import DOUBTED, FAILED, PENDING, SUCCEEDED, Violation
 from tools.simulation.world import INTERRUPTED, Died, World
 from wal_runner.core.events import ItemFailed, ItemSucceeded
-from wal_runner.errors import CommitUnknown, DiskFull, LogError
+from wal_runner.errors import CommitUnknown, DiskFull, ItemUnknown, KeyRuleChanged, LogError, VerdictRefused
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.recovery import compact, verdicts
 from wal_runner.recovery.loading import load
@@ -37,6 +37,18 @@ if TYPE_CHECKING:
     Reconciler = Callable[[Sequence[Doubt]], dict[str, Verdict]]
 
 ELAPSED_NS = 5
+
+
+def by_name(item: str) -> str:
+    """Name items as they are, by another rule: the ids are the same, and the log cannot know."""
+    return item
+
+
+def key_of(rule: str | None) -> Callable[[str], str] | None:
+    """Give the ``key=`` of a run on a log that goes by *rule*."""
+    return by_name if rule is not None and rule.startswith("function") else None
+
+
 PAGE_SIZE = 2
 
 
@@ -55,6 +67,7 @@ class Process:
         paged: bool = False,
         reconcile: Reconciler | None = None,
         outcomes_wanted: bool = False,
+        key: Callable[[str], str] | None = None,
     ) -> None:
         self.world = world
         self.in_doubt_max = in_doubt_max
@@ -62,6 +75,7 @@ class Process:
         self.paged = paged
         self.outcomes_wanted = outcomes_wanted
         self.reconcile = reconcile
+        self.key = key
         self.sessions: list[int] = []
         self.run: Run | None = None
         self.began_at = 0
@@ -98,13 +112,22 @@ class Process:
 
         Where the process dies, or ends because the log failed it, the world is told.
         """
+        self.world.acting.append(self)
+        try:
+            return self._do(step)
+        finally:
+            self.world.acting.remove(self)
+
+    def _do(self, step: Callable[[], object]) -> bool:
         try:
             step()
         except Died:
             self.world.kill(self)
             return False
-        except (DiskFull, CommitUnknown):
+        except (DiskFull, CommitUnknown, KeyRuleChanged):
             self._end_in_need()
+        except (VerdictRefused, ItemUnknown):
+            pass  # somebody else was quicker
         except Violation:
             raise
         except Exception as error:
@@ -151,10 +174,10 @@ class Process:
         """Record who died."""
         bury_the_dead(self.writer)
 
-    def resolve(self, told: dict[str, Verdict]) -> None:
-        """Settle doubts, as a person does who can look."""
-        self.writer.catch_up()
-        verdicts.resolve(self.writer, told, by="ann")
+    def resolve(self, told: dict[int, Verdict]) -> None:
+        """Settle the doubts of some starts, as a person does who can look."""
+        items = {self.world.model.open[start_seq][0]: start_seq for start_seq in told}
+        verdicts.resolve(self.writer, {item_id: told[seq] for item_id, seq in items.items()}, by="ann", starts=items)
 
     def retry(self, item_id: str) -> None:
         """Ask for an item again, on record."""
@@ -164,12 +187,19 @@ class Process:
 
     def compact(self) -> None:
         """Compact the log, in a session of its own that begins and ends with it."""
-        vars(compact)["open_writer"] = lambda _path, **_: (self.open(), False)
-        compact.compact("memory")
+        compact.compact_with(self.open())
+        self.writer.close()
         self.world.forget(self)
 
     def look(self) -> None:
         """Look at the log without writing, and compare what is shown of the dead."""
+        between, self.world.between = self.world.between, None
+        try:
+            self._look()
+        finally:
+            self.world.between = between
+
+    def _look(self) -> None:
         log = MemoryLog(self.world.store, read_only=True)
         view = LogView(log, load(log))
         shown = {item.item_id: item.status.word for item in view.items()}
@@ -191,7 +221,11 @@ class Process:
     def begin_run(self, items: Sequence[str]) -> None:
         """Do what a run does before its first start."""
         options = RunOptions(
-            max_in_doubt=self.in_doubt_max, idempotent=self.idempotent, reconcile=self.reconcile, signals=False
+            key=self.key,
+            max_in_doubt=self.in_doubt_max,
+            idempotent=self.idempotent,
+            reconcile=self.reconcile,
+            signals=False,
         )
         pages = Pages("pages") if self.paged else None
         source = self._pages(items, pages) if pages is not None else self._counted(items)

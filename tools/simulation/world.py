@@ -87,6 +87,10 @@ class World:
     """The process dies at the so-manieth moment from now on; 0: it lives."""
     moments: int = 0
     frozen: Frozen | None = None
+    acting: list[Process] = field(default_factory=list)
+    """The processes that are in the middle of a step: one, and perhaps one that took its turn meanwhile."""
+    between: Callable[[], None] | None = None
+    """What others do while a process is between two of its turns at the log."""
     lives: int = 0
     deaths: int = 0
     checks: int = 0
@@ -111,6 +115,19 @@ class World:
         self.moments += 1
         if self.dies_at and self.moments == self.dies_at:
             self.dies_at = 0
+            self.frozen = self._freeze()
+            raise Died
+
+    def pass_the_gate(self) -> None:
+        """Let others have their turns, before a process enters the gate."""
+        if self.between is None or len(self.acting) != 1 or self.frozen is not None or self.store.is_busy:
+            return
+        self.model.catch_up()
+        process = self.acting[0]
+        known = process in self.processes
+        self.between()
+        if known and process not in self.processes:
+            # It died with the machine, in the middle of its step; what it still does did not happen.
             self.frozen = self._freeze()
             raise Died
 
@@ -246,10 +263,14 @@ class World:
             _demand(started <= process.in_doubt_max, f"{started} starts are open in session {process.number}")
 
     def _started(self, seq: int, session: int, item_id: str, known: Any) -> None:  # noqa: ANN401 - Known or None
-        if known is None or known.status != FAILED:
-            return
         process = next((process for process in self.processes if session in process.sessions), None)
-        if process is not None and process.run is not None:
+        if process is None or process.run is None:
+            return
+        rule = process.run.feed.rule_name
+        _demand(
+            rule == self.model.key_rule, f"a run by {rule} starts {item_id}, and the log goes by {self.model.key_rule}"
+        )
+        if known is not None and known.status == FAILED:
             is_older = known.failed_seq <= process.began_at
             _demand(is_older, f"event {seq} tries {item_id} again, which failed at {known.failed_seq} in this run")
 
@@ -295,6 +316,7 @@ class World:
         _demand(counts == model.counts, f"{whose} counts {counts}, not {model.counts}")
         opened = {seq: (attempt.item_id, attempt.session) for seq, attempt in state.attempts()}
         _demand(opened == model.open, f"{whose} has {opened} open, not {model.open}")
+        _demand(state.key_rule == model.key_rule, f"{whose} has the key rule {state.key_rule}, not {model.key_rule}")
         _demand(state.cursors == model.cursors, f"{whose} has the cursors {state.cursors}, not {model.cursors}")
 
     def _check_item(self, item_id: str, row: Any, whose: str) -> None:  # noqa: ANN401 - a row

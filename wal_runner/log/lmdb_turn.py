@@ -143,7 +143,8 @@ class LmdbTurn:
 
     def snapshotter(self) -> int:
         """Give who writes a snapshot. See `Turn.snapshotter`."""
-        value = self._txn.get(META_SNAPSHOTTER, db=self._tables.meta)
+        with translated(self._data.path, "read"):
+            value = self._txn.get(META_SNAPSHOTTER, db=self._tables.meta)
         return 0 if value is None else unpack_number(META_SNAPSHOTTER, value)
 
     def set_snapshotter(self, session: int) -> None:
@@ -207,8 +208,8 @@ class LmdbTurn:
 
     def drop(self, until: int, *, records_max: int) -> tuple[int, bytes]:
         """Remove records up to *until*. See `Turn.drop`."""
-        seq, chain = self._data.base(self._txn)
         with translated(self._data.path, "written"), self._txn.cursor(db=self._tables.log) as cursor:
+            seq, chain = self._data.base(self._txn)
             cursor.first()
             for _ in range(records_max):
                 key, value = cursor.item()
@@ -263,7 +264,8 @@ class LmdbTurn:
 
     def _row_sums(self) -> tuple[int, int]:
         if self._rows is None:
-            self._rows = self._data.row_sums(self._txn)
+            with translated(self._data.path, "read"):
+                self._rows = self._data.row_sums(self._txn)
         return self._rows
 
     def _after_failure(self, error: Exception) -> Exception:

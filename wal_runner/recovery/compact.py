@@ -55,30 +55,35 @@ def compact(path: str | os.PathLike[str]) -> Compaction:
     """
     writer, _created = open_writer(path, must_exist=True)
     try:
-        before = writer.log.room()
-        base_before = writer.log.base()[0]
-        state = _fold(writer)
-        base_seq = _drop(writer, state)
-        kept = ""
-        try:
-            with writer.lock:
-                writer.log.rewrite()
-        except LogBusy as busy:
-            kept = str(busy)
-        after = writer.log.room()
-        return Compaction(
-            path=str(writer.log.path),
-            base_seq=base_seq,
-            events_dropped=base_seq - base_before,
-            items=after.rows,
-            in_doubt_kept=state.counts[Status.IN_DOUBT],
-            bytes_before=before.file_bytes,
-            bytes_after=after.file_bytes,
-            rewritten=not kept,
-            space_kept_because=kept,
-        )
+        return compact_with(writer)
     finally:
         writer.close()
+
+
+def compact_with(writer: LogWriter) -> Compaction:
+    """Compact the log of *writer*, which stays open. See `compact`."""
+    before = writer.log.room()
+    base_before = writer.log.base()[0]
+    state = _fold(writer)
+    base_seq = _drop(writer, state)
+    kept = ""
+    try:
+        with writer.lock:
+            writer.log.rewrite()
+    except LogBusy as busy:
+        kept = str(busy)
+    after = writer.log.room()
+    return Compaction(
+        path=str(writer.log.path),
+        base_seq=base_seq,
+        events_dropped=base_seq - base_before,
+        items=after.rows,
+        in_doubt_kept=state.counts[Status.IN_DOUBT],
+        bytes_before=before.file_bytes,
+        bytes_after=after.file_bytes,
+        rewritten=not kept,
+        space_kept_because=kept,
+    )
 
 
 def plan(path: str | os.PathLike[str]) -> Compaction:

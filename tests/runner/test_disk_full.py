@@ -25,7 +25,7 @@ data = path + "/data.mdb"
 
 def fn(item):
     begun.append(item)
-    return item + "x" * 8_000
+    return item + "x" * 3_000
 
 class Watch(logging.Handler):
     def emit(self, record):
@@ -172,9 +172,10 @@ def test_full_file_system_is_waited_for(tmp_path):
 
     def fn(item):
         begun.append(item)
+        time.sleep(0.002)  # else the rest is started ahead, and needs no more room than it has
         if item == "20":
             fill()
-        return "x" * 8_000
+        return "x" * 3_000
 
     def free():
         assert full.wait(30)

@@ -1,7 +1,8 @@
 """Room ahead: disk space that is ours before anything is started.
 
 Imported by the LMDB engine, inside the gate. Invariant: when an item has been started, the disk
-holds room for its outcome already, so a disk that fills up meanwhile loses nothing.
+holds room for an outcome of 4 KB already, so a disk that fills up meanwhile loses nothing. Larger ones
+use what is kept beside, and else wait in the session's slots until there is space.
 
 A ballast file that is deleted in need was tried and works only after a failed commit, and others
 can take the space; blocks allocated past the end of data.mdb cannot be taken (measured).

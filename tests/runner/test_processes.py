@@ -1,9 +1,14 @@
 """Several processes over one log: they share the work, and what one leaves the others see."""
 
 import signal
+import threading
+import time
 
 from tests.runner.driving import Effects, Script, numbers, serial, statuses, wait_until
 from wal_runner import Runner, Status, Verdict
+from wal_runner.core.events import LateOutcome
+from wal_runner.log.format import GATE_NAME
+from wal_runner.log.gate import Gate
 
 
 IDS = [str(number) for number in range(400)]
@@ -220,6 +225,60 @@ def test_session_that_was_declared_lost_appends_nothing(path):
 
     assert ["a", "b"] == effects
     assert {"a": Status.SUCCEEDED, "b": Status.SUCCEEDED} == found
+
+
+def test_lost_session_records_late_what_it_knows(path):
+    """The effect happened, and its process lives: the doubt is settled by it, in a session of its own."""
+    code = """
+    with Runner(path) as runner:
+        def fn(item):
+            say(item)
+            hear()
+            return "did " + item
+        try:
+            runner.run(["a", "b"], fn, max_in_doubt=1)
+        except errors.LogError as error:
+            say(type(error).__name__)
+    """
+    with Script(code, path) as other:
+        assert "a" == other.hear()
+        for file in (path / "sessions").glob("*"):
+            file.unlink()
+        with Runner(path) as runner:
+            assert Status.IN_DOUBT is runner.status("a")
+            other.tell()
+            assert other.hear() in {"LogReplaced", "SessionDeclaredLost"}
+            found, results = statuses(runner), list(runner.results())
+            last = runner.history("a")[-1].event
+
+    assert {"a": Status.SUCCEEDED} == found
+    assert [("a", "did a")] == results
+    assert isinstance(last, LateOutcome)
+
+
+def test_run_waits_for_one_who_holds_the_gate(path, monkeypatch, caplog):
+    """A verification of a large log holds it for longer than a turn waits; a run has time."""
+    with Runner(path) as runner:
+        gate = Gate(path / GATE_NAME, writable=True)
+        really = runner.writer.turn
+        monkeypatch.setattr(runner.writer, "turn", lambda decide, **more: really(decide, wait_s=0.05, **more))
+        held = threading.Event()
+        holder = threading.Thread(target=lambda: (gate.acquire(5), held.set(), time.sleep(0.4), gate.release()))
+        effects = Effects()
+
+        def fn(item):
+            if item == "2":
+                holder.start()
+                assert held.wait(5)
+            effects(item)
+
+        report = serial(runner, ["1", "2", "3", "4"], fn, max_in_doubt=1)
+        holder.join()
+    gate.close()
+
+    assert {"seen": 4, "succeeded": 4} == numbers(report)
+    assert ["1", "2", "3", "4"] == effects
+    assert 1 == len([record for record in caplog.records if "Waiting up to" in record.getMessage()])
 
 
 def test_reader_follows_a_running_process(path):

@@ -256,3 +256,140 @@ def test_interrupted_run_goes_on_where_it_was(path):
     """
     with Script(code, path) as script:
         assert [100, 100, True] == script.hear()
+
+
+def test_runs_that_interleave_give_the_signals_back(tmp_path):
+    """Whichever ends last does; a handler left behind would make the process deaf to Ctrl-C."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Runner(tmp_path / "a.wal") as a, Runner(tmp_path / "b.wal") as b:
+        for _ in zip(a.run_iter(range(3), str), b.run_iter(range(9), str), strict=False):
+            assert before[0] is not signal.getsignal(signal.SIGINT)
+
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_handler_set_during_a_run_is_kept(tmp_path):
+    """It is the caller's; the end of the run takes back only what is ours."""
+
+    def mine(_number, _frame):
+        pass
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with Runner(tmp_path / "a.wal") as runner:
+            runner.run(["a"], lambda _: signal.signal(signal.SIGINT, mine) and None)
+        assert mine is signal.getsignal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_signal_stops_all_runs_that_interleave(tmp_path):
+    """One Ctrl-C means the whole process."""
+    code = """
+    a, b = Runner(path + "/a.wal"), Runner(path + "/b.wal")
+    ended = []
+    first, second = a.run_iter(range(99), str), b.run_iter(range(99), str)
+    next(first), next(second)
+    os.kill(os.getpid(), signal.SIGINT)
+    for outcomes in (first, second):
+        try:
+            list(outcomes)
+        except Interrupted:
+            ended.append("interrupted")
+    say(ended)
+    """
+    with Script(code, tmp_path) as script:
+        assert ["interrupted", "interrupted"] == script.hear()
+
+
+def test_run_that_ended_in_another_thread_leaves_no_deaf_process(tmp_path):
+    """Only the main thread may give signals back; until it runs something, they do what they did before."""
+    code = """
+    with Runner(path + "/a.wal") as runner:
+        outcomes = runner.run_iter(range(9), str)
+        next(outcomes)
+        thread = threading.Thread(target=outcomes.close)
+        thread.start()
+        thread.join()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+        say("deaf")
+    except KeyboardInterrupt as error:
+        say(type(error).__name__)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+    """
+    with Script(code, tmp_path) as script:
+        assert "KeyboardInterrupt" == script.hear()
+        assert -signal.SIGTERM == script.end()[0]
+
+
+LEFT_BEHIND = """
+import ctypes
+from wal_runner.runner import threads
+
+threads.URGENT_WAIT_S = 0.1
+libc = ctypes.CDLL(None)
+
+def in_c(item):
+    say("in C")
+    try:
+        libc.usleep(600_000)
+    except KeyboardInterrupt:
+        pass  # it comes when C has returned: too late to be of use
+    return "sent"
+
+runner = Runner(path)
+try:
+    runner.run(["old"], in_c, workers=2)
+except KeyboardInterrupt:
+    say(runner.status("old").word)
+"""
+
+
+def test_worker_that_was_left_behind_settles_its_doubt(path):
+    """What it found out stands behind the doubt, as a late outcome; nothing is guessed, nothing lost."""
+    code = (
+        LEFT_BEHIND
+        + """
+while runner.status("old") is Status.IN_DOUBT:
+    time.sleep(0.01)
+say([runner.status("old").word, list(runner.results()), type(runner.history("old")[-1].event).__name__])
+"""
+    )
+    with Script(code, path) as script:
+        assert "in C" == script.hear()
+        script.process.send_signal(signal.SIGINT)
+        script.process.send_signal(signal.SIGTERM)
+        assert "in_doubt" == script.hear()
+        said = script.hear()
+
+    assert ["succeeded", [["old", "sent"]], "LateOutcome"] == said
+
+
+def test_worker_that_was_left_behind_keeps_its_slot(path):
+    """It may write there at any time; a start that took the slot over would be read by what it wrote."""
+    code = (
+        LEFT_BEHIND
+        + """
+free = runner.writer.session.scratch._free
+while 0 in free and free[2] != 0:  # a slot comes round after 4,096 items; here at once
+    free.rotate(1)
+def fn(item):
+    if item == "slow":
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+runner.run(["quick", "slow", "never begun"], fn)
+"""
+    )
+    with Script(code, path) as script:
+        assert "in C" == script.hear()
+        script.process.send_signal(signal.SIGINT)
+        script.process.send_signal(signal.SIGTERM)
+        assert "in_doubt" == script.hear()
+        assert -signal.SIGKILL == script.end()[0]
+    with Runner(path) as runner:
+        found = {item.item_id: item.status.word for item in runner.items()}
+
+    assert {"old": "succeeded", "quick": "succeeded", "slow": "in_doubt", "never begun": "pending"} == found

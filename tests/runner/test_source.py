@@ -1,14 +1,20 @@
 """Where items come from, and what names them."""
 
+import asyncio
+import os
+import signal
+import time
 import uuid
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
 
-from tests.runner.driving import DRIVERS, Effects, named, numbers, serial, statuses, threads
-from wal_runner import Runner, Status, by_content
+from tests.runner.driving import DRIVERS, Effects, named, numbers, page_fetcher, serial, statuses, threads
+from wal_runner import Interrupted, Runner, Status, by_content
+from wal_runner.core.window import WINDOW_MAX
 from wal_runner.errors import CursorInvalid, DuplicateItem, ItemIdInvalid, KeyRuleChanged
+from wal_runner.runner.pages import Pages
 
 
 # --- Ids ------------------------------------------------------------------------------------
@@ -324,3 +330,82 @@ def test_threads_run_pages_too(runner):
     assert {"seen": 300, "succeeded": 300} == numbers(report)
     assert {} == runner.writer.state.cursors
     assert threads(runner, items, effects).skipped == 300
+
+
+# --- Sources and what they are read ahead ------------------------------------------------------
+
+
+def test_async_source_is_not_read_far_ahead(runner):
+    """However few items may be in doubt: what is read and not run is held in memory."""
+    pulled = begun = ahead = 0
+
+    async def source():
+        nonlocal pulled
+        for number in range(20_000):
+            pulled += 1
+            yield number
+
+    async def fn(_item):
+        nonlocal begun, ahead
+        begun += 1
+        ahead = max(ahead, pulled - begun)
+        await asyncio.sleep(0.001)
+        if begun == 60:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        asyncio.run(runner.run_async(source(), fn, concurrency=100, max_in_doubt=2))
+
+    assert ahead <= 2 * WINDOW_MAX
+
+
+def test_signal_between_an_item_and_its_page_stops_in_order(runner, monkeypatch):
+    """The page is noted before the item: one that waits for an item that never comes is fetched again."""
+    taken = 0
+    take = Pages.take
+
+    def interrupted(self):
+        nonlocal taken
+        taken += 1
+        page = take(self)
+        if taken == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return page
+
+    monkeypatch.setattr(Pages, "take", interrupted)
+    effects = Effects()
+    with pytest.raises(Interrupted):
+        runner.run_pages(page_fetcher([str(number) for number in range(50)]), effects, page_size=10, workers=8)
+    report = runner.run_pages(page_fetcher([str(number) for number in range(50)]), effects, page_size=10)
+
+    assert report.ok
+    assert [str(number) for number in range(50)] == sorted(effects, key=int)
+
+
+def test_cancelled_claim_gives_back_what_it_claimed(runner):
+    """Cancelled while the source blocks: the loop ends once the source has answered, and the Runner goes on."""
+
+    def source():
+        yield "a"
+        time.sleep(0.3)
+        yield "b"
+
+    async def loop(claims):
+        with claims:
+            async for attempt in claims:
+                async with attempt:
+                    pass
+
+    async def main():
+        task = asyncio.create_task(loop(runner.claim(source())))
+        await asyncio.sleep(0.15)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert {"a": Status.SUCCEEDED, "b": Status.PENDING} == {"b": Status.PENDING} | statuses(runner)
+    assert {"seen": 1, "succeeded": 1} == numbers(runner.run(["b"], lambda _: None))

@@ -20,10 +20,11 @@ from wal_runner.log.rows import encode_base_state
 from wal_runner.recovery import recover, writer
 from wal_runner.recovery.evidence import proven
 from wal_runner.recovery.snapshots import Snapshots
-from wal_runner.runner import dispatcher, feed
-from wal_runner.runner.dispatcher import Dispatcher, _Plan
+from wal_runner.runner import feed, plan
+from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.pages import Pages
+from wal_runner.runner.plan import Plan
 
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _two_write_a_snapshot() -> list[Patch]:
 
 
 def _unheard_commit_taken_for_lost() -> list[Patch]:
-    return [(_Plan, "_is_ours_unheard", lambda *_: False)]
+    return [(Plan, "_is_ours_unheard", lambda *_: False)]
 
 
 def _slots_of_an_unheard_commit_dropped() -> list[Patch]:
@@ -182,7 +183,7 @@ def _base_state_goes_back() -> list[Patch]:
 
 
 def _key_rule_looked_at_once() -> list[Patch]:
-    return [(dispatcher, "check_key_rule", lambda *_: None)]
+    return [(plan, "check_key_rule", lambda *_: None)]
 
 
 BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {

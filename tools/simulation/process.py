@@ -287,7 +287,7 @@ class Process:
         """Say whether the source has ended and nothing is under way."""
         assert self.run is not None
         feed = self.run.feed
-        return feed.exhausted and not feed.has_waiting and not self.ready and not self.running
+        return feed.exhausted and not feed.waiting and not self.ready and not self.running
 
     def another_round(self) -> bool:
         """Look again at what was in doubt or running elsewhere."""

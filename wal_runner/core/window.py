@@ -53,3 +53,28 @@ def started_ahead(*, workers: int, item_s: float, commit_s: float, ahead_max: in
         return ahead_max
     wanted = workers * min(WORK_A_COMMIT_MIN * commit_s, WORK_AHEAD_S_MAX) / max(item_s, ITEM_S_MIN)
     return min(int(wanted), ahead_max)
+
+
+class Pace:
+    """How long an item occupies one of *workers*, learned from how many ended; 0 until one has."""
+
+    def __init__(self, workers: int, now_s: float) -> None:
+        self._workers = workers
+        self._since = now_s
+        self._ended_before = 0
+        self.item_s = 0.0
+
+    def learn(self, *, now_s: float, ended: int, running: int) -> None:
+        """Take in that *ended* items have ended by *now_s*, and that *running* run."""
+        count = ended - self._ended_before
+        if count <= 0:
+            return
+        busy = min(self._workers, max(1, running + count))
+        measured = (now_s - self._since) * busy / count
+        self.item_s = (self.item_s + measured) / 2 if self.item_s else measured
+        self._since, self._ended_before = now_s, ended
+
+    def ahead(self, commit_s: float) -> int:
+        """Give how many items to have started beyond one a worker. See `started_ahead`."""
+        ahead_max = max(0, WINDOW_MAX - self._workers) if self.item_s else 0
+        return started_ahead(workers=self._workers, item_s=self.item_s, commit_s=commit_s, ahead_max=ahead_max)

@@ -223,6 +223,6 @@ class LogWriter:
         info = self.state.sessions.get(self.session.number)
         if info is None or info.ending:
             raise SessionDeclaredLost(
-                f"Session {self.session.number} of {self.log.path} was declared lost by another process. Nothing more "
-                "can be appended by it; open the log again, and what it knows is recorded as late outcomes."
+                f"Session {self.session.number} of {self.log.path} was declared lost by another process, and appends "
+                "nothing more. What it knows is recorded as late outcomes. Open the log again to go on."
             )

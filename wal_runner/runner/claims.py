@@ -16,6 +16,7 @@ from wal_runner.errors import AttemptMisused, AttemptNotEntered
 from wal_runner.failpoints import failpoint
 from wal_runner.log.results import error_info
 from wal_runner.runner.attempt import Attempt, current
+from wal_runner.runner.coroutines import at_its_end
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.progress import Progress
 
@@ -146,10 +147,20 @@ class Claims(Generic[Item]):
 
     async def __anext__(self) -> ClaimedAttempt[Item]:
         # A commit is due once a window; on a thread, so that the loop of the caller goes on.
-        attempt = self._next() if self._hand.window else await asyncio.to_thread(self._next)
+        attempt = self._next() if self._hand.window else await self._next_on_a_thread()
         if attempt is None:
             raise StopAsyncIteration
         return attempt
+
+    async def _next_on_a_thread(self) -> ClaimedAttempt[Item] | None:
+        coming = asyncio.create_task(asyncio.to_thread(self._next))
+        try:
+            return await asyncio.shield(coming)
+        except asyncio.CancelledError:
+            # What was begun is finished, or nobody could end the run: it would be in the middle of a step.
+            # What it claimed was not entered, and is given back with the rest.
+            await at_its_end(coming)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -217,6 +228,6 @@ def _claim_windows(
                 finally:
                     hand.release_unentered()
                 dispatcher.window.observe(items=hand.given, work_s=time.perf_counter() - began, commit_s=commit_s)
-            elif dispatcher.feed.exhausted and not dispatcher.feed.has_waiting and not run.another_round():
+            elif dispatcher.feed.exhausted and not dispatcher.feed.waiting and not run.another_round():
                 break
         dispatcher.flush()

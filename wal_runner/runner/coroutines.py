@@ -10,10 +10,10 @@ import asyncio
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from wal_runner.core.window import WINDOW_MAX, started_ahead
+from wal_runner.core.window import WINDOW_MAX, Pace
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 from wal_runner.runner.feed import PULL_SECONDS_MAX
 
@@ -79,19 +79,18 @@ class _Troupe:
         self._running = 0
         self._ended = 0
         self._low_mark = 0
-        self._item_s = 0.0
-        self._rate_from = (time.perf_counter(), 0)
+        self._pace = Pace(concurrency, time.perf_counter())
         self._pulled: deque[Any] = deque()
         self._broken: BaseException | None = None
 
     async def perform(self) -> None:
-        self._stopping.on_ask = self._stopping.on_interrupt = self._wake_from_anywhere
+        self._stopping.on_ask = self._wake_from_anywhere
         workers = [asyncio.create_task(self._work(), name=f"wal_runner worker {n}") for n in range(self._concurrency)]
         puller = asyncio.create_task(self._pull()) if self._source is not None else None
         try:
             await self._dispatch()
         finally:
-            self._stopping.on_ask = self._stopping.on_interrupt = None
+            self._stopping.on_ask = None
             self._going_home = True
             self._wake_idle(len(self._idle))
             if puller is not None:
@@ -116,7 +115,7 @@ class _Troupe:
                     self._ready.extend(started)
                     break
                 self._give(started)
-                if not started and feed.exhausted and not feed.has_waiting and not self._pulled:
+                if not started and feed.exhausted and not feed.waiting and not self._pulled:
                     if self._is_idle():
                         break
                     await self._wait_for_outcome()
@@ -136,27 +135,23 @@ class _Troupe:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             # What was begun is finished: a half-told commit would leave started items unheard of.
-            result = await future
+            await at_its_end(future)
             if function == self._advance:
-                self._ready.extend(result)
+                self._ready.extend(future.result())
             raise
 
     def _advance(self, wanted: int) -> list[Attempt]:
         feed = self._dispatcher.feed
         if self._source is not None:
             chunk: list[tuple[Any, Any]] = []
-            while self._pulled and len(chunk) < wanted:
+            missing = min(wanted, self._dispatcher.room()) - feed.waiting
+            while self._pulled and len(chunk) < missing:
                 chunk.append(self._pulled.popleft())
             feed.add(feed.classify([item for item, _ in chunk], [page for _, page in chunk] if feed.pages else ()))
         return self._dispatcher.advance(wanted)
 
     def _wanted(self) -> int:
-        ahead = started_ahead(
-            workers=self._concurrency,
-            item_s=self._item_s,
-            commit_s=self._dispatcher.commit_s,
-            ahead_max=max(0, WINDOW_MAX - self._concurrency) if self._item_s else 0,
-        )
+        ahead = self._pace.ahead(self._dispatcher.commit_s)
         self._low_mark = max(ahead // 2, 1)
         return max(0, self._concurrency + ahead - len(self._ready) - self._running)
 
@@ -169,13 +164,7 @@ class _Troupe:
             await self._wait()
         else:
             await asyncio.sleep(0)
-        now, ended = time.perf_counter(), self._ended
-        since, before = self._rate_from
-        if ended > before:
-            busy = min(self._concurrency, max(1, self._running + ended - before))
-            measured = (now - since) * busy / (ended - before)
-            self._item_s = measured if not self._item_s else (self._item_s + measured) / 2
-            self._rate_from = (now, ended)
+        self._pace.learn(now_s=time.perf_counter(), ended=self._ended, running=self._running)
 
     async def _wait_for_outcome(self) -> None:
         if not self._dispatcher.unsaved:
@@ -262,6 +251,13 @@ class _Troupe:
                 self._ended += 1
                 if len(ready) < self._low_mark:
                     self._bell.set()
+
+
+async def at_its_end(future: asyncio.Future[Any]) -> None:
+    """Wait until *future* is done, however often we are cancelled meanwhile; the caller raises that again."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
 
 
 def _is_being_cancelled() -> bool:

@@ -35,7 +35,8 @@ PULL_MAX: Final = 1024
 LOOK_AHEAD_MIN: Final = 64
 
 PULL_SECONDS_MAX: Final = 0.05
-"""A source that is slow is not waited for longer, while items of it could run."""
+"""A source that is slow is asked no more after this, while items of it could run. It is looked at between
+two items: one that blocks holds back what it gave just before, unless the run knows that it would block."""
 
 QUICK_PULL: Final = 256
 """Below this many a source's speed is not known, and each pull is timed."""
@@ -149,14 +150,9 @@ class Feed:
         self._waiting += candidates
 
     @property
-    def has_waiting(self) -> bool:
-        """Say whether candidates are at hand without asking the source."""
-        return bool(self._waiting)
-
-    def stop(self) -> None:
-        """Pull nothing more, and forget what was not started."""
-        self.exhausted = True
-        self._waiting.clear()
+    def waiting(self) -> int:
+        """Say how many candidates are at hand without asking the source."""
+        return len(self._waiting)
 
     def classify(self, chunk: Sequence[Any], pages: Sequence[Page | None]) -> list[Candidate]:
         """Look the items of *chunk* up; count those that need no run, give the others."""
@@ -279,9 +275,10 @@ class Feed:
                 chunk.extend(islice(self._iterator, count))
             else:
                 for item in islice(self._iterator, count):
-                    chunk.append(item)
+                    # The page first: where a signal breaks in between, it waits for an item, which is safe.
                     if self.pages is not None:
                         pages.append(self.pages.take())
+                    chunk.append(item)
                     if time.perf_counter() > deadline or self._is_blocked():
                         self._item_s = 1.0
                         return chunk, pages

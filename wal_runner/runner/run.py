@@ -15,9 +15,10 @@ from wal_runner.core.events import ItemReleased
 from wal_runner.core.identity import key_rule
 from wal_runner.core.items import item_of
 from wal_runner.core.lost_reply import unknown_when
-from wal_runner.errors import Interrupted, LogError
+from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclaredLost, WalRunnerError
 from wal_runner.log.rows import decode_row, row_key
 from wal_runner.recovery.evidence import own_started
+from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
 from wal_runner.recovery.verdicts import Verdict, resolve
@@ -229,9 +230,20 @@ class Run:
             unheard = own_started(writer.state, writer.session.number)
             if unheard:
                 writer.append([ItemReleased(start_seq) for start_seq in unheard])
+        except (SessionDeclaredLost, LogReplaced) as error:
+            logger.warning("The end of the run could not be written: %s", error)
+            self._record_late()
         except LogError as error:
             # The log says so by itself: what has no outcome is in doubt once this session is dead.
             logger.warning("The end of the run could not be written: %s", error)
+
+    def _record_late(self) -> None:
+        try:
+            count = record_late(self._writer, self.dispatcher.known())
+        except WalRunnerError as error:
+            logger.warning("What this session knows could not be recorded either: %s", error)
+        else:
+            logger.warning("%d outcomes of this session were recorded as late ones.", count)
 
     def _close_report(self, began: float) -> None:
         report, state = self.report, self._writer.state

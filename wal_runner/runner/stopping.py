@@ -1,12 +1,14 @@
 """Stop a run in order: signals, and the flag that they set.
 
 Imported by the drivers. Invariant: a handler never raises inside a transaction. The first signal
-sets a flag, and breaks into the source if that has control; the second ends fn itself.
+sets a flag, and breaks into the source if that has control; the second ends fn itself. Once the last
+run has ended, in whatever order they began, the signals are what they were before.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import threading
 from contextlib import contextmanager
@@ -39,7 +41,7 @@ class Stopping:
         self.in_fn = False
         """True while the main thread is inside fn: only then a second signal may raise there."""
         self.on_ask: Callable[[], None] | None = None
-        self.on_interrupt: Callable[[], None] | None = None
+        """Called each time that it is asked, maybe by a signal handler."""
 
     def ask(self, number: int | None = None) -> None:
         """Ask the run to start nothing more; asked again, to end what runs."""
@@ -49,8 +51,6 @@ class Stopping:
         if self.on_ask is not None:
             self.on_ask()
         if self.times > 1:
-            if self.on_interrupt is not None:
-                self.on_interrupt()
             if self._interrupt is not None:
                 self._interrupt()
             elif self.in_fn:
@@ -77,18 +77,62 @@ class Stopping:
         if not wanted or threading.current_thread() is not threading.main_thread():
             yield
             return
-        before: dict[int, Any] = {}
-
-        def handle(number: int, _frame: FrameType | None) -> None:
-            self.ask(number)
-
+        _handlers.add(self)
         try:
-            for wanted_signal in SIGNALS:
-                before[wanted_signal] = signal.signal(wanted_signal, handle)
             yield
         finally:
-            for taken_signal, handler in before.items():
-                signal.signal(taken_signal, handler if handler is not None else signal.SIG_DFL)
+            _handlers.remove(self)
+
+
+class _Handlers:
+    """SIGINT and SIGTERM of this process, taken over as long as any run wants them.
+
+    Runs may be generators that interleave, end in any order, and be closed by another thread.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[Stopping] = []
+        self._before: dict[int, Any] = {}
+
+    def add(self, run: Stopping) -> None:
+        """Ask *run* to stop, too, when a signal comes."""
+        self._runs.append(run)
+        for number in SIGNALS:
+            if signal.getsignal(number) != self._handle:
+                self._before[number] = signal.signal(number, self._handle)
+
+    def remove(self, run: Stopping) -> None:
+        """Leave *run* alone from now on; the last one gives the signals back."""
+        self._runs.remove(run)
+        if self._runs or threading.current_thread() is not threading.main_thread():
+            return  # a handler that finds no run does what was done before
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._before.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._runs:
+            self._do_as_before(number, frame)
+        broken_in: BaseException | None = None
+        for run in list(self._runs):
+            try:
+                run.ask(number)
+            except (Stopped, KeyboardInterrupt) as error:
+                broken_in = error
+        if broken_in is not None:
+            raise broken_in
+
+    def _do_as_before(self, number: int, frame: FrameType | None) -> None:
+        before = self._before.get(number, signal.SIG_DFL)
+        if callable(before):
+            before(number, frame)
+        elif before != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+_handlers: Final = _Handlers()
 
 
 def raise_in_thread(thread: threading.Thread, error: type[BaseException]) -> None:

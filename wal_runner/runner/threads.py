@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from wal_runner.core.window import WINDOW_MAX, started_ahead
+from wal_runner.core.window import Pace
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 from wal_runner.runner.stopping import raise_in_thread
 
@@ -65,7 +65,7 @@ def _dispatch(crew: _Crew, dispatcher: Dispatcher, execution: Execution, stoppin
             break
         crew.give(started)
         yield
-        if not started and dispatcher.feed.exhausted and not dispatcher.feed.has_waiting:
+        if not started and dispatcher.feed.exhausted and not dispatcher.feed.waiting:
             if crew.is_idle():
                 break
             crew.wait_for_any()
@@ -100,8 +100,7 @@ class _Crew:
         self._bell = threading.Event()
         self._low_mark = 0
         self._ended = 0
-        self._rate_from = (time.perf_counter(), 0)
-        self._item_s = 0.0
+        self._pace = Pace(workers, time.perf_counter())
         self._threads = [
             threading.Thread(target=self._work, name=f"wal_runner worker {n}", daemon=True) for n in range(workers)
         ]
@@ -128,7 +127,7 @@ class _Crew:
             self._bell.wait(FLUSH_SECONDS)
         elif not self._dispatcher.unsaved and self._running:
             self.wait_for_any()
-        self._measure()
+        self._pace.learn(now_s=time.perf_counter(), ended=self._ended, running=len(self._running))
 
     def wait_for_any(self) -> None:
         """Wait until an outcome is there, or for a moment."""
@@ -172,22 +171,7 @@ class _Crew:
             raise self.broken
 
     def _ahead(self) -> int:
-        return started_ahead(
-            workers=self.workers,
-            item_s=self._item_s,
-            commit_s=self._dispatcher.commit_s,
-            ahead_max=max(0, WINDOW_MAX - self.workers) if self._item_s else 0,
-        )
-
-    def _measure(self) -> None:
-        """Learn how long an item occupies a worker, from how many ended since we looked last."""
-        now, ended = time.perf_counter(), self._ended
-        since, before = self._rate_from
-        if ended > before:
-            busy = min(self.workers, max(1, len(self._running) + ended - before))
-            measured = (now - since) * busy / (ended - before)
-            self._item_s = measured if not self._item_s else (self._item_s + measured) / 2
-            self._rate_from = (now, ended)
+        return self._pace.ahead(self._dispatcher.commit_s)
 
     # --- A worker's side ---------------------------------------------------------------
 

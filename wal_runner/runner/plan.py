@@ -1,0 +1,200 @@
+"""What one turn of a run is to write, decided inside it.
+
+Used by the dispatcher. Invariant: an item is started only as the log knows it in this very turn, and
+its slot is armed before its start is durable; what was looked up earlier is a hint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from wal_runner.core.arrays import first_start
+from wal_runner.core.decide import Course
+from wal_runner.core.events import Decision, ItemReconciled, ItemStarted, Status
+from wal_runner.core.items import item_of, long_row
+from wal_runner.log.rows import decode_row, row_key
+from wal_runner.recovery.naming import check_key_rule
+from wal_runner.runner.attempt import Attempt
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wal_runner.core.events import CursorAdvanced, Event, EventArray
+    from wal_runner.core.items import ItemState
+    from wal_runner.log.protocol import Turn
+    from wal_runner.recovery.writer import LogWriter
+    from wal_runner.runner.feed import Candidate, Feed
+    from wal_runner.runner.limbo import Limbo
+    from wal_runner.runner.pages import Pages
+    from wal_runner.runner.settling import OutcomeEvent
+
+IDEMPOTENT_POLICY: Final = "policy: idempotent"
+
+_make: Any = tuple.__new__
+
+
+class Desk(NamedTuple):
+    """What lies before the dispatcher, and before each of its plans."""
+
+    writer: LogWriter
+    feed: Feed
+    limbo: Limbo
+    pages: Pages | None
+    in_flight: dict[int, Attempt]
+
+
+class Plan:
+    """What one turn is to write, decided inside it."""
+
+    def __init__(self, desk: Desk, outcomes: Sequence[OutcomeEvent], candidates: Sequence[Candidate]) -> None:
+        self._desk = desk
+        self._outcomes = outcomes
+        self._candidates = candidates
+        self._slots: list[int] = []
+        self.adopted: list[int] = []
+        self.started: list[Attempt] = []
+        self.dropped: list[tuple[Candidate, Any, Course]] = []
+        self.pages_done = 0
+
+    def has_cursors(self) -> bool:
+        """Say whether a page ended without an outcome to ride with."""
+        pages = self._desk.pages
+        return pages is not None and bool(pages.due(())[0])
+
+    def decide(self, turn: Turn) -> list[Event | EventArray]:
+        """Give the events of the turn. May be called again, after the log was loaded anew."""
+        self.undo()
+        self.started, self.dropped, self.adopted, self.pages_done = [], [], [], 0
+        desk = self._desk
+        state = desk.writer.state
+        still_open = state.open
+        desk.limbo.settle(state, desk.writer.session.number)
+        # One that is not open any more was written by a commit of which we did not hear.
+        events: list[Event | EventArray] = [event for event in self._outcomes if event[0] in still_open]
+        events += self._cursors()
+        if self._candidates:
+            check_key_rule(desk.writer, state, desk.feed.rule_name)
+            turn.reserve(len(desk.in_flight) + len(self._candidates))
+            if not self._start_all(turn, events):
+                self._start(turn, events)
+        return events
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Give the starts of this turn as pairs of seqs, first and last."""
+        own = [attempt.start_seq for attempt in self.started if attempt.start_seq not in self.adopted]
+        return [(seq, seq) for seq in self.adopted] + ([(own[0], own[-1])] if own else [])
+
+    def undo(self) -> None:
+        """Take back the slots of starts that were not committed."""
+        if self._slots:
+            self._desk.writer.session.scratch.disarm(self._slots)
+            self._slots = []
+
+    def leave_in_limbo(self) -> None:
+        """Leave the slots of starts whose commit failed as they are; the next turn asks the log."""
+        kept = self._desk.limbo.keep(self.started)
+        self._slots = [slot for slot in self._slots if slot not in kept]
+        self.undo()
+
+    def _cursors(self) -> list[CursorAdvanced]:
+        pages = self._desk.pages
+        if pages is None:
+            return []
+        in_flight = self._desk.in_flight
+        attempts = [in_flight[event[0]] for event in self._outcomes if event[0] in in_flight]
+        cursors, self.pages_done = pages.due(attempt.page for attempt in attempts)
+        return cursors
+
+    def _start_all(self, turn: Turn, events: list[Event | EventArray]) -> bool:
+        """Start all candidates at once where each is new to the log; else do nothing, and say so.
+
+        What `_start` does one by one; most windows of most runs are like this.
+        """
+        writer = self._desk.writer
+        state = writer.state
+        ids = [candidate[1] for candidate in self._candidates]
+        if (
+            any(candidate[2] is not None or candidate[3] != writer.generation for candidate in self._candidates)
+            or len(set(ids)) < len(ids)
+            or not state.items.keys().isdisjoint(ids)
+            or not state.frozen.keys().isdisjoint(ids)
+        ):
+            return False
+        first_seq = turn.end + len(events) + 1
+        events += [first_start(item_id) for item_id in ids]
+        scratch, log_id = self._desk.writer.session.scratch, writer.log.log_id
+        slots = self._slots = scratch.take(len(ids))
+        scratch.arm_all(slots, first_seq)
+        self.started = [
+            _make(Attempt, (candidate[0], candidate[1], 1, 0, start_seq, slot, log_id, candidate[4]))
+            for start_seq, (candidate, slot) in enumerate(zip(self._candidates, slots, strict=True), first_seq)
+        ]
+        return True
+
+    def _start(self, turn: Turn, events: list[Event | EventArray]) -> None:
+        writer = self._desk.writer
+        state, generation = writer.state, writer.generation
+        touched, frozen = state.items, state.frozen
+        starting: set[str] = set()
+        scratch, log_id = self._desk.writer.session.scratch, writer.log.log_id
+        arm, attempts = scratch.arm, self.started
+        slots = self._slots = scratch.take(min(len(self._candidates), scratch.free_slots()))
+        used = 0
+        seq = turn.end + len(events)
+        for candidate in self._candidates:
+            item, item_id, known, looked_up_at, page = candidate
+            if item_id in starting:
+                self.dropped.append((candidate, known, Course.DUPLICATE))
+                continue
+            row = touched.get(item_id) or frozen.get(item_id)
+            if row is not None:
+                known = item_of(long_row(row))
+            elif looked_up_at != generation:
+                value = turn.look_up([item_id])[0]
+                known = None if value is None else item_of(decode_row(row_key(item_id), value)[1])
+            if known is None:
+                events.append(first_start(item_id))
+                seq += 1
+                start_seq, number, item_generation = seq, 1, 0
+            elif self._is_ours_unheard(known):
+                start_seq, number, item_generation = known.start_seq, known.attempts, known.generation
+                self.adopted.append(start_seq)
+            else:
+                decided = self._desk.feed.decide(known)
+                if decided not in {Course.START, Course.REDO}:
+                    self.dropped.append((candidate, known, decided))
+                    continue
+                before = known.status
+                if decided is Course.REDO:
+                    events.append(_redo(known.start_seq))
+                    seq += 1
+                    before = Status.PENDING
+                seq += 1
+                start_seq, number, item_generation = seq, known.attempts + 1, known.generation
+                events.append(ItemStarted(item_id, number, item_generation, before))
+            starting.add(item_id)
+            slot = self._desk.limbo.slot_of(start_seq)
+            if slot is None:
+                slot = slots[used]
+                used += 1
+                # Before it is durable: a crash right behind the commit must find it released.
+                arm(slot, start_seq)
+            attempts.append(_make(Attempt, (item, item_id, number, item_generation, start_seq, slot, log_id, page)))
+        scratch.disarm(slots[used:])
+        del slots[used:]
+
+    def _is_ours_unheard(self, known: ItemState) -> bool:
+        """Say whether a commit of which we did not hear has started the item for us already."""
+        desk = self._desk
+        attempt = desk.writer.state.attempt(known.start_seq) if known.status is Status.STARTED else None
+        return (
+            attempt is not None
+            and attempt.session == desk.writer.session.number
+            and known.start_seq not in desk.in_flight
+        )
+
+
+def _redo(start_seq: int) -> ItemReconciled:
+    note = "a redo is harmless, so the doubt is settled by running it again"
+    return ItemReconciled(start_seq, Decision.DID_NOT_HAPPEN, IDEMPOTENT_POLICY, note)

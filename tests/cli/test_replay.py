@@ -141,8 +141,11 @@ def lose_reply(_item):
 
 
 def test_item_that_the_log_never_heard_of_has_no_history(crashed):
-    """No events, and no error: that is the answer."""
-    assert [] == events_of(crashed, "--item", "nobody")
+    """No events, and no error: that is the answer, and said so to a person."""
+    ended = walrun("replay", crashed, "--item", "nobody")
+
+    assert (0, "") == (ended.code, ended.out)
+    assert "The log holds no event of nobody.\n" == ended.err
 
 
 # --- Up to a point ------------------------------------------------------------------------

@@ -147,13 +147,14 @@ def test_verdicts_say_whose_they_are(runner):
     assert "found in the outbox" == event.note
 
 
-def test_verdict_on_something_that_is_not_in_doubt_is_left_out(runner):
-    """Evidence on other items changes nothing."""
+def test_verdict_on_something_that_is_not_in_doubt_is_left_out(runner, caplog):
+    """Evidence on other items changes nothing, and is warned about: an id may be misspelt."""
     leave_in_doubt(runner, "a")
     serial(runner, ["done"], Effects())
     serial(runner, [], Effects(), reconcile=lambda _: {"done": Verdict.abandon(), "never": Verdict.abandon()})
 
     assert {"a": Status.IN_DOUBT, "done": Status.SUCCEEDED} == statuses(runner)
+    assert "change nothing: 'done', 'never'" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from wal_runner.cli.as_json import Json, event_of, item_of, state_of
 from wal_runner.cli.event_text import event_line
 from wal_runner.cli.naming import Names
 from wal_runner.cli.options import json_option, log_argument, point_in_time
-from wal_runner.cli.output import put, tell
+from wal_runner.cli.output import put, say, tell
 from wal_runner.cli.words import count_of, moment, shown_id
 from wal_runner.core.events import Status
 from wal_runner.recovery.reader import LogView
@@ -61,14 +61,18 @@ def _put_events(view: LogView, wanted: str | None, until: Until, *, as_json: boo
         put({"type": "base", **state_of(base)})
     elif base.seq:
         tell(f"The events up to {base.seq:,} were compacted. Before the first line: {_numbers(base)}.")
+    found = False
     for entry in entries(view.log, until, after=base.seq):
         item_id = names.of(entry)
         if wanted is not None and item_id != wanted:
             continue
+        found = True
         if as_json:
             put(event_of(entry, item_id))
         else:
             tell(event_line(entry, item_id))
+    if wanted is not None and not found:
+        say(f"The log holds no event of {shown_id(wanted)}{' up to then' if until is not None else ''}.")
 
 
 def _put_state(state: State, *, as_json: bool) -> None:

@@ -53,7 +53,7 @@ def open_env(file: Path, *, read_only: bool) -> lmdb.Environment:
         try:
             with translated(file, "opened"):
                 return lmdb.open(
-                    str(file),
+                    os.fsencode(file),  # a path need not be UTF-8
                     subdir=False,
                     create=False,
                     readonly=read_only,

@@ -15,7 +15,7 @@ from wal_runner.core.events import ItemReleased
 from wal_runner.core.identity import key_rule
 from wal_runner.core.items import item_of
 from wal_runner.core.lost_reply import unknown_when
-from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclaredLost, WalRunnerError
+from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclaredLost, WalRunnerError, listed
 from wal_runner.log.rows import decode_row, row_key
 from wal_runner.recovery.evidence import own_started
 from wal_runner.recovery.late import record_late
@@ -198,6 +198,9 @@ class Run:
         _check_verdicts(verdicts, name)
         starts = {doubt.item_id: doubt.start_seq for doubt in doubts}
         told = {item_id: verdict for item_id, verdict in verdicts.items() if item_id in starts}
+        if len(told) < len(verdicts):
+            others = listed([repr(item_id[:80]) for item_id in verdicts if item_id not in starts])
+            logger.warning("reconcile=%s gave verdicts on what is not in doubt, which change nothing: %s", name, others)
         if told:
             resolve(self._writer, told, by=f"reconcile: {name}", starts=starts)
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.benchmarks.task import Result, do_nothing, item_ids
+from tools.benchmarks.task import Result, do_nothing, item_ids, set_harness_aside
 from wal_runner import Runner
 from wal_runner.log.gate import Gate
 from wal_runner.recovery.compact import compact
@@ -34,6 +34,7 @@ def run_batch(log: str, items: int, order: str, marks: str) -> Result:
     """Run a batch, snapshots included, while the other compacts; the session lives until the other has ended."""
     holds = watch_gate()
     ids = item_ids(items, order)
+    set_harness_aside()
     with Runner(log) as runner:
         _set(marks, OPEN)
         _await(marks, BEGUN)

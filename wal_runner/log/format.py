@@ -61,7 +61,7 @@ ITEM_ID_BYTES_MAX = 16 * 1024 * 1024
 READ_BYTES_MAX = 8 * 1024 * 1024
 """One entry of the gate copies out at most about this much log."""
 
-READ_RECORDS_MAX = 4096
+READ_RECORDS_MAX = 1024
 
 # --- What goes into an event ----------------------------------------------------------
 
@@ -100,8 +100,8 @@ MAP_BYTES_MIN = 1 << 26
 STRUCTURE_CHECK_BYTES_MAX = 64 * 1024 * 1024
 """A file that a process left in mid-commit is walked page by page (0.1 GB/s) up to this size."""
 
-CHECK_ALWAYS_BYTES_MAX = 1024 * 1024
-"""So much data, some ten thousand items, is checked whole at each opening: it takes 10 ms, and finds what
+CHECK_ALWAYS_BYTES_MAX = 512 * 1024
+"""So much data, some five thousand items, is checked whole at each opening: it takes 15 ms, and finds what
 the disk forgot by itself, which leaves size and time as HEAD remembers them."""
 
 ROOM_FLOOR_BYTES = 256 * 1024

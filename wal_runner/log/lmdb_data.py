@@ -39,7 +39,7 @@ from wal_runner.log.structure import check_structure, is_quick_to_check
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import lmdb
@@ -388,11 +388,9 @@ def _in_order(cursor: lmdb.Cursor[bytes], keys: Sequence[bytes]) -> list[bytes |
     return [found.get(key) for key in keys]
 
 
-def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> list[Record]:
-    """Decode stored records that follow the hash *previous*; call outside the gate where you can."""
-    records = []
+def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> Iterator[Record]:
+    """Decode stored records that follow the hash *previous*; take them outside the gate where you can."""
     for first_seq, value in raw:
         record = decode_record(first_seq, value, previous)
-        records.append(record)
+        yield record
         previous = record.chain
-    return records

@@ -105,7 +105,7 @@ class LmdbLog:
 
     # --- Reading -----------------------------------------------------------------------
 
-    def read(self, after: int, *, limit: int) -> Sequence[Record]:
+    def read(self, after: int, *, limit: int) -> Iterator[Record]:
         """Copy records out under the gate, and decode them outside it. See `Log.read`."""
         with self._reading() as txn:
             previous, raw = self._data.after(txn, after, limit)
@@ -215,7 +215,7 @@ class LmdbLog:
             txn = self._data.env.begin(write=True)
             try:
                 previous, raw = self._data.after(txn, after)
-                return LmdbTurn(self._data, self._sessions, txn, decoded(previous, raw), self._clock_ns())
+                return LmdbTurn(self._data, self._sessions, txn, list(decoded(previous, raw)), self._clock_ns())
             except BaseException:
                 txn.abort()
                 raise

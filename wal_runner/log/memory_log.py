@@ -74,10 +74,10 @@ class MemoryLog:
                 raise
             turn.commit()
 
-    def read(self, after: int, *, limit: int) -> Sequence[Record]:
+    def read(self, after: int, *, limit: int) -> Iterator[Record]:
         """Give records. See `Log.read`."""
         with self._inside():
-            return self.store.records_after(after, limit)
+            return iter(self.store.records_after(after, limit))
 
     def snapshot(self) -> State:
         """Give the snapshot's state without items. See `Log.snapshot`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -196,10 +196,11 @@ class Log(Protocol):
         *wait_s* in front of the gate, `Compacted` when events after *after* were dropped.
         """
 
-    def read(self, after: int, *, limit: int) -> Sequence[Record]:
+    def read(self, after: int, *, limit: int) -> Iterator[Record]:
         """Give at most *limit* records after seq *after*, in order and without a gap.
 
-        Empty at the end of the log. Raise `Compacted` when they were dropped.
+        None at the end of the log. They are copied at once, and decoded one by one as they are taken: a page
+        of decoded events is large, and slows down whoever folds it. Raise `Compacted` when they were dropped.
         """
 
     def snapshot(self) -> State:

@@ -128,20 +128,20 @@ class Scratch:
 
         Raise nothing for a disk that is full: the outcome itself is known, and its commit will say so.
         """
+        words, at = self._words, (slot + 1) * _WORDS_A_SLOT
         try:
-            self._finish(slot, start_seq, event)
+            if type(event) is ItemSucceeded and event[2] is None and event[3] is None:
+                words[at + 1] = event[1]
+                words[at] = start_seq << _CODE_BITS | _SUCCEEDED
+            else:
+                self._finish(slot, start_seq, event)
         except (OSError, DiskFull):
             logger.debug("The slot of start %d could not be written.", start_seq, exc_info=True)
 
     def _finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
-        words, at = self._words, (slot + 1) * _WORDS_A_SLOT
         if type(event) is ItemSucceeded and event[3] is None:
             _, elapsed_ns, result, _ = event
-            if result is None:
-                words[at + 1] = elapsed_ns
-                words[at] = start_seq << _CODE_BITS | _SUCCEEDED
-                return
-            if len(result) + _ELAPSED.size <= PAYLOAD_BYTES_MAX:
+            if result is not None and len(result) + _ELAPSED.size <= PAYLOAD_BYTES_MAX:
                 self._put(slot, start_seq, _SUCCEEDED_INLINE, _ELAPSED.pack(elapsed_ns) + result)
                 return
         packed = cast("bytes", msgpack.packb(to_array(start_seq, event)))

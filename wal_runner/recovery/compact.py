@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
 
-RECORDS_A_TURN: Final = 512
+RECORDS_A_TURN: Final = 256
 """So many records are dropped in one turn: the gate is free in between."""
 
 

@@ -59,9 +59,9 @@ def records_after(log: Log, after: int) -> Iterator[Record]:
     The gate is entered anew for each page, so a long read holds up nobody. Raise `Compacted` when
     what is next was dropped meanwhile.
     """
-    while True:
-        records = log.read(after, limit=READ_RECORDS_MAX)
-        if not records:
-            return
-        yield from records
-        after = records[-1].last_seq
+    before = None
+    while after != before:
+        before = after
+        for record in log.read(after, limit=READ_RECORDS_MAX):
+            yield record
+            after = record.last_seq

@@ -58,10 +58,11 @@ class Snapshots:
         self._frozen: State | None = None
         self._riding = 0
         self._is_last = False
+        self._thaws = False
         self._taken_at = clock()
         self._seen_snapshot = 0
         self._turns = 0
-        self._slice_s = SLICE_SECONDS
+        self._slice_s = SLICE_SECONDS / 2
 
     @property
     def under_way(self) -> bool:
@@ -85,7 +86,10 @@ class Snapshots:
         self._turns += 1
         if self._frozen is None:
             if force or (self._turns > TURNS_FIRST and self.is_due(state)):
-                self._begin(turn, state)
+                # To take back what was set aside for another's snapshot may be much: rather outside the gate.
+                self._thaws = bool(state.frozen) and not force
+                if not self._thaws:
+                    self._begin(turn, state)
             return
         if turn.snapshotter() != self._session:
             # The transaction that made us the snapshotter did not come about, or we were taken for dead.
@@ -107,8 +111,11 @@ class Snapshots:
     def landed(self, state: State, held_s: float) -> None:
         """Go on after a durable turn, which held the gate for *held_s*.
 
-        What takes long, the sorting, is done here: outside the gate.
+        What takes long, the sorting and the merging, is done here: outside the gate.
         """
+        if self._thaws:
+            state.thaw()
+            self._thaws = False
         if self._riding:
             wanted = self._slice_s * min(max(HELD_SECONDS / max(held_s, 1e-6), 0.5), 1.25)
             self._slice_s = min(max(wanted, SLICE_SECONDS_MIN), SLICE_SECONDS)
@@ -132,6 +139,7 @@ class Snapshots:
     def reset(self) -> None:
         """Begin anew, after the state was loaded anew."""
         self._frozen, self._rows, self._written = None, [], 0
+        self._thaws = False
         self.fell()
 
     def _sort(self, state: State) -> None:

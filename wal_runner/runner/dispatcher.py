@@ -94,7 +94,7 @@ class Dispatcher:
     def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
         """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
         failpoint("run.after_effect")
-        if attempt.start_seq in self._left_behind:
+        if self._left_behind and attempt.start_seq in self._left_behind:
             self._finish_late(attempt, event)
             return
         self.scratch.finish(attempt.slot, attempt.start_seq, event)

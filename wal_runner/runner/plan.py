@@ -142,6 +142,7 @@ class Plan:
         slots = self._slots = scratch.take(min(len(self._candidates), scratch.free_slots()))
         used = 0
         seq = turn.end + len(events)
+        stored = self._looked_up_again(turn, generation)
         for candidate in self._candidates:
             item, item_id, known, looked_up_at, page = candidate
             if item_id in starting:
@@ -151,7 +152,7 @@ class Plan:
             if row is not None:
                 known = item_of(long_row(row))
             elif looked_up_at != generation:
-                value = turn.look_up([item_id])[0]
+                value = stored[item_id]
                 known = None if value is None else item_of(decode_row(row_key(item_id), value)[1])
             if known is None:
                 events.append(first_start(item_id))
@@ -183,6 +184,11 @@ class Plan:
             attempts.append(_make(Attempt, (item, item_id, number, item_generation, start_seq, slot, log_id, page)))
         scratch.disarm(slots[used:])
         del slots[used:]
+
+    def _looked_up_again(self, turn: Turn, generation: int) -> dict[str, bytes | None]:
+        """Give the stored rows of candidates that were looked up before items left the overlay, or never."""
+        stale = [candidate[1] for candidate in self._candidates if candidate[3] != generation]
+        return dict(zip(stale, turn.look_up(stale), strict=True)) if stale else {}
 
     def _is_ours_unheard(self, known: ItemState) -> bool:
         """Say whether a commit of which we did not hear has started the item for us already."""

@@ -123,7 +123,7 @@ def test_read_goes_on_from_any_record(bench):
     append(log, 1, *starts(*(f"item-{n:05}" for n in range(1_000))))
     everything = all_records(log)
     paged, after = [], 0
-    while page := log.read(after, limit=2):
+    while page := list(log.read(after, limit=2)):
         assert len(page) <= 2
         paged += page
         after = page[-1].last_seq
@@ -185,7 +185,7 @@ def test_log_that_is_shorter_than_remembered_went_back(bench, after):
     append(log, 1, *starts("a", "b", "c"))
 
     with pytest.raises(LogWentBack):
-        log.read(after, limit=1)
+        list(log.read(after, limit=1))
     with pytest.raises(LogWentBack), log.exclusive(after):
         pass
 
@@ -197,7 +197,7 @@ def test_seq_in_the_middle_of_a_record_is_refused(bench):
     append(log, 1, *starts("c"))
 
     with pytest.raises(LogCorrupt):
-        log.read(1, limit=10)
+        list(log.read(1, limit=10))
 
 
 # --- All or nothing ----------------------------------------------------------------------
@@ -392,7 +392,7 @@ def test_what_lies_below_the_base_is_compacted(bench):
     dropped(log, 3)
     for after in (0, 1, 2):
         with pytest.raises(Compacted):
-            log.read(after, limit=10)
+            list(log.read(after, limit=10))
         with pytest.raises(Compacted), log.exclusive(after):
             pass
 
@@ -679,7 +679,7 @@ def test_closed_handle_refuses_everything(bench):
     log.close()
     log.close()
     for ask in (
-        lambda: log.read(0, limit=1),
+        lambda: list(log.read(0, limit=1)),
         lambda: log.look_up(["a"]),
         lambda: log.scan(b"", limit=1),
         log.snapshot,

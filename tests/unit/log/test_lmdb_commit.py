@@ -101,7 +101,7 @@ def test_disk_that_failed_is_trusted_no_more(bench):
         fail(turn, lmdb_error(errno.EIO))
     for _ in range(2):
         with pytest.raises(StorageFailed):
-            log.read(0, limit=1)
+            list(log.read(0, limit=1))
         with pytest.raises(StorageFailed), log.exclusive(1):
             pass
 

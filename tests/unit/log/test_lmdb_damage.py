@@ -153,7 +153,7 @@ def test_older_copy_put_in_place_under_a_handle_went_back(path):
     """A handle that has the log open notices the swap, and what is missing, at its next turn."""
     older = (path / "data.mdb").read_bytes()
     log = opened(path)
-    end = log.read(0, limit=10_000)[-1].last_seq
+    end = list(log.read(0, limit=10_000))[-1].last_seq
     with log.exclusive(end) as turn:
         turn.append(1, [ItemStarted("more")])
     (path / "data.mdb.old").write_bytes(older)
@@ -170,7 +170,7 @@ def test_deleted_data_under_a_handle_is_lost(path):
     (path / "data.mdb").unlink()
     for _ in range(2):
         with pytest.raises(LogLost):
-            log.read(0, limit=1)
+            list(log.read(0, limit=1))
         with pytest.raises(LogLost), log.exclusive(0):
             pass
     log.close()
@@ -183,7 +183,7 @@ def test_deleted_gate_under_a_handle_is_replaced(path):
     (path / "GATE").touch()
 
     with pytest.raises(LogReplaced):
-        log.read(0, limit=1)
+        list(log.read(0, limit=1))
     log.close()
 
 
@@ -197,7 +197,7 @@ def test_flipped_record_is_corrupt_where_it_is(path, seq):
     log = opened(path)
 
     with pytest.raises(LogCorrupt) as caught:
-        log.read(0, limit=10_000)
+        list(log.read(0, limit=10_000))
     assert caught.value.seq <= seq
     log.close()
 
@@ -217,7 +217,7 @@ def test_missing_record_is_corrupt(path):
     log = opened(path)
 
     with pytest.raises(LogCorrupt):
-        log.read(0, limit=10_000)
+        list(log.read(0, limit=10_000))
     log.close()
 
 
@@ -247,7 +247,7 @@ def test_flipped_row_is_corrupt_when_it_is_looked_up(path, item_id):
         log.look_up([item_id])
     with pytest.raises(LogCorrupt):
         log.scan(b"", limit=1_000)
-    with log.exclusive(log.read(0, limit=10_000)[-1].last_seq) as turn, pytest.raises(LogCorrupt):
+    with log.exclusive(list(log.read(0, limit=10_000))[-1].last_seq) as turn, pytest.raises(LogCorrupt):
         turn.look_up([item_id])
     assert None is not log.look_up(["done-4"])[0]
     log.close()
@@ -291,7 +291,7 @@ def test_damaged_snapshotter_is_corrupt(path):
     """A turn does not guess who writes the snapshot."""
     damage.put_meta(path, META_SNAPSHOTTER, b"\0\0\0\0\x05")
     log = opened(path)
-    with log.exclusive(log.read(0, limit=10_000)[-1].last_seq) as turn, pytest.raises(LogCorrupt):
+    with log.exclusive(list(log.read(0, limit=10_000))[-1].last_seq) as turn, pytest.raises(LogCorrupt):
         turn.snapshotter()
     log.close()
 
@@ -336,6 +336,6 @@ def test_any_flipped_bit_is_an_error_or_makes_no_difference(tmp_path):
 def everything(path):
     log = opened(path, read_only=True)
     try:
-        return log.read(0, limit=10_000), log.scan(b"", limit=1_000), log.snapshot(), log.base(), log.row_sums()
+        return list(log.read(0, limit=10_000)), log.scan(b"", limit=1_000), log.snapshot(), log.base(), log.row_sums()
     finally:
         log.close()

@@ -165,7 +165,7 @@ def test_power_cut_ends_every_session_and_what_their_slots_said():
     dead = Liveness(alive=False, owner_alive=False)
     assert {1: dead, 2: dead} == log.liveness([1, 2])
     assert {1: {}, 2: {}} == log.remains_of([1, 2])
-    assert 2 == len(log.read(0, limit=10))
+    assert 2 == len(list(log.read(0, limit=10)))
 
 
 def test_two_handles_see_one_store():
@@ -175,7 +175,7 @@ def test_two_handles_see_one_store():
     with one.exclusive(0) as turn:
         turn.append(1, [ItemStarted("a")])
         with pytest.raises(LogBusy):
-            other.read(0, limit=1)
+            list(other.read(0, limit=1))
     with other.exclusive(0) as turn:
         assert 1 == len(turn.records)
         turn.append(2, [ItemStarted("b")])
@@ -194,7 +194,7 @@ def test_damaged_store_is_corrupt():
     store.items[b"a"] = store.items[b"a"][:-1] + b"\x06"
 
     with pytest.raises(LogCorrupt):
-        log.read(0, limit=1)
+        list(log.read(0, limit=1))
     with pytest.raises(LogCorrupt):
         log.look_up(["a"])
 
@@ -220,7 +220,7 @@ def act(log):
 
 def everything(log):
     return (
-        log.read(log.base()[0], limit=10_000),
+        list(log.read(log.base()[0], limit=10_000)),
         log.base(),
         log.base_state(),
         log.snapshot(),

@@ -27,7 +27,7 @@ def opened(tmp_path):
 
 
 def append(log, *ids):
-    end = len(log.read(0, limit=1_000))
+    end = len(list(log.read(0, limit=1_000)))
     with log.exclusive(end) as turn:
         turn.append(1, [ItemStarted(item_id) for item_id in ids])
 
@@ -41,7 +41,7 @@ def test_log_is_created_once(opened):
 
     assert (True, False) == (created, created_again)
     assert handle.log_id == again.log_id
-    assert 1 == len(again.read(0, limit=10))
+    assert 1 == len(list(again.read(0, limit=10)))
 
 
 def test_log_that_must_exist_is_not_created(opened):
@@ -67,12 +67,12 @@ def test_reader_shares_what_the_writer_has_open(opened):
     reader = opening.open_for_reading(opened.path)
     append(writer, "a")
 
-    assert 1 == len(reader.read(0, limit=10))
+    assert 1 == len(list(reader.read(0, limit=10)))
     opening.close(writer)
-    assert 1 == len(reader.read(0, limit=10))
+    assert 1 == len(list(reader.read(0, limit=10)))
     opening.close(reader)
     with pytest.raises(LogClosed):
-        reader.read(0, limit=10)
+        list(reader.read(0, limit=10))
 
 
 def test_readers_share_one_handle(opened):
@@ -86,7 +86,7 @@ def test_readers_share_one_handle(opened):
         pass
     opening.close(second)
     with pytest.raises(LogClosed):
-        second.read(0, limit=10)
+        list(second.read(0, limit=10))
 
 
 def test_writer_is_refused_while_a_reader_has_the_log_open(opened):
@@ -154,10 +154,10 @@ def test_forked_child_cannot_use_its_parents_log(opened):
     log, _ = opened()
     append(log, "a")
 
-    assert LogForked.__name__ == in_child(lambda: log.read(0, limit=10))
+    assert LogForked.__name__ == in_child(lambda: list(log.read(0, limit=10)))
     assert LogForked.__name__ == in_child(lambda: append(log, "b"))
     append(log, "c")
-    assert 2 == len(log.read(0, limit=10))
+    assert 2 == len(list(log.read(0, limit=10)))
 
 
 def test_forked_child_may_open_the_log_anew(opened):

@@ -297,7 +297,7 @@ def test_compaction_is_in_the_log(log):
     make_log(log)
     done = compact(log)
     opened = opening.open_for_reading(log)
-    records = opened.read(done.base_seq, limit=100)
+    records = list(opened.read(done.base_seq, limit=100))
     base = opened.base()
     opening.close(opened)
     [event] = [e for record in records for _, e in events_of(record) if isinstance(e, LogCompacted)]

@@ -338,11 +338,11 @@ class Lagging(MemoryLog):
 
     def read(self, after, *, limit):
         """Read, and let the others act when all was read."""
-        records = super().read(after, limit=limit)
+        records = list(super().read(after, limit=limit))
         if not records and self._times:
             self._times -= 1
             self._meanwhile()
-        return records
+        return iter(records)
 
 
 def compact_all(writer):

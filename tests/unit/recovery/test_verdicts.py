@@ -32,7 +32,7 @@ def statuses(writer, *ids):
 
 
 def last_events(writer, count):
-    records = writer.log.read(0, limit=10_000)
+    records = list(writer.log.read(0, limit=10_000))
     return [event for record in records for _, event in events_of(record)][-count:]
 
 

@@ -2,8 +2,9 @@
 
     .venv/bin/python tools/kill_torture.py --kills 1000 --window 256 --results small
 
-Each log is run by one to four processes, which are killed with SIGKILL: half of them at some moment,
-half at a failpoint, some of these while they recover from the death before. After each death the log
+Each log is run by one to four processes, some beside one that compacts, which are killed with SIGKILL: half
+of them at some moment, half at a failpoint, some of these while they recover from the death before. Each
+process draws its driver, workers, window and snapshots anew. After each death the log
 is compared with a ledger of real effects; then the doubts are settled by the ledger and the next
 processes go on, until the batch is done and every item has happened exactly once.
 
@@ -54,8 +55,10 @@ FAILPOINTS: Final = {
     "close.before_commit": 1,
     "close.after_commit": 1,
 }
+WINDOWS: Final = (None, None, 1, 2, 16, 256)
 CONCURRENT: Final = {"threads", "coroutines", "pages_async"}
 PROCESSES_MAX: Final = 4
+COMPACTION_SHARE: Final = 0.2
 ROUNDS_MAX: Final = 8
 """A log is killed so often, then finished: many logs see more than one that is killed for ever."""
 
@@ -85,10 +88,11 @@ def main() -> int:
     logging.disable(logging.WARNING)  # a run that ends with doubts says so, and here each does
     chance, tally, began = random.Random(seed), Tally(), time.monotonic()  # noqa: S311 - no secret
     folder = Path(tempfile.mkdtemp(prefix="kill-torture-", dir=options.dir))
-    while tally.kills < options.kills and not tally.problems:
+    gives_up = began + 60 * options.minutes if options.minutes else None
+    while not tally.problems and (tally.kills < options.kills if gives_up is None else time.monotonic() < gives_up):
         log = folder / str(tally.logs)
         log.mkdir()
-        _torture_log(_plan(log, options, chance), options.kills, chance, tally)
+        _torture_log(log, options, chance, tally)
         tally.logs += 1
         if not tally.problems:
             shutil.rmtree(log)
@@ -104,7 +108,7 @@ def main() -> int:
         "doubts": tally.doubts,
         "doubts_most_at_once": tally.doubts_most,
         "drivers": dict(tally.drivers),
-        "window": options.window,
+        "window": "by chance" if options.window is None else options.window or "adaptive",
         "results": options.results,
         "seconds": round(time.monotonic() - began, 1),
         "kept": str(folder) if tally.problems else None,
@@ -116,26 +120,33 @@ def main() -> int:
     return 1 if tally.problems else 0
 
 
-def _torture_log(plan: Plan, kills_max: int, chance: random.Random, tally: Tally) -> None:
+def _torture_log(folder: Path, options: argparse.Namespace, chance: random.Random, tally: Tally) -> None:
     """Kill processes over one log until its batch is done, then finish it."""
+    plan = _plan(folder, options, chance)
     processes = chance.choice((1, 1, 2, PROCESSES_MAX))
-    tally.drivers[plan.driver] += 1
     for _ in range(ROUNDS_MAX):
-        doomed = [_doom(plan, chance) for _ in range(processes)]
+        doomed = [_doom(_plan(folder, options, chance), chance) for _ in range(processes)]
+        if Path(plan.log).exists() and chance.random() < COMPACTION_SHARE:
+            doomed.append(replace(doomed[0], act="compact", failpoint=""))
         children = [Child(each) for each in doomed]
-        killed = sum(kill_at_random(child, plan, chance, SECONDS_MAX) for child in children)
-        tally.kills += killed
-        tally.survived += processes - killed
+        killed = [
+            each
+            for each, child in zip(doomed, children, strict=True)
+            if kill_at_random(child, each, chance, SECONDS_MAX)
+        ]
+        tally.drivers.update(each.driver if each.act == "run" else each.act for each in killed)
+        tally.kills += len(killed)
+        tally.survived += len(doomed) - len(killed)
         if not Path(plan.log).exists():
             continue  # it died before there was a log
-        found = check(plan, running_max=plan.workers * killed)
+        found = check(plan, running_max=sum(each.workers for each in killed if each.act == "run"))
         doubts = settle(plan)
         tally.doubts += doubts
         tally.doubts_most = max(tally.doubts_most, doubts)
         if found:
             tally.problems += found
             return
-        if killed < processes or tally.kills >= kills_max:
+        if len(killed) < processes or tally.kills >= options.kills:
             break
     tally.problems += finish(plan)
     tally.effects += sum(Ledger.read(plan.ledger).ends().values())
@@ -157,7 +168,7 @@ def _plan(folder: Path, options: argparse.Namespace, chance: random.Random) -> P
         ledger=str(folder / "ledger"),
         driver=driver,
         workers=options.workers or chance.choice((1, 4, 16)) if driver in CONCURRENT else 1,
-        window=options.window,
+        window=chance.choice(WINDOWS) if options.window is None else options.window or None,
         items=options.items,
         page_size=50,
         results=options.results,
@@ -170,8 +181,11 @@ def _plan(folder: Path, options: argparse.Namespace, chance: random.Random) -> P
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="stop after so many (100)")
+    parser.add_argument("--minutes", type=float, help="go on for so long instead")
     parser.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
-    parser.add_argument("--window", type=_window, default=None, help="max_in_doubt, or adaptive (adaptive)")
+    parser.add_argument(
+        "--window", type=_window, default=None, metavar="N|adaptive", help="max_in_doubt, or adaptive (by chance)"
+    )
     parser.add_argument("--workers", type=int, default=0, help="threads or coroutines (1, 4 or 16, by chance)")
     parser.add_argument("--driver", choices=DRIVERS, help="one driver only (all)")
     results = ("none", "small", "large")
@@ -183,7 +197,7 @@ def _options() -> argparse.Namespace:
 
 
 def _window(text: str) -> int | None:
-    return None if text == "adaptive" else int(text)
+    return 0 if text == "adaptive" else int(text)
 
 
 if __name__ == "__main__":

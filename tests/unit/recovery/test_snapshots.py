@@ -23,6 +23,7 @@ from wal_runner.errors import CommitUnknown, DiskFull, SessionDeclaredLost
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import Fault, MemoryStore
 from wal_runner.recovery import snapshots
+from wal_runner.recovery import writer as writing
 from wal_runner.recovery.recover import begin_session
 from wal_runner.recovery.snapshots import Snapshots
 
@@ -299,6 +300,41 @@ def test_snapshot_of_another_overtakes_a_lagging_fold(store):
         held = len(first.state.items) + len(first.state.frozen)
         assert held <= 15, "the last snapshot's and what came since"
     assert first.generation > generation
+
+
+def test_what_was_set_aside_for_another_is_merged_behind_the_gate(store, monkeypatch):
+    """A snapshot that is due waits for the turn after: the merging may take long, and others wait meanwhile."""
+    monkeypatch.setattr(snapshots, "TURNS_FIRST", 0)
+    first, second = open_writer(store), open_writer(store)
+    for turn in range(2):
+        mixed(second, turn)
+        first.catch_up()
+        second.take_snapshot()
+        first.catch_up()
+    assert first.state.frozen
+    monkeypatch.setattr(first.snapshots, "is_due", lambda _state: True)
+    inside = []
+    first.turn(lambda _turn: inside.append(bool(first.state.frozen)) or ())
+
+    assert [True] == inside
+    assert not first.state.frozen
+    assert not first.snapshots.under_way
+    first.turn(lambda _turn: ())
+    assert first.snapshots.under_way
+    check(store, first, second)
+
+
+@pytest.mark.parametrize(("stale_after_s", "folded_inside"), [(-1.0, False), (60.0, True)])
+def test_what_others_appended_is_folded_before_the_gate(store, monkeypatch, stale_after_s, folded_inside):
+    """Where it may be much; the rest is folded inside, or a turn would decide on old news."""
+    monkeypatch.setattr(writing, "STALE_SECONDS", stale_after_s)
+    first, second = open_writer(store), open_writer(store)
+    mixed(second, 0)
+    inside = []
+    first.turn(lambda turn: inside.extend(turn.records) or ())
+
+    assert folded_inside == bool(inside)
+    check(store, first, second)
 
 
 def test_dead_snapshotter_does_not_stop_the_next(store):

@@ -165,7 +165,9 @@ class Feed:
             state = self._writer.state
             rows: list[Any] = list(map(state.items.get, ids))
             if state.frozen:
-                rows = [row or state.frozen.get(item_id) for row, item_id in zip(rows, ids, strict=True)]
+                older = list(map(state.frozen.get, ids))
+                if any(older):
+                    rows = [row or old for row, old in zip(rows, older, strict=True)]
             # A snapshot that was taken since the run began may hold items of this very run.
             is_before_us = state.snapshot_seq <= self._began_at
         missing = [item_id for item_id, row in zip(ids, rows, strict=True) if row is None] if any(rows) else ids

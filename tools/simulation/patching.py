@@ -46,6 +46,7 @@ def simulated(world: World, sizes: Sizes) -> Iterator[None]:
     time = SimpleNamespace(
         perf_counter=lambda: world.now_s,
         monotonic=lambda: world.now_s,
+        thread_time=lambda: world.now_s,
         perf_counter_ns=world.tell_ns,
         sleep=lambda seconds: _sleep(world, seconds),
     )

@@ -54,7 +54,7 @@ def test_window_grows_by_doubling_at_most(items, work_s, commit_s):
 
 
 def test_quick_items_reach_the_full_window():
-    """Items of a microsecond with commits of a millisecond: 1,024 at a time, in a dozen commits."""
+    """Items of a microsecond with commits of a millisecond: 2,048 at a time, in a dozen commits."""
     window = Window()
     for _ in range(12):
         window.observe(items=window.size, work_s=window.size * 1e-6, commit_s=1e-3)

@@ -59,6 +59,14 @@ WINDOWS: Final = (None, None, 1, 2, 16, 256)
 CONCURRENT: Final = {"threads", "coroutines", "pages_async"}
 PROCESSES_MAX: Final = 4
 COMPACTION_SHARE: Final = 0.2
+COMPACTION_FAILPOINTS: Final = (
+    "",
+    "compact.before_fold",
+    "compact.before_drop",
+    "compact.after_drop",
+    "snapshot.before_last_slice",
+    "commit.after_commit",
+)
 ROUNDS_MAX: Final = 8
 """A log is killed so often, then finished: many logs see more than one that is killed for ever."""
 
@@ -127,7 +135,7 @@ def _torture_log(folder: Path, options: argparse.Namespace, chance: random.Rando
     for _ in range(ROUNDS_MAX):
         doomed = [_doom(_plan(folder, options, chance), chance) for _ in range(processes)]
         if Path(plan.log).exists() and chance.random() < COMPACTION_SHARE:
-            doomed.append(replace(doomed[0], act="compact", failpoint=""))
+            doomed.append(replace(doomed[0], act="compact", failpoint=chance.choice(COMPACTION_FAILPOINTS), hit=1))
         children = [Child(each) for each in doomed]
         killed = [
             each

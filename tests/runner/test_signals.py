@@ -125,9 +125,11 @@ def test_second_signal_ends_what_runs(path, driver):
         doubts = [doubt.item_id for doubt in runner.in_doubt()]
         counts = runner.counts()
 
-    assert ["5"] == doubts
+    # Of three at a time, others may be in the middle of their fn when the second signal comes.
+    assert "5" in doubts
+    assert len(doubts) <= (3 if driver in {"threads", "coroutines"} else 1)
     # The body of a claim is the caller's own code: there it is a plain KeyboardInterrupt.
-    assert (None if driver == "claim" else 1) == in_doubt
+    assert (None if driver == "claim" else len(doubts)) == in_doubt
     assert 0 == counts[Status.STARTED]
     assert 0 == code, said
 

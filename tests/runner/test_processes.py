@@ -199,22 +199,30 @@ def test_verdict_of_another_process_is_seen(path):
     assert 7 == results["b"]
 
 
+ROBBED = """
+with Runner(path) as runner:
+    def fn(item):
+        say(item)
+        hear()
+        return "did " + item
+    try:
+        runner.run(["a", "b"], fn, max_in_doubt=1)
+    except errors.LogError as error:
+        say(type(error).__name__)
+"""
+
+
+def rob(other, path):
+    """Delete the files of a session whose fn runs: it looks dead from now on."""
+    assert "a" == other.hear()
+    for file in (path / "sessions").glob("*"):
+        file.unlink()
+
+
 def test_session_that_was_declared_lost_appends_nothing(path):
     """Its files were deleted by mistake; it is stopped rather than believed."""
-    code = """
-    with Runner(path) as runner:
-        def fn(item):
-            say(item)
-            hear()
-        try:
-            runner.run(["a", "b"], fn, max_in_doubt=1)
-        except errors.LogError as error:
-            say(type(error).__name__)
-    """
-    with Script(code, path) as other:
-        assert "a" == other.hear()
-        for file in (path / "sessions").glob("*"):
-            file.unlink()
+    with Script(ROBBED, path) as other:
+        rob(other, path)
         with Runner(path) as runner:
             runner.resolve("a", Verdict.did_not_happen())
             other.tell()
@@ -229,21 +237,8 @@ def test_session_that_was_declared_lost_appends_nothing(path):
 
 def test_lost_session_records_late_what_it_knows(path):
     """The effect happened, and its process lives: the doubt is settled by it, in a session of its own."""
-    code = """
-    with Runner(path) as runner:
-        def fn(item):
-            say(item)
-            hear()
-            return "did " + item
-        try:
-            runner.run(["a", "b"], fn, max_in_doubt=1)
-        except errors.LogError as error:
-            say(type(error).__name__)
-    """
-    with Script(code, path) as other:
-        assert "a" == other.hear()
-        for file in (path / "sessions").glob("*"):
-            file.unlink()
+    with Script(ROBBED, path) as other:
+        rob(other, path)
         with Runner(path) as runner:
             assert Status.IN_DOUBT is runner.status("a")
             other.tell()

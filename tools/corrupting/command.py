@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import multiprocessing
 import secrets
 import shlex
 import tempfile
 import time
 from collections import Counter
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +22,7 @@ from tools.corrupting.controls import CONTROLS, catch, clinic_for_controls
 from tools.corrupting.folders import LOGS
 from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import LARGE, WAYS, Clinic, Trial
+from tools.harness.fanout import reports
 
 
 if TYPE_CHECKING:
@@ -146,34 +146,14 @@ def _is_violation(trial: Trial) -> bool:
 
 def _trials(home: Path, seed: object, options: argparse.Namespace) -> Iterator[Trial]:
     """Do the trials in some processes, and give each as it comes."""
-    context = multiprocessing.get_context("fork")
+    return reports(options.processes, partial(_work, home, seed, options))
+
+
+def _work(home: Path, seed: object, options: argparse.Namespace, number: int, writer: Connection) -> None:
     ends_at = time.monotonic() + 60 * options.minutes if options.minutes else None
-    readers: list[Connection] = []
-    children = []
-    for worker in range(options.processes):
-        reader, writer = context.Pipe(duplex=False)
-        child = context.Process(target=_work, args=(writer, home / str(worker), seed, options, ends_at))
-        child.start()
-        writer.close()
-        readers.append(reader)
-        children.append(child)
-    while readers:
-        for ready in wait(readers):
-            assert isinstance(ready, multiprocessing.connection.Connection)
-            try:
-                yield ready.recv()
-            except EOFError:
-                readers.remove(ready)
-    for child in children:
-        child.join()
-        if child.exitcode:
-            raise RuntimeError(f"a process of the fuzzer ended with {child.exitcode}")
-
-
-def _work(writer: Connection, home: Path, seed: object, options: argparse.Namespace, ends_at: float | None) -> None:
-    home.mkdir()
-    clinic = _clinic(home, options)
-    number = int(home.name)
+    place = home / str(number)
+    place.mkdir()
+    clinic = _clinic(place, options)
     while number < options.folders if ends_at is None else time.monotonic() < ends_at:
         writer.send(clinic.trial(seed, number, options.mutator, options.way))
         number += options.processes

@@ -8,16 +8,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import multiprocessing
 import secrets
 import shlex
 import time
 import traceback
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection, wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tools.harness.fanout import reports
 from tools.simulation.controls import BUGS, catch
 from tools.simulation.exhaustive import cases, play, sequences
 from tools.simulation.lives import History
@@ -25,7 +25,8 @@ from tools.simulation.model import Violation
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
 
 PROCESSES: Final = 2
 HISTORIES_A_REPORT: Final = 50
@@ -109,31 +110,11 @@ def _repeat(seed: object, number: int) -> int:
 
 def _reports(seed: object, options: argparse.Namespace) -> Iterator[Report]:
     """Let histories happen in some processes, and give what each has to say as it comes."""
-    context = multiprocessing.get_context("fork")
-    work: Callable[..., None] = _work_exhaustively if options.exhaustive else _work
-    readers: list[Connection] = []
-    children = []
-    for worker in range(options.processes):
-        reader, writer = context.Pipe(duplex=False)
-        child = context.Process(target=work, args=(writer, seed, options, worker))
-        child.start()
-        writer.close()
-        readers.append(reader)
-        children.append(child)
-    while readers:
-        for ready in wait(readers):
-            assert isinstance(ready, Connection)
-            try:
-                yield ready.recv()
-            except EOFError:
-                readers.remove(ready)
-    for child in children:
-        child.join()
-        if child.exitcode:
-            raise RuntimeError(f"a process of the simulator ended with {child.exitcode}")
+    work = _work_exhaustively if options.exhaustive else _work
+    return reports(options.processes, partial(work, seed, options))
 
 
-def _work(writer: Connection, seed: object, options: argparse.Namespace, worker: int) -> None:
+def _work(seed: object, options: argparse.Namespace, worker: int, writer: Connection) -> None:
     ends_at = time.monotonic() + 60 * options.minutes if options.minutes else None
     report, lives = Report(Numbers(), []), 0
     for number in itertools.count(worker, options.processes):
@@ -159,7 +140,7 @@ def _work(writer: Connection, seed: object, options: argparse.Namespace, worker:
     writer.close()
 
 
-def _work_exhaustively(writer: Connection, _seed: object, options: argparse.Namespace, worker: int) -> None:
+def _work_exhaustively(_seed: object, options: argparse.Namespace, worker: int, writer: Connection) -> None:
     ends_at = time.monotonic() + 60 * options.minutes if options.minutes else None
     for operations in itertools.islice(sequences(options.exhaustive), worker, None, options.processes):
         if ends_at is not None and time.monotonic() >= ends_at:

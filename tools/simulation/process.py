@@ -27,12 +27,12 @@ from wal_runner.runner.run import Run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from wal_runner.core.events import OutcomeEvent
     from wal_runner.recovery.verdicts import Verdict
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.attempt import Attempt
     from wal_runner.runner.doubts import Doubt
     from wal_runner.runner.outcome import Outcome
-    from wal_runner.runner.settling import OutcomeEvent
 
     Reconciler = Callable[[Sequence[Doubt]], dict[str, Verdict]]
 

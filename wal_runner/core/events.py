@@ -232,6 +232,9 @@ Event = (
     | KeyRuleSet
 )
 
+OutcomeEvent: TypeAlias = ItemSucceeded | ItemFailed | ItemInterrupted
+"""What becomes of a start whose fn began."""
+
 EventArray: TypeAlias = tuple[Any, ...]
 """An event as it is stored, ``(type number, field, ...)``: see `wal_runner.core.arrays`."""
 

@@ -24,7 +24,7 @@ from wal_runner.log.scratch import Remains
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded, Record
+    from wal_runner.core.events import OutcomeEvent, Record
 
 ROWS_A_SLICE: Final = 1_024
 """`MemoryTurn.put_rows` stops after so many: what its caller allows in seconds is another's clock."""
@@ -177,7 +177,7 @@ class MemoryScratch:
         """Mark that fn is about to be called."""
         self._slots[slot] = (start_seq, Remains(begun=True))
 
-    def finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
+    def finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
         """Keep the outcome."""
         self._slots[slot] = (start_seq, Remains(begun=True, outcome=event))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from wal_runner.core.events import Event, EventArray, ItemFailed, ItemInterrupted, ItemSucceeded, Record
+    from wal_runner.core.events import Event, EventArray, OutcomeEvent, Record
     from wal_runner.core.items import Row, ShortRow
     from wal_runner.core.state import State
     from wal_runner.log.scratch import Remains
@@ -65,7 +65,7 @@ class Scratch(Protocol):
     def begin(self, slot: int, start_seq: int) -> None:
         """Mark that fn is about to be called."""
 
-    def finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
+    def finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
         """Keep the outcome until its commit is durable."""
 
     def free(self, slots: Iterable[int]) -> None:

@@ -61,6 +61,11 @@ def check_all(keys: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         raise corrupt_row(wrong[0], "its checksum does not fit")
 
 
+def row_of(item_id: str, value: bytes | None) -> Row | None:
+    """Give the row of *item_id* from what is stored under its key; None where nothing is."""
+    return None if value is None else decode_row(row_key(item_id), value)[1]
+
+
 def stored_checksum(value: bytes) -> int:
     """Read the checksum that a stored value ends with."""
     return int.from_bytes(value[-CRC_BYTES:], "little")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from wal_runner.core.events import Event
+    from wal_runner.core.events import Event, OutcomeEvent
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Remains(NamedTuple):
     """What a slot says of one start: whether its fn began, and its outcome if it ended."""
 
     begun: bool
-    outcome: ItemSucceeded | ItemFailed | ItemInterrupted | None = None
+    outcome: OutcomeEvent | None = None
 
 
 class Scratch:
@@ -123,7 +123,7 @@ class Scratch:
         """Mark that fn is about to be called. From here on a crash leaves the item in doubt."""
         self._words[(slot + 1) * _WORDS_A_SLOT] = start_seq << _CODE_BITS | _BEGUN
 
-    def finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
+    def finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
         """Keep the outcome. What cannot be written stays "begun": in doubt after a crash.
 
         Raise nothing for a disk that is full: the outcome itself is known, and its commit will say so.
@@ -138,7 +138,7 @@ class Scratch:
         except (OSError, DiskFull):
             logger.debug("The slot of start %d could not be written.", start_seq, exc_info=True)
 
-    def _finish(self, slot: int, start_seq: int, event: ItemSucceeded | ItemFailed | ItemInterrupted) -> None:
+    def _finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
         if type(event) is ItemSucceeded and event[3] is None:
             _, elapsed_ns, result, _ = event
             if result is not None and len(result) + _ELAPSED.size <= PAYLOAD_BYTES_MAX:

@@ -15,11 +15,9 @@ from wal_runner.recovery.recover import open_writer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wal_runner.core.events import Event, ItemInterrupted
+    from wal_runner.core.events import Event, OutcomeEvent
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
-
-    OutcomeEvent = ItemSucceeded | ItemFailed | ItemInterrupted
 
 
 def late_outcome(item_id: str, event: OutcomeEvent) -> LateOutcome | None:

@@ -14,7 +14,6 @@ from wal_runner.errors import KeyRuleChanged
 
 if TYPE_CHECKING:
     from wal_runner.core.events import Event
-    from wal_runner.core.state import State
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
 
@@ -29,20 +28,21 @@ def set_key_rule(writer: LogWriter, rule: str) -> None:
                 return []
             # A first try with a wrong key, which named nothing, must not fix the rule for good.
             if known is not None and sum(writer.state.counts.values()) > 0:
-                raise _changed(writer, known, rule)
+                raise _changed(writer, rule)
             return [KeyRuleSet(rule, "run", "" if known is None else "no item had been named")]
 
         writer.turn(decide, snapshot=False)
-    check_key_rule(writer, writer.state, rule)
+    check_key_rule(writer, rule)
 
 
-def check_key_rule(writer: LogWriter, state: State, rule: str) -> None:
-    """Raise `KeyRuleChanged` where *state* names its items by another rule. Call in the turn that starts some."""
-    if state.key_rule != rule:
-        raise _changed(writer, state.key_rule, rule)
+def check_key_rule(writer: LogWriter, rule: str) -> None:
+    """Raise `KeyRuleChanged` where the log names its items by another rule. Call in the turn that starts some."""
+    if writer.state.key_rule != rule:
+        raise _changed(writer, rule)
 
 
-def _changed(writer: LogWriter, known: str | None, rule: str) -> KeyRuleChanged:
+def _changed(writer: LogWriter, rule: str) -> KeyRuleChanged:
+    known = writer.state.key_rule
     return KeyRuleChanged(
         f"{writer.log.path} names its items by {known}, and this run by {rule}: every item would look new and be done "
         "again. Nothing was started. Use the old key, or another log."

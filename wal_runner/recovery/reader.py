@@ -18,7 +18,7 @@ from wal_runner.errors import Compacted
 from wal_runner.log import opening
 from wal_runner.log.protocol import Liveness
 from wal_runner.log.results import decode_result
-from wal_runner.log.rows import decode_row, row_key
+from wal_runner.log.rows import row_key, row_of
 from wal_runner.recovery.evidence import proven
 from wal_runner.recovery.loading import catch_up, load, records_after
 from wal_runner.recovery.recover import open_sessions
@@ -181,10 +181,7 @@ class LogView:
         """Give one item, or None where the log has never heard of it."""
         name = self.id_of(item_id)
         with self._lock:
-            row = self.state().row(name)
-            if row is None:
-                value = self._log.look_up([name])[0]
-                row = None if value is None else decode_row(row_key(name), value)[1]
+            row = self.state().row(name) or row_of(name, self._log.look_up([name])[0])
         return None if row is None else public_item(name, item_of(row))
 
     def items(self, status: Status | None = None) -> Iterator[Item]:

@@ -15,7 +15,7 @@ from wal_runner.errors import ItemUnknown, VerdictRefused
 from wal_runner.failpoints import failpoint
 from wal_runner.log.format import NOTE_CHARS_MAX
 from wal_runner.log.results import capped, encode_result
-from wal_runner.log.rows import decode_row, row_key
+from wal_runner.log.rows import row_of
 
 
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ def find_items(writer: LogWriter, turn: Turn, ids: list[str]) -> dict[str, ItemS
     """Give the items *ids* as of *turn*. Raise `ItemUnknown` where the log does not know one."""
     found: dict[str, ItemState] = {}
     for item_id, value in zip(ids, turn.look_up(ids), strict=True):
-        row = writer.state.row(item_id)
-        if row is None and value is not None:
-            row = decode_row(row_key(item_id), value)[1]
+        row = writer.state.row(item_id) or row_of(item_id, value)
         if row is None:
             raise ItemUnknown(
                 f"The log knows no item {item_id!r}. Nothing was written. Check the id; `walrun status` counts what it "

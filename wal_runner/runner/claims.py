@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
+    from wal_runner.core.events import OutcomeEvent
     from wal_runner.runner.report import RunReport
     from wal_runner.runner.run import Run
-    from wal_runner.runner.settling import OutcomeEvent
 
 Item = TypeVar("Item")
 

@@ -27,13 +27,13 @@ from wal_runner.runner.plan import Desk, Plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from wal_runner.core.events import Event, EventArray
+    from wal_runner.core.events import Event, EventArray, OutcomeEvent
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.attempt import Attempt
     from wal_runner.runner.feed import Candidate, Feed
     from wal_runner.runner.pages import Pages
-    from wal_runner.runner.settling import OutcomeEvent, Settling
+    from wal_runner.runner.settling import Settling
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +94,11 @@ class Dispatcher:
     def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
         """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
         failpoint("run.after_effect")
-        if self._left_behind and attempt.start_seq in self._left_behind:
-            self._finish_late(attempt, event)
-            return
         self.scratch.finish(attempt.slot, attempt.start_seq, event)
         self._outcomes.append(event)
+        # Behind the append: whoever leaves us behind at this moment sees the one or is seen by the other.
+        if self._left_behind and attempt.start_seq in self._left_behind:
+            self._finish_late(attempt, event)
 
     @property
     def unsaved(self) -> int:
@@ -107,7 +107,8 @@ class Dispatcher:
 
     def known(self) -> dict[str, OutcomeEvent]:
         """Give the outcomes that wait for a commit, by item id."""
-        return {self.in_flight[event[0]].item_id: event for event in self._outcomes if event[0] in self.in_flight}
+        waiting = self._outcomes.copy()  # at once: a worker that was left behind may add to them
+        return {self.in_flight[event[0]].item_id: event for event in waiting if event[0] in self.in_flight}
 
     # --- Turns ------------------------------------------------------------------------
 
@@ -175,26 +176,28 @@ class Dispatcher:
 
     def settle_the_rest(self, reason: str) -> None:
         """Settle what is in flight by what its slot proves; what began and did not end is in doubt for *reason*."""
-        self.flush()
-        if not (left := list(self.in_flight.values())):
-            return
-        self.writer.catch_up()
-        # What is not open any more was released by a commit of which we did not hear.
-        over = self.in_flight.keys() - self.writer.state.open.keys()
-        proofs: dict[int, Any] = {seq: ItemReleased(seq) for seq in over} | self.writer.proofs()
-        self.release([a for a in left if isinstance(proofs.get(a.start_seq), ItemReleased)])
-        for start_seq in self.in_flight:
-            outcome: Any = proofs.get(start_seq)
-            if outcome is None:
-                self._left_behind.add(start_seq)
-                outcome = ItemInterrupted(start_seq, 0, reason)
-            self._outcomes.append(outcome)
-        self.flush()
+        with self.lock:
+            self.flush()
+            if not (left := list(self.in_flight.values())):
+                return
+            # From here on a worker that is still at one of them waits for us, in `_finish_late`.
+            self._left_behind.update(self.in_flight)
+            waiting = {event[0] for event in self._outcomes.copy()}
+            self.writer.catch_up()
+            # What is not open any more was released by a commit of which we did not hear.
+            over = self.in_flight.keys() - self.writer.state.open.keys()
+            proofs: dict[int, Any] = {seq: ItemReleased(seq) for seq in over} | self.writer.proofs()
+            self.release([a for a in left if isinstance(proofs.get(a.start_seq), ItemReleased)])
+            self._left_behind.difference_update(waiting, proofs)
+            for start_seq in self.in_flight:
+                if start_seq not in waiting:
+                    self._outcomes.append(proofs.get(start_seq) or ItemInterrupted(start_seq, 0, reason))
+            self.flush()
 
     def _finish_late(self, attempt: Attempt, event: OutcomeEvent) -> None:
         """Record what became of a start after all, behind the doubt; only then is its slot free."""
         with self.lock:
-            if self.writer.closed or self.writer.is_the_parents:
+            if attempt.start_seq not in self._left_behind or self.writer.closed or self.writer.is_the_parents:
                 return
             late = late_outcome(attempt.item_id, event)
             self._turn(lambda _turn: [late] if late is not None and attempt.start_seq in self.writer.state.open else [])
@@ -249,10 +252,8 @@ class Dispatcher:
             if attempt is not None:  # else it was interrupted, and counted so, before it returned after all
                 settled.append((attempt, event))
         self.settling.settled(settled)
-        if self._left_behind:
-            self.scratch.free([attempt.slot for attempt, _ in settled if attempt.start_seq not in self._left_behind])
-        else:
-            self.scratch.free([attempt.slot for attempt, _ in settled])
+        kept = self._left_behind
+        self.scratch.free([attempt.slot for attempt, _ in settled if not kept or attempt.start_seq not in kept])
         if self.pages is not None:
             self.pages.settle(attempt.page for attempt, _ in settled)
             self.pages.settle(dropped[0].page for dropped in plan.dropped)

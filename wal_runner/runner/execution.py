@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
     from contextvars import Context
 
+    from wal_runner.core.events import OutcomeEvent
     from wal_runner.runner.attempt import Attempt
     from wal_runner.runner.dispatcher import Dispatcher
-    from wal_runner.runner.settling import OutcomeEvent
 
     IsUnknown = Callable[[BaseException], bool]
 

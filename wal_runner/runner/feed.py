@@ -17,7 +17,7 @@ from wal_runner.core.events import Status
 from wal_runner.core.items import item_of, long_row
 from wal_runner.errors import DuplicateItem, ItemIdInvalid
 from wal_runner.log.format import ITEM_ID_BYTES_MAX
-from wal_runner.log.rows import decode_row, row_key, status_in, statuses_in
+from wal_runner.log.rows import row_of, status_in, statuses_in
 
 
 if TYPE_CHECKING:
@@ -192,16 +192,12 @@ class Feed:
             row = rows[index]
             if row is None:
                 value = next(values)
-                if value is None:
-                    known = None
-                elif may_skip and status_in(value) == _SUCCEEDED:
+                if may_skip and value is not None and status_in(value) == _SUCCEEDED:
                     skipped += 1
                     settled.append(index)
                     continue
-                else:
-                    known = item_of(decode_row(row_key(item_id), value)[1])
-            else:
-                known = item_of(long_row(row))
+                row = row_of(item_id, value)
+            known = None if row is None else item_of(long_row(row))
             page = pages[index] if pages else None
             if known is not None:
                 decided = self.decide(known)

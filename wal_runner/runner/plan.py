@@ -12,7 +12,7 @@ from wal_runner.core.arrays import first_start
 from wal_runner.core.decide import Course
 from wal_runner.core.events import Decision, ItemReconciled, ItemStarted, Status
 from wal_runner.core.items import item_of, long_row
-from wal_runner.log.rows import decode_row, row_key
+from wal_runner.log.rows import row_of
 from wal_runner.recovery.naming import check_key_rule
 from wal_runner.runner.attempt import Attempt
 
@@ -20,14 +20,13 @@ from wal_runner.runner.attempt import Attempt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wal_runner.core.events import CursorAdvanced, Event, EventArray
+    from wal_runner.core.events import CursorAdvanced, Event, EventArray, OutcomeEvent
     from wal_runner.core.items import ItemState
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.feed import Candidate, Feed
     from wal_runner.runner.limbo import Limbo
     from wal_runner.runner.pages import Pages
-    from wal_runner.runner.settling import OutcomeEvent
 
 IDEMPOTENT_POLICY: Final = "policy: idempotent"
 
@@ -74,7 +73,7 @@ class Plan:
         events: list[Event | EventArray] = [event for event in self._outcomes if event[0] in still_open]
         events += self._cursors()
         if self._candidates:
-            check_key_rule(desk.writer, state, desk.feed.rule_name)
+            check_key_rule(desk.writer, desk.feed.rule_name)
             turn.reserve(len(desk.in_flight) + len(self._candidates))
             if not self._start_all(turn, events):
                 self._start(turn, events)
@@ -123,7 +122,7 @@ class Plan:
             return False
         first_seq = turn.end + len(events) + 1
         events += [first_start(item_id) for item_id in ids]
-        scratch, log_id = self._desk.writer.session.scratch, writer.log.log_id
+        scratch, log_id = writer.session.scratch, writer.log.log_id
         slots = self._slots = scratch.take(len(ids))
         scratch.arm_all(slots, first_seq)
         self.started = [
@@ -137,7 +136,7 @@ class Plan:
         state, generation = writer.state, writer.generation
         touched, frozen = state.items, state.frozen
         starting: set[str] = set()
-        scratch, log_id = self._desk.writer.session.scratch, writer.log.log_id
+        scratch, log_id = writer.session.scratch, writer.log.log_id
         arm, attempts = scratch.arm, self.started
         slots = self._slots = scratch.take(min(len(self._candidates), scratch.free_slots()))
         used = 0
@@ -149,11 +148,11 @@ class Plan:
                 self.dropped.append((candidate, known, Course.DUPLICATE))
                 continue
             row = touched.get(item_id) or frozen.get(item_id)
+            if row is None and looked_up_at != generation:
+                row = row_of(item_id, stored[item_id])
+                known = None
             if row is not None:
                 known = item_of(long_row(row))
-            elif looked_up_at != generation:
-                value = stored[item_id]
-                known = None if value is None else item_of(decode_row(row_key(item_id), value)[1])
             if known is None:
                 events.append(first_start(item_id))
                 seq += 1

@@ -16,7 +16,7 @@ from wal_runner.core.identity import key_rule
 from wal_runner.core.items import item_of
 from wal_runner.core.lost_reply import unknown_when
 from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclaredLost, WalRunnerError, listed
-from wal_runner.log.rows import decode_row, row_key
+from wal_runner.log.rows import row_of
 from wal_runner.recovery.evidence import own_started
 from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
@@ -211,9 +211,7 @@ class Run:
         with writer.lock:
             values = writer.log.look_up(ids)
             for item_id, value in zip(ids, values, strict=True):
-                row = writer.state.row(item_id)
-                if row is None and value is not None:
-                    row = decode_row(row_key(item_id), value)[1]
+                row = writer.state.row(item_id) or row_of(item_id, value)
                 if row is None:
                     continue
                 known: ItemState = item_of(row)
@@ -245,8 +243,9 @@ class Run:
             count = record_late(self._writer, self.dispatcher.known())
         except WalRunnerError as error:
             logger.warning("What this session knows could not be recorded either: %s", error)
-        else:
-            logger.warning("%d outcomes of this session were recorded as late ones.", count)
+            return
+        if count:
+            logger.warning("Late outcomes were recorded for %d items.", count)
 
     def _close_report(self, began: float) -> None:
         report, state = self.report, self._writer.state

@@ -21,10 +21,9 @@ from wal_runner.runner.report import RunReport
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from wal_runner.core.events import OutcomeEvent
     from wal_runner.core.items import ItemState
     from wal_runner.runner.attempt import Attempt
-
-OutcomeEvent = ItemSucceeded | ItemFailed | ItemInterrupted
 
 AT_HAND_MAX: Final = 100_000
 """Items that another session runs, and doubts of our own, are kept for the end up to so many."""

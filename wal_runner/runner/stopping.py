@@ -114,6 +114,7 @@ class _Handlers:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self._runs:
             self._do_as_before(number, frame)
+            return
         broken_in: BaseException | None = None
         for run in list(self._runs):
             try:

@@ -3,12 +3,17 @@
 import signal
 import threading
 import time
+from types import SimpleNamespace
+
+import pytest
 
 from tests.runner.driving import Effects, Script, numbers, serial, statuses, wait_until
 from wal_runner import Runner, Status, Verdict
 from wal_runner.core.events import LateOutcome
+from wal_runner.errors import DiskFull, LogBusy, StorageFailed
 from wal_runner.log.format import GATE_NAME
 from wal_runner.log.gate import Gate
+from wal_runner.runner.flusher import Flusher
 
 
 IDS = [str(number) for number in range(400)]
@@ -274,6 +279,28 @@ def test_run_waits_for_one_who_holds_the_gate(path, monkeypatch, caplog):
     assert {"seen": 4, "succeeded": 4} == numbers(report)
     assert ["1", "2", "3", "4"] == effects
     assert 1 == len([record for record in caplog.records if "Waiting up to" in record.getMessage()])
+
+
+def test_flusher_passes_over_a_gate_that_is_busy():
+    """What is passing must not make a good run raise at its end; anything else must."""
+    errors, looked = [LogBusy("held"), DiskFull("full")], threading.Event()
+
+    def flush_if_old():
+        if errors:
+            raise errors.pop()
+        looked.set()
+
+    with Flusher(SimpleNamespace(flush_if_old=flush_if_old)) as flusher:
+        assert looked.wait(10)
+    flusher.check()
+
+    looked.clear()
+    errors.append(StorageFailed("broken"))
+    with Flusher(SimpleNamespace(flush_if_old=flush_if_old)) as flusher:
+        wait_until(lambda: not errors)
+        assert not looked.wait(0.2)
+    with pytest.raises(StorageFailed):
+        flusher.check()
 
 
 def test_reader_follows_a_running_process(path):

@@ -264,8 +264,12 @@ def test_runs_that_interleave_give_the_signals_back(tmp_path):
     """Whichever ends last does; a handler left behind would make the process deaf to Ctrl-C."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with Runner(tmp_path / "a.wal") as a, Runner(tmp_path / "b.wal") as b:
-        for _ in zip(a.run_iter(range(3), str), b.run_iter(range(9), str), strict=False):
+        first, second = a.run_iter(range(3), str), b.run_iter(range(9), str)
+        for _ in zip(first, second, strict=False):
             assert before[0] is not signal.getsignal(signal.SIGINT)
+        # The first has ended; the second goes on, and is still asked.
+        assert before[0] is not signal.getsignal(signal.SIGINT)
+        assert [str(number) for number in range(3, 9)] == [outcome.result for outcome in second]
 
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
@@ -380,7 +384,8 @@ while 0 in free and free[2] != 0:  # a slot comes round after 4,096 items; here 
     free.rotate(1)
 def fn(item):
     if item == "slow":
-        time.sleep(1)
+        while runner.status("old") is Status.IN_DOUBT:
+            time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGKILL)
 runner.run(["quick", "slow", "never begun"], fn)
 """

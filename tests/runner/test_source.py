@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-import time
+import threading
 import uuid
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -385,9 +385,12 @@ def test_signal_between_an_item_and_its_page_stops_in_order(runner, monkeypatch)
 def test_cancelled_claim_gives_back_what_it_claimed(runner):
     """Cancelled while the source blocks: the loop ends once the source has answered, and the Runner goes on."""
 
+    blocked, go_on = threading.Event(), threading.Event()
+
     def source():
         yield "a"
-        time.sleep(0.3)
+        blocked.set()
+        assert go_on.wait(10)
         yield "b"
 
     async def loop(claims):
@@ -398,10 +401,12 @@ def test_cancelled_claim_gives_back_what_it_claimed(runner):
 
     async def main():
         task = asyncio.create_task(loop(runner.claim(source())))
-        await asyncio.sleep(0.15)
-        task.cancel()
-        await asyncio.sleep(0.05)
-        task.cancel()
+        assert await asyncio.to_thread(blocked.wait, 10)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 

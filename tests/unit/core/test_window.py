@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wal_runner.core.window import WINDOW_MAX, WORK_AHEAD_S_MAX, Window, started_ahead
+from wal_runner.core.window import WINDOW_MAX, WORK_AHEAD_S_MAX, Pace, Window, started_ahead
 
 
 seconds = st.floats(0, 3600, allow_nan=False)
@@ -100,3 +100,36 @@ def test_started_ahead_is_bounded(workers, item_s, commit_s, ahead_max):
 def test_nothing_is_started_ahead_of_slow_items():
     """Model calls: a second each, a commit of a millisecond, 32 workers; none waits for a commit long."""
     assert 0 == started_ahead(workers=32, item_s=1.0, commit_s=1e-3, ahead_max=1_024)
+
+
+def test_pace_is_what_an_item_occupies_a_worker_for():
+    """Four workers that end eight items in a second occupy one for half a second each."""
+    pace = Pace(4, now_s=10.0)
+    assert 0 == pace.ahead(1e-3) == pace.item_s
+    pace.learn(now_s=11.0, ended=8, running=4)
+    assert 0.5 == pace.item_s
+
+    # As quick items are, half of the news counts; where nothing ended there is none.
+    pace.learn(now_s=12.0, ended=8, running=4)
+    assert 0.5 == pace.item_s
+    pace.learn(now_s=13.0, ended=24, running=0)
+    assert 0.5 == pace.item_s
+
+
+def test_pace_counts_no_more_workers_than_were_busy():
+    """One that ran alone occupied one worker, however many stood by."""
+    pace = Pace(32, now_s=0.0)
+    pace.learn(now_s=0.01, ended=1, running=0)
+
+    assert 0.01 == pace.item_s
+
+
+def test_pace_starts_ahead_once_it_is_known():
+    """As `started_ahead` says, and never so many that the window is over its most."""
+    pace = Pace(4, now_s=0.0)
+    pace.learn(now_s=1e-3, ended=4, running=4)
+    assert started_ahead(workers=4, item_s=1e-3, commit_s=1e-3, ahead_max=WINDOW_MAX) == pace.ahead(1e-3) > 0
+    pace.learn(now_s=2e-3, ended=4_000_000, running=4)
+    pace.learn(now_s=3e-3, ended=9_000_000, running=4)
+
+    assert pace.ahead(1.0) <= WINDOW_MAX - 4

@@ -447,6 +447,19 @@ def test_base_state_is_kept(bench):
     assert state == bench.open().base_state()
 
 
+def test_base_state_never_goes_back(bench):
+    """Of two compactions that overlap the slower one comes with an older state; what it stands on may be dropped."""
+    log = bench.open()
+    append(log, 1, *starts("a", "b"))
+    older, newer = State(), State()
+    older.seq, newer.seq = 1, 2
+    for state in (newer, older):
+        with log.exclusive(2) as turn:
+            turn.put_base_state(state)
+
+    assert newer == bench.open().base_state()
+
+
 def test_base_without_its_state_is_corrupt(bench):
     """Events that are gone with nothing to stand for them are never taken for none."""
     log = bench.open()

@@ -12,6 +12,7 @@ import pytest
 from wal_runner import failpoints
 from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogTooNew, NotALog
 from wal_runner.log.folder import create_folder, read_identity
+from wal_runner.log.format import IDENTITY_NAME
 
 
 NAMES = {"IDENTITY", "data.mdb", "GATE", "sessions", "archive", ".gitignore"}
@@ -161,6 +162,24 @@ def test_thing_that_is_no_log_is_left_alone(tmp_path):
     for name in ("file", "empty", "photos"):
         with pytest.raises(NotALog):
             read_identity(tmp_path / name)
+
+
+def test_checksum_of_identity_is_compared_byte_for_byte(tmp_path):
+    """A blank for a leading 0, or a capital, is a flipped bit, though it is the same number."""
+    path = tmp_path / "emails.wal"
+    for attempt in range(200):
+        create_folder(path)
+        body, _, checksum = (path / IDENTITY_NAME).read_bytes().rpartition(b"crc ")
+        if checksum.startswith(b"0") and checksum.upper() != checksum:
+            break
+        path.rename(tmp_path / str(attempt))
+    for flipped in (b" " + checksum[1:], checksum.upper()):
+        assert int(flipped, 16) == int(checksum, 16)
+        (path / IDENTITY_NAME).write_bytes(body + b"crc " + flipped)
+        with pytest.raises(LogCorrupt):
+            read_identity(path)
+    (path / IDENTITY_NAME).write_bytes(body + b"crc " + checksum)
+    assert read_identity(path).log_id
 
 
 def test_identity_of_something_else_is_no_log(tmp_path):

@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -335,6 +337,24 @@ def test_what_others_appended_is_folded_before_the_gate(store, monkeypatch, stal
 
     assert folded_inside == bool(inside)
     check(store, first, second)
+
+
+def test_slices_are_measured_by_processor_time(store, monkeypatch):
+    """What the disk takes for a barrier is no shorter for a shorter slice: waiting does not count, work does."""
+    writer = open_writer(store)
+    held = []
+    monkeypatch.setattr(writer.snapshots, "landed", lambda _state, held_s: held.append(held_s))
+    writer.turn(lambda _turn: threading.Event().wait(0.3) or ())
+
+    def work(_turn):
+        ends_at = time.thread_time() + 0.05
+        while time.thread_time() < ends_at:
+            pass
+        return ()
+
+    writer.turn(work)
+
+    assert held[0] < 0.05 <= held[1]
 
 
 def test_dead_snapshotter_does_not_stop_the_next(store):

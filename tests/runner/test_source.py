@@ -384,7 +384,6 @@ def test_signal_between_an_item_and_its_page_stops_in_order(runner, monkeypatch)
 
 def test_cancelled_claim_gives_back_what_it_claimed(runner):
     """Cancelled while the source blocks: the loop ends once the source has answered, and the Runner goes on."""
-
     blocked, go_on = threading.Event(), threading.Event()
 
     def source():

@@ -78,11 +78,13 @@ def check(plan: Plan, *, running_max: int) -> list[str]:
 
 def settle(plan: Plan) -> int:
     """Settle the doubts by the ledger, and give how many there were."""
-    world = Ledger.read(plan.ledger)
+    world, effects = Ledger.read(plan.ledger), Effects(plan)
     with Runner(plan.log, must_exist=True) as runner:
         doubts = runner.in_doubt()
         for doubt in doubts:
             runner.resolve(doubt.item_id, verdict(plan, world, doubt))
+            effects.note("verdict", doubt.item_id, doubt.start_seq)
+    effects.close()
     return len(doubts)
 
 
@@ -174,7 +176,7 @@ def _wrong_items(runner: Runner, plan: Plan, told: Told, world: Ledger) -> Itera
     items = {item.item_id: item for item in runner.items()}
     for item_id in plan.ids:
         item, attempts = items.get(item_id), world.by_item.get(item_id, [])
-        why = _why_wrong(plan, item, attempts[-1] if attempts else None, told.settled)
+        why = _why_wrong(plan, item, attempts[-1] if attempts else None, told.settled | world.settled)
         if why:
             yield f"{item_id} {why}: the log has {item}, the world saw {attempts}"
 

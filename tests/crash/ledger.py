@@ -22,6 +22,8 @@ class Ledger:
     attempts: dict[int, AttemptSeen] = field(default_factory=dict)
     by_item: dict[str, list[AttemptSeen]] = field(default_factory=dict)
     fetches: list[int] = field(default_factory=list)
+    settled: set[int] = field(default_factory=set)
+    """Starts on which somebody gave a verdict; a compaction may have dropped the record of it since."""
 
     @classmethod
     def read(cls, path: str | Path) -> Ledger:
@@ -38,6 +40,9 @@ class Ledger:
             self.fetches.append(int(words[1]))
             return
         word, item_id, seq = words
+        if word == "verdict":
+            self.settled.add(int(seq))
+            return
         seen = self.attempts.get(int(seq))
         if seen is None:
             seen = self.attempts[int(seq)] = AttemptSeen(item_id, int(seq))

@@ -1,12 +1,13 @@
 """Kill batches at random for as long as you like, and check every promise after each death.
 
+    .venv/bin/python tools/kill_torture.py --kills 1000
     .venv/bin/python tools/kill_torture.py --kills 1000 --window 256 --results small
 
 Each log is run by one to four processes, some beside one that compacts, which are killed with SIGKILL: half
-of them at some moment, half at a failpoint, some of these while they recover from the death before. Each
-process draws its driver, workers, window and snapshots anew. After each death the log
-is compared with a ledger of real effects; then the doubts are settled by the ledger and the next
-processes go on, until the batch is done and every item has happened exactly once.
+of them at some moment, half at a failpoint, some of these while they recover from the death before. Some are
+first stopped with SIGSTOP for a while, and go on. Each process draws its driver, workers, window, results and
+snapshots anew. After each death the log is compared with a ledger of real effects; then the doubts are settled
+by the ledger and the next processes go on, until the batch is done and every item has happened exactly once.
 
 Prints the seed first and a JSON summary last. Exits with 1 after a broken promise; its log is kept.
 """
@@ -31,7 +32,7 @@ from typing import Final
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.crash.child import BUGS, DRIVERS, Plan  # noqa: E402 - the path is set above
+from tests.crash.child import BUGS, DRIVERS, RESULTS, Plan  # noqa: E402 - the path is set above
 from tests.crash.harness import check, finish, kill_at_random, settle  # noqa: E402
 from tests.crash.ledger import Ledger  # noqa: E402
 from tests.crash.nursery import Child  # noqa: E402
@@ -59,6 +60,10 @@ WINDOWS: Final = (None, None, 1, 2, 16, 256)
 CONCURRENT: Final = {"threads", "coroutines", "pages_async"}
 PROCESSES_MAX: Final = 4
 COMPACTION_SHARE: Final = 0.2
+PAUSE_SHARE: Final = 0.2
+PAUSE_SECONDS_MAX: Final = 0.1
+"""Of a stop, and of the wait for it; less by far than anybody waits for a gate that a stopped process holds."""
+
 COMPACTION_FAILPOINTS: Final = (
     "",
     "compact.before_fold",
@@ -79,6 +84,7 @@ class Tally:
     """What happened so far."""
 
     kills: int = 0
+    pauses: int = 0
     logs: int = 0
     survived: int = 0
     effects: int = 0
@@ -110,6 +116,7 @@ def main() -> int:
         "seed": seed,
         "ok": not tally.problems,
         "kills": tally.kills,
+        "pauses": tally.pauses,
         "logs": tally.logs,
         "survived": tally.survived,
         "effects": tally.effects,
@@ -117,7 +124,7 @@ def main() -> int:
         "doubts_most_at_once": tally.doubts_most,
         "drivers": dict(tally.drivers),
         "window": "by chance" if options.window is None else options.window or "adaptive",
-        "results": options.results,
+        "results": options.results or "by chance",
         "seconds": round(time.monotonic() - began, 1),
         "kept": str(folder) if tally.problems else None,
         "problems": tally.problems[:20],
@@ -137,6 +144,11 @@ def _torture_log(folder: Path, options: argparse.Namespace, chance: random.Rando
         if Path(plan.log).exists() and chance.random() < COMPACTION_SHARE:
             doomed.append(replace(doomed[0], act="compact", failpoint=chance.choice(COMPACTION_FAILPOINTS), hit=1))
         children = [Child(each) for each in doomed]
+        for child in children:
+            if chance.random() < PAUSE_SHARE:
+                time.sleep(chance.uniform(0, PAUSE_SECONDS_MAX))
+                child.pause(chance.uniform(0, PAUSE_SECONDS_MAX))
+                tally.pauses += 1
         killed = [
             each
             for each, child in zip(doomed, children, strict=True)
@@ -179,7 +191,7 @@ def _plan(folder: Path, options: argparse.Namespace, chance: random.Random) -> P
         window=chance.choice(WINDOWS) if options.window is None else options.window or None,
         items=options.items,
         page_size=50,
-        results=options.results,
+        results=options.results or chance.choice(RESULTS),
         failing=50,
         tail=chance.choice((0, 500, 3_000)),
         bug=options.bug,
@@ -196,8 +208,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=0, help="threads or coroutines (1, 4 or 16, by chance)")
     parser.add_argument("--driver", choices=DRIVERS, help="one driver only (all)")
-    results = ("none", "small", "large")
-    parser.add_argument("--results", choices=results, default="small", help="what fn returns (small)")
+    parser.add_argument("--results", choices=RESULTS, help="what fn returns (by chance)")
     parser.add_argument("--items", type=int, default=6_000, help="items a log (6000)")
     parser.add_argument("--bug", choices=BUGS, default="", help="plant a fault, to see that it is caught")
     parser.add_argument("--dir", help="where the logs are made (the system's temporary folder)")

@@ -77,9 +77,13 @@ class Plan:
         """Say whether the item fails at its first attempt."""
         return self.failing > 0 and int(item_id[5:]) % self.failing == self.failing - 1
 
-    def result_of(self, item_id: str) -> object:
-        """Give what fn returns for the item."""
-        return {"none": None, "small": {"sent": item_id}, "large": [item_id, LARGE_TEXT]}[self.results]
+
+RESULTS = ("none", "small", "large")
+
+
+def result_of(item_id: str, kind: str) -> object:
+    """Give what fn returns for the item, where its results are of *kind*."""
+    return {"none": None, "small": {"sent": item_id}, "large": [item_id, LARGE_TEXT]}[kind]
 
 
 class Refused(Exception):
@@ -110,8 +114,7 @@ class Effects:
         attempt = current_attempt()
         self.note("begin", item, attempt.start_seq)
         self._refuse(item, attempt.number, attempt.start_seq)
-        self.note("end", item, attempt.start_seq)
-        return self._plan.result_of(item)
+        return self._end(item, attempt.start_seq)
 
     async def apply_slowly(self, item: str) -> object:
         """Do the same, and let others run in the middle of it."""
@@ -119,8 +122,11 @@ class Effects:
         self.note("begin", item, attempt.start_seq)
         await asyncio.sleep(0)
         self._refuse(item, attempt.number, attempt.start_seq)
-        self.note("end", item, attempt.start_seq)
-        return self._plan.result_of(item)
+        return self._end(item, attempt.start_seq)
+
+    def _end(self, item: str, start_seq: int) -> object:
+        self.note("end", item, start_seq, self._plan.results)
+        return result_of(item, self._plan.results)
 
     def _refuse(self, item: str, number: int, start_seq: int) -> None:
         if self._plan.fails(item) and number == 1:
@@ -149,7 +155,7 @@ def perform(plan: Plan) -> None:
         elif plan.act == "resolve":
             world = Ledger.read(plan.ledger)
             for doubt in runner.in_doubt():
-                runner.resolve(doubt.item_id, verdict(plan, world, doubt))
+                runner.resolve(doubt.item_id, verdict(world, doubt))
 
 
 def _run_serial(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
@@ -201,11 +207,11 @@ _RUN: dict[str, Callable[..., None]] = {
 DRIVERS = tuple(_RUN)
 
 
-def verdict(plan: Plan, world: Ledger, doubt: Doubt) -> Verdict:
+def verdict(world: Ledger, doubt: Doubt) -> Verdict:
     """Settle a doubt by the ledger: the effect happened where its end is noted."""
     seen = world.attempts.get(doubt.start_seq)  # none: fn was called, and had not come to its first line
     if seen is not None and "end" in seen.words:
-        return Verdict.happened(plan.result_of(doubt.item_id))
+        return Verdict.happened(result_of(doubt.item_id, seen.results))
     return Verdict.did_not_happen()
 
 

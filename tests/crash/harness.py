@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.crash.child import Effects, Plan, verdict
+from tests.crash.child import Effects, Plan, result_of, verdict
 from tests.crash.ledger import AttemptSeen, Ledger
 from tests.crash.nursery import Child
 from wal_runner import Runner, Status, replay
@@ -69,7 +69,7 @@ def check(plan: Plan, *, running_max: int) -> list[str]:
         problems = [
             *_unfounded_effects(told, world),
             *_repeated_effects(world),
-            *_wrong_items(runner, plan, told, world),
+            *_wrong_items(runner, plan.ids, told, world),
             *_too_many_doubts(runner, running_max),
             *fold_differences(runner),
         ]
@@ -82,7 +82,7 @@ def settle(plan: Plan) -> int:
     with Runner(plan.log, must_exist=True) as runner:
         doubts = runner.in_doubt()
         for doubt in doubts:
-            runner.resolve(doubt.item_id, verdict(plan, world, doubt))
+            runner.resolve(doubt.item_id, verdict(world, doubt))
             effects.note("verdict", doubt.item_id, doubt.start_seq)
     effects.close()
     return len(doubts)
@@ -94,7 +94,7 @@ def finish(plan: Plan) -> list[str]:
 
     def look(doubts: Sequence[Doubt]) -> Mapping[str, Verdict]:
         world = Ledger.read(plan.ledger)
-        return {doubt.item_id: verdict(plan, world, doubt) for doubt in doubts}
+        return {doubt.item_id: verdict(world, doubt) for doubt in doubts}
 
     with Runner(plan.log, must_exist=True) as runner:
         # Twice, because some items fail at their first attempt.
@@ -102,11 +102,12 @@ def finish(plan: Plan) -> list[str]:
             runner.run(plan.ids, effects.apply, reconcile=look, signals=False)
         found = {item.item_id: (item.status, item.result) for item in runner.items()}
     effects.close()
-    wanted = {item_id: (Status.SUCCEEDED, plan.result_of(item_id)) for item_id in plan.ids}
-    ends = Ledger.read(plan.ledger).ends()
-    ids = plan.ids
-    problems = [f"{item_id} ended as {found.get(item_id)}" for item_id in ids if found.get(item_id) != wanted[item_id]]
-    problems += [f"{item_id} happened {ends.get(item_id, 0)} times" for item_id in ids if ends.get(item_id) != 1]
+    world = Ledger.read(plan.ledger)
+    ends, kinds = world.ends(), world.kinds()
+    problems = [f"{item_id} happened {ends.get(item_id, 0)} times" for item_id in plan.ids if ends.get(item_id) != 1]
+    for item_id, kind in kinds.items():
+        if found.get(item_id) != (Status.SUCCEEDED, result_of(item_id, kind)):
+            problems.append(f"{item_id} ended as {found.get(item_id)}")
     return problems + [f"verify: {problem}" for problem in verify(plan.log)]
 
 
@@ -171,17 +172,17 @@ def _repeated_effects(world: Ledger) -> Iterator[str]:
             yield f"{item_id} was run again after it had happened: {attempts}"
 
 
-def _wrong_items(runner: Runner, plan: Plan, told: Told, world: Ledger) -> Iterator[str]:
+def _wrong_items(runner: Runner, ids: Sequence[str], told: Told, world: Ledger) -> Iterator[str]:
     """P3 and P6: each item is what the world has seen of it."""
     items = {item.item_id: item for item in runner.items()}
-    for item_id in plan.ids:
+    for item_id in ids:
         item, attempts = items.get(item_id), world.by_item.get(item_id, [])
-        why = _why_wrong(plan, item, attempts[-1] if attempts else None, told.settled | world.settled)
+        why = _why_wrong(item, attempts[-1] if attempts else None, told.settled | world.settled)
         if why:
             yield f"{item_id} {why}: the log has {item}, the world saw {attempts}"
 
 
-def _why_wrong(plan: Plan, item: Item | None, seen: AttemptSeen | None, settled: set[int]) -> str:
+def _why_wrong(item: Item | None, seen: AttemptSeen | None, settled: set[int]) -> str:
     why = ""
     if item is None:
         why = "is lost" if seen is not None else ""
@@ -195,14 +196,15 @@ def _why_wrong(plan: Plan, item: Item | None, seen: AttemptSeen | None, settled:
     elif seen.words == ["begin"]:
         why = "was running and is not in doubt"
     elif seen.words[-1] == "end":
-        why = "" if _is_done(plan, seen.item_id, item) else "has happened, with a result"
+        why = "" if _is_done(seen, item) else "has happened, with a result"
     elif not _is_refused(seen.item_id, item):
         why = "has failed, with an error"
     return why
 
 
-def _is_done(plan: Plan, item_id: str, item: Item) -> bool:
-    return item.status is Status.SUCCEEDED and item.result == plan.result_of(item_id) and not item.omitted
+def _is_done(seen: AttemptSeen, item: Item) -> bool:
+    wanted = result_of(seen.item_id, seen.results)
+    return item.status is Status.SUCCEEDED and item.result == wanted and not item.omitted
 
 
 def _is_refused(item_id: str, item: Item) -> bool:

@@ -13,6 +13,8 @@ class AttemptSeen:
     item_id: str
     start_seq: int
     words: list[str] = field(default_factory=list)
+    results: str = ""
+    """What kind of result it gave, once it has ended."""
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Ledger:
         if words[0] == "fetch":
             self.fetches.append(int(words[1]))
             return
-        word, item_id, seq = words
+        word, item_id, seq, *kind = words
         if word == "verdict":
             self.settled.add(int(seq))
             return
@@ -48,11 +50,16 @@ class Ledger:
             seen = self.attempts[int(seq)] = AttemptSeen(item_id, int(seq))
             self.by_item.setdefault(item_id, []).append(seen)
         seen.words.append(word)
+        seen.results = kind[0] if kind else seen.results
 
     @property
     def begun(self) -> int:
         """Give how many attempts have begun."""
         return len(self.attempts)
+
+    def kinds(self) -> dict[str, str]:
+        """Give of what kind the result of each item is that has happened."""
+        return {seen.item_id: seen.results for seen in self.attempts.values() if "end" in seen.words}
 
     def ends(self) -> dict[str, int]:
         """Give how often each item's effect has happened."""

@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import NoReturn
@@ -39,6 +40,12 @@ class Child:
     def kill(self) -> None:
         """Kill it, as the kernel does when memory runs out."""
         signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    def pause(self, seconds: float) -> None:
+        """Stop it for so long, as a debugger or a frozen container does, and let it go on."""
+        signal.pidfd_send_signal(self._descriptor, signal.SIGSTOP)
+        time.sleep(seconds)
+        signal.pidfd_send_signal(self._descriptor, signal.SIGCONT)
 
     def death(self) -> int:
         """Wait for its end and give the exit code, -9 where it was killed; raise where it failed."""

@@ -32,7 +32,7 @@ def test_torture_ends_well(tmp_path):
     )
 
     assert (0, "seed 7") == (code, first)
-    assert (7, True, [], 256, "small") == tuple(
+    assert (7, True, [], 256, "by chance") == tuple(
         summary[name] for name in ("seed", "ok", "problems", "window", "results")
     )
     assert 6 <= summary["kills"]

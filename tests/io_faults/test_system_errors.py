@@ -13,7 +13,7 @@ from wal_runner.log import folder as folder_module
 from wal_runner.log import rewriting
 from wal_runner.log.env import translate_system, translated
 from wal_runner.log.folder import create_folder, read_identity, sync_folder
-from wal_runner.log.format import REWRITE_NAME
+from wal_runner.log.format import DATA_NAME, REWRITE_NAME
 from wal_runner.recovery.compact import compact
 from wal_runner.recovery.verifying import verify
 
@@ -112,6 +112,35 @@ def test_compaction_that_fails_leaves_no_copy(log, monkeypatch):
     with Runner(log) as runner:
         assert [("a", "A"), ("b", "B")] == list(runner.results())
     assert [] == list(verify(log))
+
+
+@pytest.mark.parametrize(("code", "expected"), [(errno.ENOSPC, DiskFull), (errno.EIO, StorageFailed)])
+def test_creation_says_what_is_the_matter_with_the_disk(tmp_path, monkeypatch, code, expected):
+    """Who looks for space need not look for a broken disk, from the first file of a log on."""
+    monkeypatch.setattr(folder_module.os, "write", failing(code))
+
+    with pytest.raises(expected, match=r"x\.wal"):
+        Runner(tmp_path / "x.wal")
+
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("code", "expected"), [(errno.EMFILE, LogError), (errno.EIO, StorageFailed)])
+def test_data_that_cannot_be_opened_is_not_lost(log, monkeypatch, code, expected):
+    """A process with too many open files must not be sent to look for a backup."""
+    really_open = os.open
+    Runner(log).close()
+
+    def fail(path, *more, **named):
+        if str(path).endswith(DATA_NAME):
+            raise OSError(code, os.strerror(code))
+        return really_open(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(LogError) as raised:
+        Runner(log)
+
+    assert expected is type(raised.value)
 
 
 def test_log_without_its_sessions_folder_is_refused(tmp_path):

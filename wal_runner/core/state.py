@@ -215,6 +215,8 @@ class State(StateTables):
         status = transition(attempt.status, happening, Attempt.CURRENT)
         if not isinstance(status, Status):
             raise corrupt(seq, f"{happening.value} cannot follow {attempt.status.word}")
+        if isinstance(event, LateOutcome) and event.item_id != attempt.item_id:
+            raise corrupt(seq, f"it names item {event.item_id!r}, and attempt {start_seq} is of {attempt.item_id!r}")
         del self.open[start_seq]
         self.counts[attempt.status] -= 1
         self.counts[status] += 1
@@ -250,6 +252,9 @@ class State(StateTables):
             raise corrupt(seq, f"it reopens an item that is {known.status.word}")
         if transition(event.before, Happening.REOPENED, Attempt.STALE) is not Status.PENDING:
             raise corrupt(seq, f"it reopens an item that is {event.before.word}")
+        last = (event.start_seq, event.attempts, event.generation - 1)
+        if known is not None and last != (known.start_seq, known.attempts, known.generation):
+            raise corrupt(seq, f"it reopens attempt {event.start_seq}, and the item's last is {known.start_seq}")
         self.counts[event.before] -= 1
         self.counts[Status.PENDING] += 1
         self.items[event.item_id] = item_row(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog
 from wal_runner.failpoints import failpoint
 from wal_runner.log.codec import first_chain
-from wal_runner.log.env import create_env, translated
+from wal_runner.log.env import create_env, translate_system, translated
 from wal_runner.log.filesystems import check_file_system
 from wal_runner.log.format import (
     ARCHIVE_NAME,
@@ -78,7 +78,7 @@ def create_folder(path: Path) -> Identity:
     except OSError as error:
         if path.exists():
             raise FileExistsError(str(path)) from error
-        raise LogError(f"No log can be made at {path}: {error.strerror}. Nothing was created.") from error
+        raise translate_system(error, path, "created") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     failpoint("create.after_rename")

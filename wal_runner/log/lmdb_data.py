@@ -11,9 +11,9 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogReadOnly, LogTooNew, LogWentBack
+from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogTooNew, LogWentBack
 from wal_runner.log.codec import decode_record, record_count
-from wal_runner.log.env import open_env, translated
+from wal_runner.log.env import open_env, translate_system, translated
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
@@ -95,14 +95,10 @@ class DataFile:
         witness = read_head(self.folder / HEAD_NAME)
         try:
             self.descriptor = os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
-        except PermissionError:
-            raise LogReadOnly(f"{self.path} cannot be opened by this user. Read it, or change its owner.") from None
         except OSError as error:
-            raise LogLost(
-                f"{self.path} cannot be opened: {error.strerror}. Restore the folder from a backup."
-            ) from error
+            raise translate_system(error, self.path, "opened") from error
         found = os.fstat(self.descriptor)
         self._inode = (found.st_dev, found.st_ino)
         as_remembered = witness is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == witness[2:5]

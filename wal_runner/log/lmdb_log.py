@@ -28,7 +28,7 @@ from wal_runner.log.lmdb_sessions import Sessions
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rewriting import swap_for_copy
-from wal_runner.log.rows import decode_base_state, decode_row, decode_snapshot
+from wal_runner.log.rows import check_history, decode_base_state, decode_row, decode_snapshot
 
 
 if TYPE_CHECKING:
@@ -115,8 +115,11 @@ class LmdbLog:
         """Give the snapshot's state without items. See `Log.snapshot`."""
         with self._reading() as txn:
             value = txn.get(META_SNAPSHOT, db=self._data.tables.meta)
-            opens = list(txn.cursor(db=self._data.tables.open))
-        return State() if value is None else decode_snapshot(META_SNAPSHOT, value, opens)
+            if value is None:
+                return State()
+            state = decode_snapshot(META_SNAPSHOT, value, txn.cursor(db=self._data.tables.open))
+            check_history(state, self._data.chain_at(txn, state.seq))
+            return state
 
     def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Give the rows of *ids*. See `Log.look_up`."""
@@ -154,14 +157,17 @@ class LmdbLog:
     def base_state(self) -> State:
         """Give what a replay begins with. See `Log.base_state`."""
         with self._reading() as txn:
-            value = txn.get(META_BASE_STATE, db=self._data.tables.meta)
             seq, chain = self._data.base(txn)
-        state = State() if value is None else decode_base_state(META_BASE_STATE, value)
-        if state.seq < seq:
-            raise LogCorrupt(f"{self._data.path} does not hold the state at its base, {seq}. Restore it from a backup.")
-        if value is None:
-            state.chain = chain
-        return state
+            value = txn.get(META_BASE_STATE, db=self._data.tables.meta)
+            state = State() if value is None else decode_base_state(META_BASE_STATE, value)
+            if state.seq < seq:
+                raise LogCorrupt(
+                    f"{self._data.path} does not hold the state at its base, {seq}. Restore it from a backup."
+                )
+            if value is None:
+                state.chain = chain
+            check_history(state, self._data.chain_at(txn, state.seq))
+            return state
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
         """Ask the kernel who lives. See `Log.liveness`."""

@@ -21,6 +21,7 @@ from wal_runner.log.memory_store import Fault, Marks, MemoryScratch
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rows import (
     SUM_MODULUS,
+    check_history,
     decode_base_state,
     decode_row,
     decode_snapshot,
@@ -83,7 +84,11 @@ class MemoryLog:
         """Give the snapshot's state without items. See `Log.snapshot`."""
         with self._inside():
             value = self.store.meta.get(META_SNAPSHOT)
-            return State() if value is None else decode_snapshot(META_SNAPSHOT, value, sorted(self.store.open.items()))
+            if value is None:
+                return State()
+            state = decode_snapshot(META_SNAPSHOT, value, sorted(self.store.open.items()))
+            check_history(state, self.store.chain_at(state.seq))
+            return state
 
     def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Give the rows of *ids*. See `Log.look_up`."""
@@ -116,12 +121,13 @@ class MemoryLog:
         with self._inside():
             value = self.store.meta.get(META_BASE_STATE)
             seq, chain = self.store.base()
-        state = State() if value is None else decode_base_state(META_BASE_STATE, value)
-        if state.seq < seq:
-            raise LogCorrupt(f"{self.path} does not hold the state at its base, {seq}. Restore it from a backup.")
-        if value is None:
-            state.chain = chain
-        return state
+            state = State() if value is None else decode_base_state(META_BASE_STATE, value)
+            if state.seq < seq:
+                raise LogCorrupt(f"{self.path} does not hold the state at its base, {seq}. Restore it from a backup.")
+            if value is None:
+                state.chain = chain
+            check_history(state, self.store.chain_at(state.seq))
+            return state
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
         """Say who lives. See `Log.liveness`."""

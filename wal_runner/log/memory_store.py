@@ -116,6 +116,11 @@ class MemoryStore:
             return self.base()
         return self.first_seqs[-1] + record_count(self.values[-1]) - 1, self.values[-1][:CHAIN_BYTES]
 
+    def chain_at(self, seq: int) -> bytes:
+        """Give the hash of the record that ends at *seq*."""
+        at = bisect_right(self.first_seqs, seq)
+        return self.values[at - 1][:CHAIN_BYTES] if at else self.base()[1]
+
     def records_after(self, after: int, limit: int | None) -> list[Record]:
         """Give the records behind *after*, checked as the LMDB engine checks them."""
         last_seq, _ = self.end()

@@ -204,7 +204,10 @@ class Log(Protocol):
         """
 
     def snapshot(self) -> State:
-        """Give the state of the snapshot, without its items; a new state where there is none."""
+        """Give the state of the snapshot, without its items; a new state where there is none.
+
+        Raises `LogCorrupt` where it is of another history than the log.
+        """
 
     def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Give the snapshot's rows of *ids*, in their order, checked but not decoded; None where there is none.
@@ -233,7 +236,10 @@ class Log(Protocol):
         """Give the seq up to which events were dropped, and the chain hash there."""
 
     def base_state(self) -> State:
-        """Give the state that a replay begins with, without items: at the base, or a little after it."""
+        """Give the state that a replay begins with, without items: at the base, or a little after it.
+
+        Raises `LogCorrupt` where there should be one and is none, or it is of another history than the log.
+        """
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
         """Ask the kernel who lives, without a turn. It may be otherwise a moment later."""

@@ -287,6 +287,15 @@ def _check_kinds(fields: object, kinds: Sequence[tuple[type, ...]], *, required:
             raise ValueError(f"{field!r:.50} where {kind[0].__name__} belongs")
 
 
+def check_history(state: State, chain: bytes) -> None:
+    """Raise `LogCorrupt` unless a stored *state* carries *chain*, the hash that the log has at its seq."""
+    if state.seq and state.chain != chain:  # before the first event there is nothing to be of
+        raise LogCorrupt(
+            f"The snapshot stands for event {state.seq} of another history than the log's. Do not run anything on it: "
+            "finished items might be done again. Run `walrun verify`; restore the log from a backup."
+        )
+
+
 def _corrupt_snapshot(error: Exception) -> LogCorrupt:
     return LogCorrupt(
         f"The snapshot is not as we write it ({error}). Run `walrun verify`; restore the log from a backup."

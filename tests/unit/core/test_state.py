@@ -11,9 +11,12 @@ from tests.support.histories import IDS, History, histories
 from wal_runner.core.arrays import to_array
 from wal_runner.core.events import (
     CursorAdvanced,
+    ItemInterrupted,
+    ItemReopened,
     ItemStarted,
     ItemSucceeded,
     KeyRuleSet,
+    LateOutcome,
     LogCompacted,
     Record,
     SessionClosed,
@@ -248,6 +251,24 @@ def test_start_that_misremembers_is_corrupt(before):
 
     with pytest.raises(LogCorrupt):
         state.apply(record(4, 1, ItemStarted("a", 2, 0, before)))
+
+
+@pytest.mark.parametrize("told", [(3, 1, 1), (2, 2, 1), (2, 1, 2)])
+def test_reopening_that_misremembers_is_corrupt(told):
+    """So does a reopening: the item's last attempt, how many there were, and which generation is next."""
+    start_seq, attempts, generation = told
+    state = fold(log_of(ItemStarted("a"), ItemSucceeded(2, 1)))
+
+    with pytest.raises(LogCorrupt, match="reopens attempt"):
+        state.apply(record(4, 1, ItemReopened("a", start_seq, Status.SUCCEEDED, attempts, generation, "ann", "")))
+
+
+def test_late_outcome_of_another_item_is_corrupt():
+    """A doubt is not settled by news that names another item."""
+    state = fold(log_of(ItemStarted("a"), ItemInterrupted(2, 1, "Ctrl-C")))
+
+    with pytest.raises(LogCorrupt, match="names item 'b'"):
+        state.apply(record(4, 1, LateOutcome("b", 2, 1)))
 
 
 # --- Sessions -------------------------------------------------------------------------------

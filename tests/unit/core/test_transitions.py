@@ -156,7 +156,7 @@ def event_of(happening, status, start_seq):  # noqa: C901, PLR0911 - one line a 
         case Happening.VERDICT_ABANDON:
             return ItemReconciled(start_seq, Decision.ABANDON, "ann", "")
         case Happening.REOPENED:
-            return ItemReopened("a", start_seq, status, 2, 1, "ann", "")
+            return ItemReopened("a", 5, status, 2, 1, "ann", "")  # it always names the last
         case Happening.LATE_SUCCESS:
             return LateOutcome("a", start_seq, 1)
         case Happening.LATE_FAILURE:

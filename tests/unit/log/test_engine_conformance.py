@@ -5,6 +5,7 @@ import pytest
 
 from tests.support.examples import ERROR
 from tests.support.histories import History
+from wal_runner.core.arrays import events_of
 from wal_runner.core.events import (
     ItemFailed,
     ItemInterrupted,
@@ -328,8 +329,10 @@ def test_snapshot_is_the_state_without_items(bench):
     choices = iter(range(10_000))
     while len(history.open) < 2 or not history.cursors or history.seq < 40:
         history.grow(lambda options: options[next(choices) * 7 % len(options)])
-    state = fold(history.records)
-    with log.exclusive(0) as turn:
+    for record in history.records:
+        append(log, record.session, *(event for _, event in events_of(record)), after=record.first_seq - 1)
+    state = fold(log.read(0, limit=10_000))
+    with log.exclusive(state.seq) as turn:
         turn.put_rows(list(state.items.items()), seconds_max=60.0)
         digest = turn.put_snapshot(state)
 
@@ -346,6 +349,7 @@ def test_next_snapshot_replaces_the_open_attempts(bench):
         state.open = opened
         state.counts |= {Status.STARTED: min(1, len(opened)), Status.IN_DOUBT: max(0, len(opened) - 1)}
         state.seq += 1
+        state.chain = append(log, 1, *starts("x"))[-1].chain
         with log.exclusive(0) as turn:
             turn.put_snapshot(state)
 
@@ -437,8 +441,8 @@ def test_log_goes_on_when_everything_was_dropped(bench):
 def test_base_state_is_kept(bench):
     """What a replay begins with comes back whole, open attempts included."""
     log = bench.open()
-    append(log, 1, *starts("a"))
     state = State()
+    state.chain = append(log, 1, *starts("a"))[-1].chain
     state.seq, state.open, state.counts[Status.IN_DOUBT] = 1, {1: ("a", 1, 5, 1, 0, 4, 9, "session 1 died")}, 1
     with log.exclusive(0) as turn:
         turn.put_base_state(state)
@@ -450,14 +454,30 @@ def test_base_state_is_kept(bench):
 def test_base_state_never_goes_back(bench):
     """Of two compactions that overlap the slower one comes with an older state; what it stands on may be dropped."""
     log = bench.open()
-    append(log, 1, *starts("a", "b"))
     older, newer = State(), State()
-    older.seq, newer.seq = 1, 2
+    for seq, state in ((1, older), (2, newer)):
+        state.seq, state.chain = seq, append(log, 1, *starts(f"a{seq}"), after=seq - 1)[-1].chain
     for state in (newer, older):
         with log.exclusive(2) as turn:
             turn.put_base_state(state)
 
     assert newer == bench.open().base_state()
+
+
+def test_snapshot_of_another_history_is_corrupt(bench):
+    """A state that carries another hash than the log has at its seq, or stands for more, is never folded on."""
+    log = bench.open()
+    ends = [append(log, 1, *starts(f"a{seq}"), after=seq - 1)[-1] for seq in (1, 2)]
+    state = State()
+    for seq, chain in ((1, ends[1].chain), (2, ends[0].chain), (3, b"of no event")):
+        state.seq, state.chain = seq, chain
+        with log.exclusive(2) as turn:
+            turn.put_snapshot(state)
+            turn.put_base_state(state)
+
+        for read in (log.snapshot, log.base_state):
+            with pytest.raises(LogCorrupt, match="another history"):
+                read()
 
 
 def test_base_without_its_state_is_corrupt(bench):

@@ -79,7 +79,7 @@ def test_what_is_there_is_not_replaced(tmp_path):
 
 def test_missing_parent_is_said(tmp_path):
     """A mistyped folder is not made up."""
-    with pytest.raises(LogError, match="Nothing was created"):
+    with pytest.raises(LogError, match=r"No such file or directory\. Mend that"):
         create_folder(tmp_path / "no" / "emails.wal")
 
 

@@ -209,6 +209,7 @@ def act(log):
             turn.append(1, [ItemStarted(f"{n}-{m}") for m in range(200)])
             turn.append(2, [ItemSucceeded(400 * n + m + 1, m, b"r" * m) for m in range(200)])
     state = State()
+    state.chain = next(record.chain for record in log.read(0, limit=10_000) if record.last_seq == 800)
     state.seq, state.open, state.cursors = 800, {3: ("a", 1, 5), 9: ("b", 2, 6)}, {"pages": b"1"}
     state.counts[Status.STARTED] = 2
     with log.exclusive(1_200) as turn:

@@ -7,7 +7,7 @@ answer only for an item of which it is known that it is not done and that nobody
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from wal_runner.core.events import Status
 
@@ -54,3 +54,5 @@ def course(item: ItemState | None, *, began_at: int, is_mine: bool, idempotent: 
             return Course.ABANDONED
         case Status.STARTED:
             return Course.ELSEWHERE
+        case _:
+            assert_never(item.status)

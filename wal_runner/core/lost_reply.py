@@ -200,8 +200,8 @@ def lost_reply(error: BaseException) -> bool:
                 inside_a_failed_connect = not is_root
             case Evidence.UNCLEAR:
                 unclear = True
-            case Evidence.NONE:
-                pass
+            case _:
+                pass  # it says nothing
     return unclear or len(links) == LINKS_READ_MAX
 
 

@@ -71,8 +71,6 @@ def create_folder(path: Path) -> Identity:
         failpoint("create.before_rename")
         # rename() replaces an empty folder; anything else there makes it fail, which is wanted.
         os.rename(aside, path)  # noqa: PTH104 - Path.rename hides which call this is
-    except FileExistsError:
-        raise
     except PermissionError as error:
         raise LogReadOnly(f"No log can be made at {path}: {error.strerror}. Choose a folder you may write.") from error
     except OSError as error:

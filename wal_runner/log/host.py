@@ -23,7 +23,7 @@ _START_TIME_FIELD = 19  # of /proc/PID/stat behind the command's name; see proc(
 @functools.cache
 def boot_id() -> str:
     """Name the boot of this machine: it differs after every restart."""
-    if sys.platform == "darwin":
+    if sys.platform == "darwin":  # pragma: no cover - macOS
         found = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False
         )

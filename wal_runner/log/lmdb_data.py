@@ -331,7 +331,7 @@ class DataFile:
                 size += len(value)
                 if limit is not None and (len(raw) >= limit or size >= READ_BYTES_MAX):
                     break
-        if raw and raw[0][0] != after + 1:
+        if not raw or raw[0][0] != after + 1:  # missing, or *after* is in the middle of a record
             raise LogCorrupt(f"Events after {after} of {self.folder} are missing. Run `walrun verify`.", seq=after + 1)
         return previous, raw
 

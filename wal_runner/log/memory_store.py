@@ -134,7 +134,7 @@ class MemoryStore:
         at = bisect_right(self.first_seqs, after)
         if at > 0:
             previous = self.values[at - 1][:CHAIN_BYTES]
-        if at < len(self.first_seqs) and self.first_seqs[at] != after + 1:
+        if after < last_seq and self.first_seqs[at : at + 1] != [after + 1]:
             raise LogCorrupt(f"Events after {after} are missing. Run `walrun verify`.", seq=after + 1)
         records: list[Record] = []
         size = 0

@@ -12,6 +12,7 @@ it first. The file is preallocated: a store into a hole on a full disk would kil
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -258,8 +259,8 @@ def allocate(descriptor: int) -> None:
     """Give the file all its blocks, or raise OSError."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, SCRATCH_BYTES)
-    else:
-        os.pwrite(descriptor, bytes(SCRATCH_BYTES), 0)
+    elif os.pwrite(descriptor, bytes(SCRATCH_BYTES), 0) < SCRATCH_BYTES:  # macOS has no posix_fallocate
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_remains(path: Path, beside: Path, *, log_id: str, session: int, boot: str) -> dict[int, Remains]:

@@ -263,6 +263,33 @@ def test_reopening_that_misremembers_is_corrupt(told):
         state.apply(record(4, 1, ItemReopened("a", start_seq, Status.SUCCEEDED, attempts, generation, "ann", "")))
 
 
+def test_reopening_of_what_has_not_ended_is_corrupt():
+    """Where the item is in the snapshot's rows, the event's own word is checked."""
+    state = fold(log_of(ItemStarted("a"))).without_items()
+
+    with pytest.raises(LogCorrupt, match="reopens an item that is started"):
+        state.apply(record(3, 1, ItemReopened("a", 2, Status.STARTED, 1, 1, "ann", "")))
+
+
+def test_result_that_is_no_bytes_is_corrupt():
+    """The short cut takes only what it knows; the long way says what is wrong, and nothing was settled."""
+    state = fold(log_of(ItemStarted("a")))
+    [array] = record(3, 1, ItemSucceeded(2, 1, b"result")).arrays
+
+    with pytest.raises(LogCorrupt):
+        state.apply(Record(3, 1, 30, ((*array[:3], "result"),), b"chain"))
+    assert [2] == list(state.open)
+
+
+def test_state_shows_where_it_is_and_equals_states_only():
+    """A failing test says something that can be read."""
+    state = fold(log_of(ItemStarted("a")))
+
+    assert "State(seq=2, started 1)" == repr(state)
+    assert "State(seq=0, empty)" == repr(State())
+    assert state != 2
+
+
 def test_late_outcome_of_another_item_is_corrupt():
     """A doubt is not settled by news that names another item."""
     state = fold(log_of(ItemStarted("a"), ItemInterrupted(2, 1, "Ctrl-C")))
@@ -318,6 +345,16 @@ def test_ended_sessions_are_forgotten_in_the_end():
 
 
 # --- The rest of the state ---------------------------------------------------------------------
+
+
+def test_session_that_ends_beside_many_open_ones_is_forgotten_with_its_own_record():
+    """Those that are open are all remembered, so the one that ended makes room; its record is folded all the same."""
+    numbers = range(1, SESSIONS_REMEMBERED_MAX + 2)
+    records = [record(number, number, opened(number)) for number in numbers]
+    state = fold([*records, record(len(numbers) + 1, 1, SessionClosed(1))])
+
+    assert len(numbers) + 1 == state.seq
+    assert [*numbers[1:]] == sorted(state.sessions)
 
 
 def test_cursor_is_kept_until_its_source_ends():

@@ -127,3 +127,16 @@ def test_used_bytes_of_something_else_are_none(path, content):
 
     assert used_bytes(path) <= 4096
     assert problems_of(path)
+
+
+def test_many_trees_are_found_below_a_branch(tmp_path):
+    """A file of another program may hold more tables than one page names."""
+    path = tmp_path / "data.mdb"
+    env = lmdb.open(str(path), subdir=False, max_dbs=300, lock=False, map_size=1 << 24, lib_version=0)
+    with env.begin(write=True) as txn:
+        for number in range(300):
+            txn.put(b"key", b"value", db=env.open_db(f"table-{number:03}".encode(), txn=txn))
+    env.close()
+
+    assert [] == problems_of(path)
+    assert list(misleading_branches(path)) == []

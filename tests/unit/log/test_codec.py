@@ -13,7 +13,7 @@ from wal_runner.core.arrays import events_of, to_array
 from wal_runner.core.events import ItemStarted, ItemSucceeded, Record
 from wal_runner.errors import ItemIdInvalid, LogCorrupt
 from wal_runner.log import codec
-from wal_runner.log.codec import decode_record, encode_records, first_chain, record_count
+from wal_runner.log.codec import checked_size, decode_record, encode_records, first_chain, record_count
 from wal_runner.log.format import CHAIN_BYTES, EVENT_BYTES_MAX, EVENTS_A_RECORD_MAX, RECORD_BYTES_MAX
 
 
@@ -257,3 +257,9 @@ def test_arrays_are_stored_as_they_are():
     events = [ItemStarted("a"), ItemSucceeded(SEQ, 5)]
 
     assert encode(events) == encode([to_array(seq, event) for seq, event in enumerate(events, SEQ)])
+
+
+def test_value_over_the_limit_is_not_unpacked():
+    """However few elements it has."""
+    with pytest.raises(ValueError, match="are the most"):
+        checked_size(bytes(EVENT_BYTES_MAX + 1))

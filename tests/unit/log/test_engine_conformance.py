@@ -201,6 +201,17 @@ def test_seq_in_the_middle_of_a_record_is_refused(bench):
         list(log.read(1, limit=10))
 
 
+def test_seq_in_the_middle_of_the_last_record_is_refused(bench):
+    """Nothing follows it, and its own second half was not read."""
+    log = bench.open()
+    append(log, 1, *starts("a", "b"))
+
+    with pytest.raises(LogCorrupt):
+        list(log.read(1, limit=10))
+    with pytest.raises(LogCorrupt), log.exclusive(1):
+        pass
+
+
 # --- All or nothing ----------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The folder of a log: made whole or not at all, and never taken for what it is not."""
 
+import errno
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ import zlib
 import pytest
 
 from wal_runner import failpoints
-from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogTooNew, NotALog
+from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog
 from wal_runner.log.folder import create_folder, read_identity
 from wal_runner.log.format import IDENTITY_NAME
 
@@ -257,3 +258,27 @@ def test_newer_format_is_refused_by_its_number(tmp_path, checksum):
 
     with pytest.raises(LogTooNew, match="format 2"):
         read_identity(path)
+
+
+def test_identity_that_cannot_be_read_is_said(tmp_path):
+    """A folder in its place, or a disk that does not answer: not another log, and not a new one."""
+    path = tmp_path / "emails.wal"
+    create_folder(path)
+    (path / "IDENTITY").unlink()
+    (path / "IDENTITY").mkdir()
+
+    with pytest.raises(LogReadOnly, match=r"cannot be read: Is a directory\. Ask its owner"):
+        read_identity(path)
+
+
+def test_folder_that_may_not_be_written_gets_no_log(tmp_path, monkeypatch):
+    """It is said which folder, and what to choose."""
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(LogReadOnly, match="Choose a folder you may write"):
+        create_folder(tmp_path / "emails.wal")
+
+    assert [] == list(tmp_path.iterdir())

@@ -317,6 +317,19 @@ except LogBusy as error:
         assert f"Another process has held {path} for 0 s. Wait for it, then try again." == asking.hear()
 
 
+@pytest.mark.parametrize("written", [b"", b"nobody", b"4711"])
+def test_holder_is_what_was_written_where_the_kernel_cannot_be_asked(gate, path, monkeypatch, tmp_path, written):
+    """A Mac has no list of locks; what is no number names nobody."""
+    monkeypatch.setattr(gate_module, "_LOCKS", tmp_path / "no such list")
+    other = Gate(path, writable=True)
+    gate.acquire(0)
+    path.write_bytes(written)
+    named = "Process 4711 has held" if written == b"4711" else "Another process has held"
+
+    assert named in busy_message(other)
+    other.close()
+
+
 LOCKS = """\
 1: FLOCK  ADVISORY  WRITE 11 00:1b:77 0 EOF
 2: POSIX  ADVISORY  WRITE 12 fe:01:77 0 EOF
@@ -470,6 +483,22 @@ def test_rights_decide_what_can_be_opened(path, mode, how, expected):
     path.chmod(mode)
     with child(OPEN_AS_NOBODY, path.parent, how) as one:
         assert expected == one.hear()
+
+
+@pytest.mark.parametrize(("writable", "expected"), [(True, "cannot be written"), (False, "cannot be read")])
+def test_gate_that_may_not_be_opened_is_refused(path, monkeypatch, writable, expected):
+    """As above, where the tests have no other user to be."""
+    refuse(monkeypatch)
+
+    with pytest.raises(LogReadOnly, match=expected):
+        Gate(path, writable=writable)
+
+
+def refuse(monkeypatch):
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refused)
 
 
 def test_gate_that_is_a_folder_is_refused(path):

@@ -1,5 +1,6 @@
 """HEAD: what it says is what was written, and anything else says nothing."""
 
+import errno
 import logging
 import os
 import stat
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.log.children import child
-from wal_runner.errors import LogReadOnly
+from wal_runner.errors import DiskFull, LogReadOnly
 from wal_runner.log.format import CHAIN_BYTES
 from wal_runner.log.head import HEAD_BYTES, Witness, boot_mark, open_head, read_head, write_head
 
@@ -294,3 +295,48 @@ def test_write_is_silent_where_there_is_room(path, caplog):
     write(path, WITNESS)
 
     assert [] == caplog.records
+
+
+def test_head_that_may_not_be_written_is_refused(path, monkeypatch):
+    """As above, where the tests have no other user to be."""
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(LogReadOnly, match="cannot be written"):
+        open_head(path)
+
+
+@pytest.mark.parametrize(("code", "expected"), [(errno.ENOSPC, DiskFull), (errno.EIO, LogReadOnly)])
+def test_head_that_cannot_be_made_says_why(path, monkeypatch, code, expected):
+    """A full disk is named as such, anything else by the system's word."""
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(expected):
+        open_head(path)
+
+
+def test_head_that_grew_is_cut(path):
+    """Bytes of something else behind ours would make it unreadable for good."""
+    path.write_bytes(bytes(HEAD_BYTES + 9))
+    write(path, WITNESS)
+
+    assert WITNESS == read_head(path)
+
+
+def test_failed_write_is_a_warning(path, monkeypatch, caplog):
+    """The commit stands without its witness."""
+    descriptor = open_head(path)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    write_head(descriptor, WITNESS)
+    os.close(descriptor)
+
+    assert ["HEAD could not be written"] == [record.message[:25] for record in caplog.records]

@@ -1,12 +1,14 @@
 """What fn returned: what is stored can be read again, and what cannot is said to be omitted."""
 
+import traceback
+
 import msgpack
 import pytest
 
 from wal_runner import Runner
 from wal_runner.errors import LogCorrupt
 from wal_runner.log.format import RESULT_BYTES_MAX
-from wal_runner.log.results import decode_result, encode_result
+from wal_runner.log.results import decode_result, encode_result, error_info
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,16 @@ def test_stored_result_over_the_limit_is_not_unpacked():
     """A megabyte of empty lists takes 64 in memory; more is not even looked at."""
     with pytest.raises(LogCorrupt, match="over the limit"):
         decode_result(b"\xdd\xff\xff\xff\xff" + b"\x90" * RESULT_BYTES_MAX)
+
+
+def test_error_whose_traceback_cannot_be_shown_is_described(monkeypatch):
+    """Formatting an exception calls its own code, which may raise anything."""
+
+    def fail(_):
+        raise RecursionError
+
+    monkeypatch.setattr(traceback, "format_exception", fail)
+    info = error_info(OSError("no route"))
+
+    assert ("OSError", "no route") == (info.type, info.message)
+    assert "(the traceback cannot be shown: RecursionError)" == info.traceback

@@ -1,5 +1,6 @@
 """Room ahead: what is reserved can be written on a full disk, and what cannot be reserved is DiskFull."""
 
+import errno
 import os
 
 import pytest
@@ -244,3 +245,29 @@ def test_other_failures_are_no_full_disk(data):
         os.close(descriptor)
 
     assert f"The disk of {data} gave no room: Bad file descriptor. Look at the disk." == str(caught.value)
+
+
+@pytest.mark.parametrize("codes", [(errno.EIO,), (errno.ENOSPC, errno.EIO)])
+def test_disk_that_fails_while_room_is_made_is_no_full_disk(data, descriptor, monkeypatch, codes):
+    """At the first try, or at the second one, which asks for less."""
+    left = iter(codes)
+
+    def fail(*_):
+        code = next(left)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    with pytest.raises(StorageFailed, match="Look at the disk"):
+        reserve(data, descriptor, used_bytes=USED, running=1)
+
+
+def test_room_is_made_where_the_file_system_cannot_allocate(data, descriptor, monkeypatch):
+    """The call is there, and the file system does not know it: zeros are written."""
+
+    def unsupported(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    reserve(data, descriptor, used_bytes=USED, running=1)
+
+    assert wanted(USED, 1) + GROWTH_BYTES_MIN == data.stat().st_size

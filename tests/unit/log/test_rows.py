@@ -215,3 +215,57 @@ def test_checksum_is_part_of_the_value():
 
     assert stored_checksum(value).to_bytes(4, "little") in value
     assert stored_checksum(value) != stored_checksum(encode_row(b"b", "b", (2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (rows.unpack_number, "7"),
+        (rows.unpack_number, None),
+        (lambda key, value: rows.unpack_fields(key, value, int, bytes), [7]),
+        (lambda key, value: rows.unpack_fields(key, value, int, bytes), [7, "text"]),
+        (lambda key, value: rows.unpack_fields(key, value, int, bytes), 7),
+        (decode_base_state, [b"\xc1", []]),
+        (decode_base_state, [b"\x90", [[1, 2, 3]]]),
+    ],
+)
+def test_facts_that_none_of_ours_makes_are_corrupt(read, body):
+    """Their checksum may fit, if a stranger wrote them."""
+    with pytest.raises(LogCorrupt):
+        read(META_BASE_STATE, rows.pack(META_BASE_STATE, body))
+
+
+def test_fact_that_is_no_msgpack_is_corrupt():
+    """Sealed, and yet not packed."""
+    with pytest.raises(LogCorrupt, match="not msgpack as we write it"):
+        rows.unpack(META_BASE_STATE, rows.seal(META_BASE_STATE, b"\xc1"))
+
+
+def test_base_state_with_attempts_that_none_of_ours_makes_is_corrupt():
+    """An open attempt is a seq and a row."""
+    packed = encode_snapshot(META_BASE_STATE, State())
+    for opens in ([[1]], [["1", []]], [[1, []]]):
+        with pytest.raises(LogCorrupt, match="not as we write it"):
+            decode_base_state(META_BASE_STATE, rows.pack(META_BASE_STATE, [packed, opens]))
+
+
+@pytest.mark.parametrize("key", [b"", b"\0" * 7, b"\0" * 9])
+def test_key_that_is_no_seq_is_corrupt(key):
+    """A key of a record, or of an open attempt, has eight bytes."""
+    with pytest.raises(LogCorrupt, match="not a seq"):
+        rows.seq_in(key)
+
+
+def test_row_that_holds_nothing_has_no_status():
+    """A few bytes are no row."""
+    with pytest.raises(LogCorrupt, match="holds nothing"):
+        status_in(bytes(4))
+
+
+def test_long_id_that_is_no_text_is_corrupt():
+    """Behind the row of a long id stands the id."""
+    key = row_key(LONG)
+    body = msgpack.packb([2, 5]) + msgpack.packb(7)
+
+    with pytest.raises(LogCorrupt, match="id behind it is not text"):
+        decode_row(key, rows.seal(key, body))

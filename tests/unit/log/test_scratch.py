@@ -20,7 +20,7 @@ from wal_runner.core.events import ErrorInfo, ItemFailed, ItemInterrupted, ItemR
 from wal_runner.errors import DiskFull, LogClosed, LogForked
 from wal_runner.log import scratch
 from wal_runner.log.format import SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
-from wal_runner.log.scratch import PAYLOAD_BYTES_MAX, SCRATCH_BYTES, Remains, Scratch, read_remains
+from wal_runner.log.scratch import PAYLOAD_BYTES_MAX, SCRATCH_BYTES, Remains, Scratch, allocate, read_remains
 
 
 HOME = {"log_id": "ab" * 16, "session": 7, "boot": "b0071d"}
@@ -440,3 +440,28 @@ def test_slots_do_not_disturb_the_lock(slots):
             fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
     finally:
         os.close(other)
+
+
+def test_beginning_that_is_half_written_is_not_silent(tmp_path, monkeypatch):
+    """A disk that fills up writes the beginning, and says so by the count alone."""
+    made = Slots(tmp_path, shared=False)
+    slot = made.start(40, begun=False)
+    monkeypatch.setattr(os, "pwrite", lambda _descriptor, payload, _at: len(payload) - 1)
+
+    with pytest.raises(DiskFull, match="whole"):
+        made.scratch.begin(slot, 40)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_blocks_are_given_where_the_system_cannot_allocate(tmp_path, monkeypatch, left):
+    """The Mac has no posix_fallocate: zeros are written, all of them or it is a full disk."""
+    really_write = os.pwrite
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(os, "pwrite", lambda file, zeros, at: really_write(file, zeros[: len(zeros) - left], at))
+    with (tmp_path / "7").open("w+b") as file:
+        if left:
+            with pytest.raises(OSError, match="No space"):
+                allocate(file.fileno())
+        else:
+            allocate(file.fileno())
+            assert SCRATCH_BYTES == os.fstat(file.fileno()).st_size

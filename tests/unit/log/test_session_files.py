@@ -1,5 +1,6 @@
 """Session files: the kernel says who lives, and it is never guessed."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -8,7 +9,7 @@ import stat
 import pytest
 
 from tests.unit.log.children import child
-from wal_runner.errors import LogReplaced
+from wal_runner.errors import DiskFull, LogReplaced, StorageFailed
 from wal_runner.log.protocol import Liveness
 from wal_runner.log.session_files import SessionFile, beside, numbers_in, probe, remove
 
@@ -395,3 +396,24 @@ def test_removing_takes_all_files_of_one_session(folder):
     remove(folder, 1)
 
     assert ["11", "11.owner"] == names(folder)
+
+
+@pytest.mark.parametrize(("code", "expected"), [(errno.ENOSPC, DiskFull), (errno.EIO, StorageFailed)])
+def test_birth_that_the_disk_refuses_says_why(folder, monkeypatch, code, expected):
+    """At its second file; of the first nothing is kept."""
+    really_open, before = os.open, open_files()
+    opened = []
+
+    def fail(path, *more, **named):
+        opened.append(path)
+        if len(opened) > 1:
+            raise OSError(code, os.strerror(code))
+        return really_open(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(expected):
+        SessionFile(folder, 7)
+    monkeypatch.undo()
+
+    assert [] == names(folder)
+    assert before == open_files()

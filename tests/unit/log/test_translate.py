@@ -294,3 +294,27 @@ except LogError as error:
     )
     with child(program, data) as one:
         assert expected.format(data=data) == one.hear()
+
+
+def test_map_that_is_never_granted_is_said(tmp_path, monkeypatch):
+    """Smaller and smaller maps are tried, and then the reader hears which limit it is."""
+    create_env(tmp_path / "data.mdb").close()
+    asked = []
+
+    def refuse(*_arguments, map_size, **_options):
+        asked.append(map_size)
+        raise error_of(lmdb.MemoryError, errno.ENOMEM)
+
+    monkeypatch.setattr(lmdb, "open", refuse)
+    with pytest.raises(StorageFailed, match=r"no memory map .* Raise `ulimit -v`"):
+        open_env(tmp_path / "data.mdb", read_only=True)
+
+    assert sorted(asked, reverse=True) == asked
+    assert 3 <= len(asked)
+
+
+def test_disk_that_cannot_be_asked_is_not_called_full(tmp_path):
+    """EIO out of LMDB is a full disk only where the disk says so."""
+    error = error_of(lmdb.Error, errno.EIO)
+
+    assert StorageFailed is type(translate(error, tmp_path / "gone" / "data.mdb", "written"))

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from wal_runner import Runner
-from wal_runner.errors import DiskFull, LogError, LogReadOnly, LogReplaced, StorageFailed
+from wal_runner.errors import DiskFull, LogCorrupt, LogError, LogLost, LogReadOnly, LogReplaced, StorageFailed
 from wal_runner.log import folder as folder_module
-from wal_runner.log import rewriting
+from wal_runner.log import lmdb_data, rewriting, scratch
 from wal_runner.log.env import translate_system, translated
 from wal_runner.log.folder import create_folder, read_identity, sync_folder
-from wal_runner.log.format import DATA_NAME, REWRITE_NAME
+from wal_runner.log.format import DATA_NAME, ITEMS_TABLE, REWRITE_NAME
 from wal_runner.recovery.compact import compact
 from wal_runner.recovery.verifying import verify
 
@@ -143,6 +143,20 @@ def test_data_that_cannot_be_opened_is_not_lost(log, monkeypatch, code, expected
     assert expected is type(raised.value)
 
 
+def test_data_that_vanishes_while_it_is_opened_is_lost(log, monkeypatch):
+    """Between the look at the folder and the opening, as when somebody moves the file away."""
+    Runner(log).close()
+    really_read = lmdb_data.read_head
+    monkeypatch.setattr(
+        lmdb_data, "read_head", lambda path: ((log / DATA_NAME).rename(log / "aside"), really_read(path))[1]
+    )
+    with pytest.raises(LogLost, match="is gone"):
+        Runner(log)
+    monkeypatch.undo()
+
+    (log / "aside").rename(log / DATA_NAME)
+
+
 def test_log_without_its_sessions_folder_is_refused(tmp_path):
     """Nobody could tell any more who lives."""
     Runner(tmp_path / "x.wal").close()
@@ -150,3 +164,60 @@ def test_log_without_its_sessions_folder_is_refused(tmp_path):
 
     with pytest.raises(LogReplaced, match=r"sessions is gone\. Restore the folder"):
         Runner(tmp_path / "x.wal")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "full"), DiskFull),
+        (OSError(errno.EIO, "broken"), StorageFailed),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_session_without_slots_does_not_begin(log, monkeypatch, error, expected):
+    """No fn runs whose beginning could not be marked; the session's own file is given back."""
+
+    def fail(*_arguments, **_options):
+        raise error
+
+    Runner(log).close()
+    monkeypatch.setattr(scratch, "Scratch", fail)
+    with pytest.raises(expected):
+        Runner(log)
+    monkeypatch.undo()
+
+    with Runner(log) as runner:
+        assert 1 == runner.run(["a"], str.upper).succeeded
+
+
+def test_copy_that_differs_from_the_log_is_never_swapped_in(log, monkeypatch):
+    """Whatever made it differ: the log is as it was."""
+    really_copy = rewriting._copy_table
+
+    def copy_badly(source, table, target, name):
+        really_copy(source, table, target, name)
+        if name == ITEMS_TABLE:
+            table = target.open_db(name)
+            with target.begin(write=True, db=table) as txn:
+                txn.put(b"a", b"another row")
+
+    with Runner(log) as runner:
+        runner.run(["a", "b"], str.upper)
+    monkeypatch.setattr(rewriting, "_copy_table", copy_badly)
+    with pytest.raises(LogCorrupt, match="differs from the log"):
+        compact(log)
+
+    assert not (log / REWRITE_NAME).exists()
+    with Runner(log) as runner:
+        assert 2 == runner.run(["a", "b"], str.upper).skipped
+
+
+def test_large_table_is_copied_in_several_transactions(log, monkeypatch):
+    """None of them holds more than the system grants."""
+    monkeypatch.setattr(rewriting, "ROWS_A_TRANSACTION", 3)
+    with Runner(log) as runner:
+        runner.run(map(str, range(10)), str.upper)
+    compact(log)
+
+    with Runner(log) as runner:
+        assert 10 == runner.run(map(str, range(10)), str.upper).skipped

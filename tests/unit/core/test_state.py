@@ -263,6 +263,14 @@ def test_reopening_that_misremembers_is_corrupt(told):
         state.apply(record(4, 1, ItemReopened("a", start_seq, Status.SUCCEEDED, attempts, generation, "ann", "")))
 
 
+def test_reopening_that_misremembers_the_status_is_corrupt():
+    """It tells the status before it, as a start does."""
+    state = fold(log_of(ItemStarted("a"), ItemSucceeded(2, 1)))
+
+    with pytest.raises(LogCorrupt, match="reopens an item that is succeeded"):
+        state.apply(record(4, 1, ItemReopened("a", 2, Status.FAILED, 1, 1, "ann", "")))
+
+
 def test_reopening_of_what_has_not_ended_is_corrupt():
     """Where the item is in the snapshot's rows, the event's own word is checked."""
     state = fold(log_of(ItemStarted("a"))).without_items()
@@ -271,13 +279,15 @@ def test_reopening_of_what_has_not_ended_is_corrupt():
         state.apply(record(3, 1, ItemReopened("a", 2, Status.STARTED, 1, 1, "ann", "")))
 
 
-def test_result_that_is_no_bytes_is_corrupt():
+@pytest.mark.parametrize(("place", "value"), [(1, "1"), (2, 1.5), (3, "result")])
+def test_success_whose_fields_are_of_another_kind_is_corrupt(place, value):
     """The short cut takes only what it knows; the long way says what is wrong, and nothing was settled."""
     state = fold(log_of(ItemStarted("a")))
-    [array] = record(3, 1, ItemSucceeded(2, 1, b"result")).arrays
+    array = [*record(3, 1, ItemSucceeded(2, 1, b"result")).arrays[0]]
+    array[place] = value
 
     with pytest.raises(LogCorrupt):
-        state.apply(Record(3, 1, 30, ((*array[:3], "result"),), b"chain"))
+        state.apply(Record(3, 1, 30, (tuple(array),), b"chain"))
     assert [2] == list(state.open)
 
 

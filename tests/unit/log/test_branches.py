@@ -6,6 +6,7 @@ from itertools import islice
 import lmdb
 import pytest
 
+from wal_runner.log import structure
 from wal_runner.log.branches import misleading_branches, used_bytes
 from wal_runner.log.structure import problems_of
 
@@ -140,3 +141,16 @@ def test_many_trees_are_found_below_a_branch(tmp_path):
 
     assert [] == problems_of(path)
     assert list(misleading_branches(path)) == []
+
+
+@pytest.mark.parametrize("error", [struct.error("short"), RecursionError(), MemoryError()])
+def test_file_that_stops_the_walk_is_a_problem(path, monkeypatch, error):
+    """Whatever the walk stumbles over: the caller hears of damage, and lives."""
+
+    def fail(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(structure, "find_problems", fail)
+    [problem] = problems_of(path)
+
+    assert problem.startswith(f"its pages cannot be walked ({type(error).__name__}")

@@ -738,3 +738,24 @@ def test_closed_handle_refuses_everything(bench):
     ):
         with pytest.raises(LogClosed):
             ask()
+
+
+def test_session_whose_files_were_deleted_can_be_left(bench):
+    """Nothing stands for it any more; to leave it is no error."""
+    log = bench.open()
+    session = session_of(log)
+    bench.remove_files(session.number)
+    session.abandon()
+
+    assert {1: DEAD} == log.liveness([1])
+
+
+def test_slots_of_a_closed_session_take_nothing(bench):
+    """A worker that was left behind marks no slot of a session that ended."""
+    session = session_of(bench.open())
+    [slot] = session.scratch.take(1)
+    session.scratch.close()
+
+    with pytest.raises(LogClosed):
+        session.scratch.arm(slot, 3)
+    session.close()

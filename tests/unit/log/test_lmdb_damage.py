@@ -8,12 +8,27 @@ import pytest
 
 from tests.support import damage
 from tests.support.logs import make_log, succeed
-from wal_runner.core.events import ItemStarted
-from wal_runner.errors import LogCorrupt, LogError, LogLost, LogReplaced, LogWentBack
+from wal_runner.core.events import ItemStarted, Status
+from wal_runner.errors import LogCorrupt, LogError, LogLost, LogReplaced, LogTooNew, LogWentBack
 from wal_runner.log.folder import read_identity
-from wal_runner.log.format import META_BASE, META_BASE_STATE, META_LOG_ID, META_ROWS, META_SNAPSHOT, META_SNAPSHOTTER
+from wal_runner.log.format import (
+    FORMAT_VERSION,
+    HEAD_NAME,
+    LOG_TABLE,
+    META_BASE,
+    META_BASE_STATE,
+    META_FORMAT,
+    META_LOG_ID,
+    META_ROWS,
+    META_SNAPSHOT,
+    META_SNAPSHOTTER,
+)
 from wal_runner.log.lmdb_log import LmdbLog
+from wal_runner.log.lmdb_sessions import NUMBER_MAX
+from wal_runner.log.rows import encode_row, pack
+from wal_runner.recovery.compact import compact
 from wal_runner.recovery.recover import open_writer
+from wal_runner.recovery.verifying import verify
 
 
 @pytest.fixture
@@ -339,3 +354,98 @@ def everything(path):
         return list(log.read(0, limit=10_000)), log.scan(b"", limit=1_000), log.snapshot(), log.base(), log.row_sums()
     finally:
         log.close()
+
+
+# --- What a handle remembers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", [0, 1])
+def test_log_that_is_not_what_its_handle_saw_went_back(path, by):
+    """In the file that is open, so that nothing was swapped: fewer events, or as many of another history."""
+    log = opened(path)
+    seq, chain = log._data.known
+    log._data.known = (seq + by, bytes(len(chain)))
+
+    with pytest.raises(LogWentBack):
+        list(log.read(seq, limit=1))
+    with pytest.raises(LogWentBack), log.exclusive(seq):
+        pass
+    log.close()
+
+
+def test_witness_from_before_a_compaction_is_no_fault(path):
+    """HEAD could not be written for a while, and what it saw last has been dropped since."""
+    old = (path / HEAD_NAME).read_bytes()
+    compact(path)
+    (path / HEAD_NAME).write_bytes(old)
+
+    assert [] == list(verify(path))
+    open_writer(path)[0].close()
+
+
+def test_first_events_that_are_missing_are_corrupt(path):
+    """A hash is asked for that nothing in front of it can give."""
+    with damage.table(path, LOG_TABLE) as (txn, _):
+        for key, _value in list(txn.cursor())[:3]:
+            txn.delete(key)
+    log = opened(path)
+    for after in (1, 2):
+        with pytest.raises(LogCorrupt, match="missing"):
+            list(log.read(after, limit=1))
+    log.close()
+
+
+@pytest.mark.parametrize(("version", "error"), [(FORMAT_VERSION + 1, LogTooNew), (0, LogCorrupt), (None, LogCorrupt)])
+def test_data_in_another_format_is_refused(path, version, error):
+    """Its own word counts as IDENTITY's does: an older folder around newer data is not guessed at."""
+    damage.put_meta(path, META_FORMAT, None if version is None else pack(META_FORMAT, version))
+
+    with pytest.raises(error, match="format"):
+        opened(path)
+
+
+def test_row_put_back_is_noticed_by_an_opening_that_looks_at_all(path):
+    """As many rows as there should be, each with its checksum, and one of them an older one."""
+    damage.put_row(path, b"done-3", encode_row(b"done-3", "done-3", (int(Status.FAILED), 3, 1, 0, 5)))
+    log = opened(path)
+    with pytest.raises(LogCorrupt, match="not those that were written last"):
+        log.check_rows()
+    log.close()
+
+
+def test_session_number_that_no_log_gets_to_is_refused(path):
+    """A snapshot made by hand may say that so many sessions were; the next number could not be stored."""
+    log = opened(path)
+    seq = log.snapshot().seq
+    with log.exclusive(seq) as turn, pytest.raises(LogCorrupt, match="no log ever gets to"):
+        turn.new_session(NUMBER_MAX)
+    log.close()
+
+
+def test_error_of_lmdb_at_the_beginning_of_a_turn_is_ours(path, monkeypatch):
+    """And nobody is kept out of the gate by it."""
+
+    def fail(*_):
+        raise lmdb.CorruptedError("mdb_get")
+
+    log = opened(path)
+    monkeypatch.setattr(log._data, "after", fail)
+    with pytest.raises(LogCorrupt, match="damaged"), log.exclusive(0):
+        pass
+    monkeypatch.undo()
+
+    assert 1 <= len(list(log.read(0, limit=1)))
+    log.close()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7])
+def test_rows_are_found_however_far_apart(path, step):
+    """Neighbours are walked, others are looked up; either way each id gets its own row."""
+    ids = sorted(f"done-{n}" for n in range(20))
+    asked = sorted([*ids[::step], *(f"done-{n}x" for n in range(9))])
+    log = opened(path)
+    found = log.look_up(asked)
+
+    assert [item_id in ids for item_id in asked] == [value is not None for value in found]
+    assert [log.look_up([item_id])[0] for item_id in asked] == list(found)
+    log.close()

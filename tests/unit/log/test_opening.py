@@ -9,6 +9,7 @@ import pytest
 from wal_runner.core.events import ItemStarted
 from wal_runner.errors import LogAlreadyOpen, LogClosed, LogForked, LogMissing, LogReadOnly
 from wal_runner.log import opening
+from wal_runner.recovery.recover import begin_session
 
 
 @pytest.fixture
@@ -204,3 +205,48 @@ def test_session_lives_on_in_its_parent_only(opened):
         os.waitpid(pid, 0)
         os.close(from_child)
         os.close(to_parent)
+
+
+def test_log_that_another_makes_at_the_same_moment_is_opened(opened, monkeypatch):
+    """Its log is as good as ours."""
+    really_create = opening.create_folder
+
+    def create_after_another(folder):
+        really_create(folder)
+        raise FileExistsError(folder)
+
+    monkeypatch.setattr(opening, "create_folder", create_after_another)
+    handle, created = opened()
+
+    assert not created
+    assert opened.path == handle.path
+
+
+def test_caller_inside_the_package_is_said(monkeypatch):
+    """Where nobody outside asked, as in a command, no line of ours is pointed at."""
+    monkeypatch.setattr(traceback, "extract_stack", list)
+
+    assert "opened by wal_runner itself" == opening._caller()
+
+
+def test_log_of_the_parent_refuses_in_the_child(opened, monkeypatch):
+    """As a handle that nobody let go of at the fork would be met: by the pid that opened it."""
+    handle, _ = opened()
+    writer = begin_session(handle)
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    for use in (lambda: list(handle.read(0, limit=1)), writer.check_process):
+        with pytest.raises(LogForked):
+            use()
+    monkeypatch.undo()
+    writer.close()
+
+
+def test_gate_that_was_not_held_for_the_fork_is_not_given_back(opened):
+    """A thread was inside for too long, and still is: the lock is that thread's."""
+    handle, _ = opened()
+    with handle.exclusive(0):
+        handle.hold_for_fork(0.0)
+        handle.let_go_after_fork()
+
+    assert [] == list(handle.read(0, limit=1))

@@ -339,3 +339,16 @@ def test_rows_stand_for_what_is_dropped(bench):
     assert writer.log.base()[0] == writer.log.snapshot().seq
     assert 25 == len(stored_rows(writer.log))
     writer.close()
+
+
+def test_space_is_kept_while_another_session_lives():
+    """They have the old file open; what could be folded is folded, and what could not be done is said."""
+    store = MemoryStore()
+    writer, other = begin_session(MemoryLog(store)), begin_session(MemoryLog(store))
+    fill(writer)
+    done = compacting.compact_with(writer)
+
+    assert "Sessions 2" in done.space_kept_because
+    assert done.base_seq == writer.state.base_seq > 0
+    other.close()
+    assert "" == compacting.compact_with(writer).space_kept_because

@@ -1,17 +1,22 @@
 """Loading: the snapshot and the tail, whatever happens to the log meanwhile."""
 
+from datetime import datetime
+
 import pytest
 
 from tests.support.folded import loaded, replayed, whole
 from tests.support.logs import fill, start, succeed
+from wal_runner.core.events import ItemReopened, ItemStarted, ItemSucceeded, LateOutcome
 from wal_runner.core.state import State
 from wal_runner.errors import Compacted
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import MemoryStore
 from wal_runner.recovery import compact as compacting
+from wal_runner.recovery import replay as replaying
 from wal_runner.recovery.loading import LOADS_MAX, load, records_after
-from wal_runner.recovery.reader import LogView
+from wal_runner.recovery.reader import LOOKS_MAX, LogView
 from wal_runner.recovery.recover import begin_session
+from wal_runner.recovery.replay import numbers_at
 
 
 @pytest.fixture
@@ -94,3 +99,86 @@ def test_view_that_was_interrupted_loads_anew(store):
 
     assert writer.state.counts == view.state().counts
     assert writer.state.seq == view.state().seq
+
+
+def test_view_that_lags_behind_a_compaction_loads_anew(store):
+    """What it would have read next is in the snapshot by then."""
+    view = LogView(MemoryLog(store), load(MemoryLog(store)))
+    writer = begin_session(MemoryLog(store))
+    succeed(writer, ["x"])
+    compacting._drop(writer, compacting._fold(writer))
+
+    assert writer.state.seq == view.state().seq
+    assert writer.state.counts == view.state().counts
+
+
+@pytest.mark.parametrize("times", [1, LOOKS_MAX])
+def test_sessions_are_looked_at_as_of_one_moment(store, times):
+    """Who recorded a death meanwhile has removed what the dead left: the look is begun anew, a few times."""
+    begin_session(MemoryLog(store)).session.abandon()
+    left = iter(range(times))
+
+    class Overtaken(MemoryLog):
+        """A handle beside which another session begins while it asks who lives."""
+
+        def liveness(self, sessions):
+            """Ask, and let another begin."""
+            found = super().liveness(sessions)
+            if next(left, None) is not None:
+                begin_session(MemoryLog(store)).session.abandon()
+            return found
+
+    log = Overtaken(store)
+    reports = LogView(log, load(log)).sessions()
+
+    assert [] == list(left)
+    assert any(report.died for report in reports)
+
+
+def test_replay_holds_no_more_items_than_it_must(store, monkeypatch):
+    """Its numbers are those of a fold that holds everything."""
+    monkeypatch.setattr(replaying, "ITEMS_HELD_MAX", 3)
+
+    assert replayed(MemoryLog(store)).counts == numbers_at(MemoryLog(store)).counts
+
+
+def test_replay_may_end_in_the_middle_of_a_record(store):
+    """A record is cut where the question ends, and one that begins behind it is left out."""
+    log = MemoryLog(store)
+    records = list(log.read(0, limit=1_000))
+    long = next(record for record in records if len(record.arrays) > 2)
+
+    for until in (long.first_seq - 1, long.first_seq, long.last_seq - 1, long.last_seq):
+        assert until == numbers_at(log, until).seq
+        assert until == [entry.seq for entry in replaying.entries(log, until)][-1]
+
+
+def test_view_of_a_writer_leaves_its_log_open(store):
+    """What a Runner shows of itself is not its to close."""
+    writer = begin_session(MemoryLog(store))
+    LogView(writer.log, writer.state, live=writer).close()
+    succeed(writer, ["x"])
+
+    assert "x" in dict(writer.state.touched())
+
+
+def test_history_of_an_item_leaves_out_what_befell_others(store):
+    """Reopenings and late outcomes name their item, and starts do."""
+    writer = begin_session(MemoryLog(store))
+    done = next(item for item in LogView(writer.log, writer.state, live=writer).items() if item.item_id == "done-1")
+    writer.append(
+        [
+            ItemReopened("done-1", done.start_seq, done.status, done.attempts, 1, "ann", "again"),
+            LateOutcome("done-2", done.start_seq, 5),
+        ]
+    )
+    view = LogView(writer.log, writer.state, live=writer)
+
+    assert [ItemStarted, ItemSucceeded, ItemReopened] == [type(entry.event) for entry in view.history("done-1")]
+    assert [ItemStarted, ItemSucceeded, LateOutcome] == [type(entry.event) for entry in view.history("done-2")]
+
+
+def test_time_without_a_zone_is_refused(store):
+    """It would mean another moment on another machine."""
+    with pytest.raises(ValueError, match="has no time zone"):
+        numbers_at(MemoryLog(store), datetime(2026, 1, 1))  # noqa: DTZ001 - that is what is refused

@@ -1,5 +1,7 @@
 """Opening a log whose sessions died: what is known is recorded, the rest is in doubt, in one turn."""
 
+import os
+
 import pytest
 
 from tests.support.folded import live, loaded, replayed
@@ -388,3 +390,24 @@ def test_endless_compaction_is_said():
 
     with pytest.raises(Compacted, match="times"):
         begin_session(Lagging(store, 10_000, meanwhile))
+
+
+def test_what_came_between_loading_and_opening_is_folded():
+    """The turn brings it along; nothing is decided on an older state."""
+    store = MemoryStore()
+    other = begin_session(MemoryLog(store))
+    writer = begin_session(Lagging(store, 1, lambda: succeed(other, ["meanwhile"])))
+
+    assert {"meanwhile": Status.SUCCEEDED} == statuses(writer)
+
+
+def test_process_whose_folder_was_removed_opens_a_log(monkeypatch):
+    """Where it ran is told where it is known; nothing depends on it."""
+
+    def gone():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    writer = begin_session(MemoryLog(MemoryStore()))
+
+    assert "" == writer.state.sessions[1].cwd

@@ -480,3 +480,21 @@ def test_snapshot_comes_by_itself(store, monkeypatch):
 
     assert len(taken) >= 3
     assert len(writer.state.items) + len(writer.state.frozen) < 40
+
+
+def test_snapshot_older_than_what_was_set_aside_lets_nothing_go(store):
+    """Its rows do not hold it; the next one's will."""
+    first, second = open_writer(store), open_writer(store)
+    mixed(second, 0)
+    begin(second)
+    mixed(first, 1)
+    first.catch_up()
+    first.state.freeze()
+    held = dict(first.state.frozen)
+    while second.snapshots.under_way:
+        second.turn(lambda _turn: ())
+    first.turn(lambda _turn: ())
+
+    assert held
+    assert held == first.state.frozen
+    check(store, first, second)

@@ -9,7 +9,7 @@ from tests.support import damage
 from tests.support.logs import ERROR, fill, make_log, start, succeed
 from wal_runner.core.events import ItemStarted, ItemSucceeded, SessionOpened, Status
 from wal_runner.core.items import ItemState, item_row
-from wal_runner.errors import LogMissing, NotALog
+from wal_runner.errors import Compacted, LogMissing, NotALog
 from wal_runner.log import opening
 from wal_runner.log.codec import encode_records
 from wal_runner.log.folder import create_folder
@@ -19,6 +19,7 @@ from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import MemoryStore
 from wal_runner.log.rows import encode_row, pack, unpack
 from wal_runner.recovery import compact as compacting
+from wal_runner.recovery import verifying
 from wal_runner.recovery.compact import compact
 from wal_runner.recovery.recover import begin_session, open_writer
 from wal_runner.recovery.verifying import _content_problems, verify
@@ -364,3 +365,77 @@ def test_log_that_was_put_in_order_is_sound_again(path):
     writer.close()
 
     assert [] == parts(path)
+
+
+def test_large_log_is_verified_in_bounded_memory(path, monkeypatch):
+    """What was folded is let go of; the numbers stay."""
+    monkeypatch.setattr(verifying, "ITEMS_HELD_MAX", 3)
+
+    assert [] == list(verify(path))
+
+
+@pytest.mark.parametrize("times", [1, 10 * verifying.TRIES_MAX])
+def test_log_that_is_written_without_a_pause_is_sound(times):
+    """What could be checked alone was; a comparison with a moving log would be a false alarm."""
+    store = MemoryStore()
+    writer = begin_session(MemoryLog(store))
+    fill(writer)
+    writer.take_snapshot()
+    left = iter(range(times))
+
+    class Disturbed(MemoryLog):
+        """A handle beside which somebody writes whenever it scans."""
+
+        def scan(self, after_key, *, limit):
+            """Scan, and let the other write in between."""
+            page = super().scan(after_key, limit=limit)
+            number = next(left, None)
+            if number is not None:
+                succeed(writer, [f"meanwhile-{number}"])
+                writer.take_snapshot()
+            return page
+
+    assert [] == list(_content_problems(Disturbed(store)))
+    assert (times == 1) == (not [*left])
+
+
+def test_log_that_is_compacted_without_a_pause_is_said():
+    """The walk is begun anew a few times, and then says what is in its way."""
+    store = MemoryStore()
+    writer = begin_session(MemoryLog(store))
+    fill(writer)
+    tries = []
+
+    class Overtaken(MemoryLog):
+        """A handle that is overtaken by a compaction before each walk."""
+
+        def base_state(self):
+            """Say where the log begins, just before that changes."""
+            state = super().base_state()
+            tries.append(state.seq)
+            succeed(writer, [f"meanwhile-{len(tries)}"])
+            compacting._drop(writer, compacting._fold(writer))
+            return state
+
+    with pytest.raises(Compacted):
+        list(_content_problems(Overtaken(store)))
+    assert verifying.TRIES_MAX == len(tries)
+
+
+def test_row_damaged_while_it_is_counted_is_a_problem():
+    """Damage is reported, never raised, wherever it is met."""
+    store = MemoryStore()
+    writer = begin_session(MemoryLog(store))
+    fill(writer)
+    writer.take_snapshot()
+    writer.close()
+
+    class Damaged(MemoryLog):
+        """A handle whose rows are damaged by the time that they are counted."""
+
+        def scan(self, after_key, *, limit):
+            """Turn a bit of a row, and scan."""
+            store.items[b"done-3"] = store.items[b"done-3"][:-1] + b"\xff"
+            return super().scan(after_key, limit=limit)
+
+    assert ["rows"] == [problem.part for problem in _content_problems(Damaged(store))]

@@ -11,6 +11,7 @@ from wal_runner.errors import CommitUnknown, DiskFull, LogClosed
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import Fault, MemoryStore
 from wal_runner.recovery import writer as writing
+from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import begin_session
 
 
@@ -248,3 +249,15 @@ def test_own_slots_prove_what_ended(bench):
     assert {seqs[0], seqs[1]} == set(writer.proofs())
     assert ItemSucceeded(seqs[0], 5) == writer.proofs()[seqs[0]]
     writer.close()
+
+
+def test_key_rule_that_another_set_meanwhile_is_taken():
+    """The turn knows it, though this session had not heard of it: nothing more is appended."""
+    store = MemoryStore()
+    first, second = begin_session(MemoryLog(store)), begin_session(MemoryLog(store))
+    set_key_rule(second, "field id")
+    end = second.state.seq
+    set_key_rule(first, "field id")
+
+    assert "field id" == first.state.key_rule
+    assert end == first.state.seq

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--processes", type=int, default=2, help="how many processes look at states (2)")
     parser.add_argument("--control", choices=sorted(PLANTS), help="plant this fault, which must be found")
-    parser.add_argument("--controls", action="store_true", help="plant each fault in turn")
+    parser.add_argument("--controls", action="store_true", help="plant each fault in turn, and look at no other states")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the recordings of lives with broken promises")
     parser.add_argument(

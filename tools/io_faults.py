@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 from tools.harness.faults import WAYS, Case, Outcomes, count_calls, try_all  # noqa: E402 - the path is set above
 from tools.harness.interposer import Unavailable  # noqa: E402
 from tools.harness.lives import LIVES  # noqa: E402
+from tools.harness.memory import memory_folder  # noqa: E402
 from tools.harness.nursery import Nursery  # noqa: E402
 from tools.harness.planted import SWALLOWED  # noqa: E402
 
@@ -40,15 +41,13 @@ if TYPE_CHECKING:
 
 CANNOT_RUN: Final = 2
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
     asked = _parser().parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
     print(f"seed {seed}")
-    folder = Path(tempfile.mkdtemp(prefix="io-faults-", dir=MEMORY if MEMORY.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="io-faults-", dir=memory_folder()))
     try:
         return _show(asked, seed, folder)
     except Unavailable as error:

@@ -147,8 +147,7 @@ def _torture_log(folder: Path, options: argparse.Namespace, chance: random.Rando
         for child in children:
             if chance.random() < PAUSE_SHARE:
                 time.sleep(chance.uniform(0, PAUSE_SECONDS_MAX))
-                child.pause(chance.uniform(0, PAUSE_SECONDS_MAX))
-                tally.pauses += 1
+                tally.pauses += child.pause(chance.uniform(0, PAUSE_SECONDS_MAX))
         killed = [
             each
             for each, child in zip(doomed, children, strict=True)

@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from tools.harness.control import control  # noqa: E402 - the path is set above
 from tools.harness.interposer import Unavailable  # noqa: E402
+from tools.harness.memory import memory_folder  # noqa: E402
 from tools.harness.nursery import Nursery  # noqa: E402
 from tools.harness.planted import PLANTS  # noqa: E402
 from tools.harness.recording import NAMES, Recording, keep, kept, record  # noqa: E402
@@ -48,15 +49,13 @@ A_POINT_MAX: Final = 40
 
 CANNOT_RUN: Final = 2
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - laid out there, states cost no disk; a folder of our own is made in it
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
     asked = _parser().parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
     print(f"seed {seed}")
-    folder = Path(tempfile.mkdtemp(prefix="powercut-", dir=MEMORY if MEMORY.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="powercut-", dir=memory_folder()))
     try:
         if asked.controls or asked.control:
             wanted = [asked.control] if asked.control else list(PLANTS)

@@ -5,8 +5,9 @@
     .venv/bin/python tools/prove.py --only "power cuts" --only corruption
     .venv/bin/python tools/prove.py --minutes 120
 
-Without ``--minutes`` each does a fixed amount, some six minutes in all on two cores; with it they share the time.
-Each prints its seed and, after a broken promise, the command that shows it again. Exits with 1 where one failed.
+Without ``--minutes`` each does a fixed amount, some five minutes in all on two cores; with it they share the time.
+Each prints its seed and, after a broken promise, how to see it again. Exits with 1 where one failed, and with 2
+where one could not run here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
+
+CANNOT_RUN: Final = 2
+"""What a harness exits with that misses something, such as a C compiler."""
 
 
 class Harness(NamedTuple):
@@ -48,18 +52,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     wanted = {name: HARNESSES[name] for name in asked.only or HARNESSES}
     shares = sum(harness.share for harness in wanted.values())
-    failed = []
+    failed, unable = [], []
     for name, harness in wanted.items():
         minutes = [] if asked.minutes is None else ["--minutes", f"{asked.minutes * harness.share / shares:.2f}"]
         amount = [*harness.for_long, *minutes] if minutes else list(harness.for_a_commit)
         print(f"\n-- {name}: tools/{harness.script} {' '.join(amount)}", flush=True)
         began = time.monotonic()
         done = subprocess.run([sys.executable, ROOT / "tools" / harness.script, *amount], check=False)
-        print(f"-- {name}: {'ok' if not done.returncode else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
-        if done.returncode:
+        word = {0: "ok", CANNOT_RUN: "COULD NOT RUN"}.get(done.returncode, "FAILED")
+        print(f"-- {name}: {word} in {time.monotonic() - began:.0f} s", flush=True)
+        if done.returncode == CANNOT_RUN:
+            unable.append(name)
+        elif done.returncode:
             failed.append(name)
-    print(f"\nFailed: {', '.join(failed)}" if failed else "\nNo promise was broken.")
-    return 1 if failed else 0
+    print()
+    if unable:
+        print(f"Could not run: {', '.join(unable)}")
+    print(f"Failed: {', '.join(failed)}" if failed else "No promise was broken.")
+    return 1 if failed else CANNOT_RUN if unable else 0
 
 
 def _parser() -> argparse.ArgumentParser:

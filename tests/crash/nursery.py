@@ -41,11 +41,14 @@ class Child:
         """Kill it, as the kernel does when memory runs out."""
         signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
 
-    def pause(self, seconds: float) -> None:
-        """Stop it for so long, as a debugger or a frozen container does, and let it go on."""
+    def pause(self, seconds: float) -> bool:
+        """Stop it for so long, as a debugger or a frozen container does, and let it go on; say whether it lived."""
+        if self.ends_within(0):
+            return False
         signal.pidfd_send_signal(self._descriptor, signal.SIGSTOP)
         time.sleep(seconds)
         signal.pidfd_send_signal(self._descriptor, signal.SIGCONT)
+        return True
 
     def death(self) -> int:
         """Wait for its end and give the exit code, -9 where it was killed; raise where it failed."""

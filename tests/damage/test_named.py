@@ -343,15 +343,31 @@ def test_row_that_nobody_writes_is_corrupt(path, body, why):
     assert appends_again(path)
 
 
-def test_open_attempt_that_is_missing_is_corrupt(path):
-    """It would be a doubt of which nobody hears."""
+@pytest.mark.parametrize("how", ["missing", "one too many"])
+def test_open_attempt_that_is_missing_is_corrupt(path, how):
+    """It would be a doubt of which nobody hears; one that no event started would be a doubt of nothing."""
     with damaged(path):
+        if how == "missing":
+            hold_one_in_doubt(path)
         with damage.table(path, OPEN_TABLE) as (txn, _):
-            txn.put((3).to_bytes(8, "big"), pack((3).to_bytes(8, "big"), ("x", 1, 5)))
+            if how == "missing":
+                [key] = [key for key, _value in txn.cursor()]
+                txn.delete(key)
+            else:
+                txn.put((3).to_bytes(8, "big"), pack((3).to_bytes(8, "big"), ("x", 1, 5)))
 
         assert refuses(path, match="open attempts")
 
     assert appends_again(path)
+
+
+def hold_one_in_doubt(path):
+    def fail(_item):
+        raise TimeoutError
+
+    with Runner(path) as runner:
+        runner.run(ITEMS[160:161], fail, signals=False)
+        runner.writer.take_snapshot()
 
 
 def test_sum_of_the_wrong_kind_is_corrupt(path):

@@ -13,7 +13,12 @@ import click
 import pytest
 
 import wal_runner
+from tests.crash.child import BUGS as KILL_BUGS
+from tools.corrupting.controls import CONTROLS
+from tools.harness.planted import PLANTS
 from tools.make_cli_reference import PAGE, reference
+from tools.prove import HARNESSES
+from tools.simulation.controls import BUGS as LIFE_BUGS
 from wal_runner import errors
 from wal_runner.cli.exits import Exit
 from wal_runner.cli.main import walrun
@@ -30,6 +35,7 @@ WITH_EXAMPLES = [page for page in PAGES if page.parent.name in {"how-to", "tutor
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# (?P<name>\w+\.py)\n")
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(#[^)]*)?\)")
+TEST = re.compile(r"def (test_\w+)\(")
 SECONDS_MAX = 60
 
 
@@ -202,3 +208,42 @@ def test_json_reference_names_every_key(command: str, tmp_path: Path) -> None:
     named = set(re.findall(r"`(\w+)`", row)) | (set(re.findall(r"`(\w+)`", status)) if "state" in options else set())
 
     assert set() == keys - named
+
+
+def test_tests_that_a_page_names_exist() -> None:
+    """A fault that is said to be reproduced by a test is; and whatever else the page says of tests."""
+    there = {name for path in (ROOT / "tests").rglob("test_*.py") for name in TEST.findall(path.read_text())}
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text())}
+
+    assert len(named) > 30
+    assert set() == named - there
+
+
+def test_planted_bugs_are_counted() -> None:
+    """The page tells how many bugs each harness must catch, and the sum."""
+    page = (DOCS / "explanation" / "how-it-is-tested.md").read_text()
+    counts = {
+        "powercut": len(PLANTS),
+        "io_faults": 1,  # a library that swallows errors; it is one of the power cuts' too
+        "kill_torture": len(KILL_BUGS),
+        "corruption": len(CONTROLS),
+        "simulator": len(LIFE_BUGS),
+    }
+
+    for tool, count in counts.items():
+        assert re.search(rf"^\| `tools/{tool}\.py` \|.* \| {count} \|$", page, re.MULTILINE), tool
+    total = sum(counts.values())
+    assert f"| planted bugs caught | {total} of {total} | {total} of {total} | |" in page
+
+
+def test_amounts_of_a_commit_are_those_that_it_does() -> None:
+    """What the page says is done each time is what `tools/prove.py` asks for."""
+    page = (DOCS / "explanation" / "how-it-is-tested.md").read_text()
+    for harness, row in {
+        "power cuts": "states after a power cut",
+        "random kills": "random kills",
+        "corruption": "damaged folders",
+        "simulated lives": "simulated lives",
+    }.items():
+        amount = int(HARNESSES[harness].for_a_commit[-1])
+        assert f"| {row} | {amount:,} |" in page, row

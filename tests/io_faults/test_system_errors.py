@@ -166,6 +166,10 @@ def test_log_without_its_sessions_folder_is_refused(tmp_path):
         Runner(tmp_path / "x.wal")
 
 
+def open_files():
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - names only
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -181,10 +185,14 @@ def test_session_without_slots_does_not_begin(log, monkeypatch, error, expected)
         raise error
 
     Runner(log).close()
+    before = open_files()
     monkeypatch.setattr(scratch, "Scratch", fail)
     with pytest.raises(expected):
         Runner(log)
     monkeypatch.undo()
+
+    assert before == open_files()
+    assert [] == list((log / "sessions").iterdir())
 
     with Runner(log) as runner:
         assert 1 == runner.run(["a"], str.upper).succeeded
@@ -213,7 +221,7 @@ def test_copy_that_differs_from_the_log_is_never_swapped_in(log, monkeypatch):
 
 
 def test_large_table_is_copied_in_several_transactions(log, monkeypatch):
-    """None of them holds more than the system grants."""
+    """Each row once, in order, wherever one ends and the next begins."""
     monkeypatch.setattr(rewriting, "ROWS_A_TRANSACTION", 3)
     with Runner(log) as runner:
         runner.run(map(str, range(10)), str.upper)

@@ -10,13 +10,14 @@ from wal_runner.log.folder import create_folder, read_identity
 from wal_runner.log.lmdb_log import LmdbLog
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import Marks, MemoryStore
+from wal_runner.log.session_files import probe
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from wal_runner.log.protocol import Log, Session
+    from wal_runner.log.protocol import Liveness, Log, Session
 
 NAMES = ("lmdb", "memory")
 
@@ -52,6 +53,10 @@ class LmdbBench:
         """Leave what a crash leaves between a session's files and its first commit."""
         (self.path / "sessions" / str(number)).touch()
 
+    def ask_the_kernel(self, number: int) -> Liveness:
+        """Ask who holds the session's locks, past the handle that may know it better."""
+        return probe(self.path / "sessions", number)
+
     def remove_files(self, number: int) -> None:
         """Delete what stands for a session, as somebody might by mistake."""
         (self.path / "sessions" / str(number)).unlink()
@@ -81,6 +86,10 @@ class MemoryBench:
         """Leave what a crash leaves between a session's files and its first commit."""
         self.store.sessions[number] = Marks()
         self.store.kill(number)
+
+    def ask_the_kernel(self, number: int) -> Liveness:
+        """Say what stands for the kernel's word."""
+        return self.store.liveness_of(number)
 
     def remove_files(self, number: int) -> None:
         """Delete what stands for a session, as somebody might by mistake."""

@@ -24,13 +24,24 @@ def test_harness_that_keeps_the_promises(capfd):
     assert said.endswith("No promise was broken.\n")
 
 
-def test_harness_that_fails_is_named(capfd, monkeypatch):
-    """The others run all the same."""
-    bad, good = prove.Harness("simulator.py", ("--lives", "many"), (), 1), prove.HARNESSES["simulated lives"]
-    monkeypatch.setattr(prove, "HARNESSES", {"bad": bad, "good": good._replace(for_a_commit=("--lives", "20"))})
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ((0, 0), (0, "No promise was broken.")),
+        ((1, 0), (1, "Failed: 0")),
+        ((2, 0), (2, "Could not run: 0", "No promise was broken.")),
+        ((2, 1, 0), (1, "Could not run: 0", "Failed: 1")),
+    ],
+)
+def test_harness_that_fails_is_named(capfd, monkeypatch, tmp_path, codes, told):
+    """The others run all the same, and one that misses something is told from one that found something."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "ends.py").write_text("import sys; sys.exit(int(sys.argv[1]))")
+    harnesses = {str(n): prove.Harness("ends.py", (str(code),), (), 1) for n, code in enumerate(codes)}
+    monkeypatch.setattr(prove, "ROOT", tmp_path)
+    monkeypatch.setattr(prove, "HARNESSES", harnesses)
     code = prove.main([])
     said = capfd.readouterr().out
 
-    assert 1 == code
-    assert "-- good: ok" in said
-    assert said.endswith("Failed: bad\n")
+    assert f"-- {len(codes) - 1}: ok" in said
+    assert told == (code, *said.splitlines()[1 - len(told) :])

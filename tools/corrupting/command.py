@@ -23,13 +23,13 @@ from tools.corrupting.folders import LOGS
 from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import LARGE, WAYS, Clinic, Trial
 from tools.harness.fanout import reports
+from tools.harness.memory import memory_folder
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders of one's own are made in it
 """Logs in memory are damaged and opened thrice as quickly."""
 
 PROCESSES: Final = 2
@@ -196,9 +196,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--controls", action="store_true", help="first switch off each check, and see it caught")
     parser.add_argument("--processes", type=int, default=PROCESSES, help=f"work in so many processes ({PROCESSES})")
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument(
-        "--dir", default=str(MEMORY) if MEMORY.is_dir() else None, help="where the logs are made (in memory)"
-    )
+    parser.add_argument("--dir", default=memory_folder(), help="where the logs are made (in memory)")
     options = parser.parse_args(arguments)
     options.way = options.way or WAYS
     return options

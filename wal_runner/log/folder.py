@@ -76,7 +76,7 @@ def create_folder(path: Path) -> Identity:
     except OSError as error:
         if path.exists():
             raise FileExistsError(str(path)) from error
-        raise translate_system(error, path, "created") from error
+        raise translate_system(error, path, "created") from error  # and nothing of it is left
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     failpoint("create.after_rename")
@@ -95,8 +95,10 @@ def read_identity(path: Path) -> Identity:
             content = file.read(_IDENTITY_BYTES_MAX)
     except FileNotFoundError:
         raise _without_identity(path) from None
-    except OSError as error:
+    except (PermissionError, IsADirectoryError) as error:
         raise LogReadOnly(f"{path} cannot be read: {error.strerror}. Ask its owner.") from error
+    except OSError as error:
+        raise translate_system(error, path / IDENTITY_NAME, "read") from error
     identity = _parse_identity(path, content)
     data = path / DATA_NAME
     if not data.exists() or data.stat().st_size == 0:

@@ -10,7 +10,6 @@ died in a commit, and that data.mdb differs from what HEAD remembers for that re
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import struct
@@ -18,7 +17,8 @@ import zlib
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import DiskFull, LogReadOnly
+from wal_runner.errors import LogReadOnly
+from wal_runner.log.env import translate_system
 from wal_runner.log.format import CHAIN_BYTES, FILE_MODE
 
 
@@ -61,12 +61,12 @@ def open_head(path: Path) -> int:
             os.ftruncate(descriptor, HEAD_BYTES)
     except PermissionError:
         raise LogReadOnly(f"{path} cannot be written. Read the log, or change its owner.") from None
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskFull(f"The disk of {path} is full. Free some space, then open the log again.") from error
+    except IsADirectoryError as error:
         raise LogReadOnly(
             f"{path} cannot be opened: {error.strerror}. Move it away, then open the log again."
         ) from error
+    except OSError as error:
+        raise translate_system(error, path, "opened") from error
     return descriptor
 
 

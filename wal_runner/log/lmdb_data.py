@@ -95,7 +95,7 @@ class DataFile:
         witness = read_head(self.folder / HEAD_NAME)
         try:
             self.descriptor = os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
-        except (FileNotFoundError, IsADirectoryError):
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
         except OSError as error:
             raise translate_system(error, self.path, "opened") from error

@@ -291,7 +291,7 @@ def check_history(state: State, chain: bytes) -> None:
     """Raise `LogCorrupt` unless a stored *state* carries *chain*, the hash that the log has at its seq."""
     if state.seq and state.chain != chain:  # before the first event there is nothing to be of
         raise LogCorrupt(
-            f"The snapshot stands for event {state.seq} of another history than the log's. Do not run anything on it: "
+            f"A state is stored for event {state.seq} of another history than the log's. Do not run anything on it: "
             "finished items might be done again. Run `walrun verify`; restore the log from a backup."
         )
 

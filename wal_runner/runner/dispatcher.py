@@ -200,7 +200,12 @@ class Dispatcher:
             if attempt.start_seq not in self._left_behind or self.writer.closed or self.writer.is_the_parents:
                 return
             late = late_outcome(attempt.item_id, event)
-            self._turn(lambda _turn: [late] if late is not None and attempt.start_seq in self.writer.state.open else [])
+
+            def decide(_turn: Turn) -> list[Event]:
+                doubt = self.writer.state.attempt(attempt.start_seq)
+                return [late] if late is not None and doubt is not None and doubt.item_id == attempt.item_id else []
+
+            self._turn(decide)
             self._left_behind.discard(attempt.start_seq)
             self.scratch.free([attempt.slot])
 

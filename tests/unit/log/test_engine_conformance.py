@@ -551,6 +551,7 @@ def test_session_is_taken_in_the_turn_that_opens_it(bench):
     with log.exclusive(0) as turn:
         session = turn.new_session(0)
         assert {1: ALIVE} == turn.liveness([1])
+        assert ALIVE == bench.ask_the_kernel(session.number)
         turn.append(1, [SessionOpened(1, "h", 1, "b", (), "/", "u", "0")])
 
     assert {1: ALIVE} == bench.open().liveness([session.number])

@@ -11,7 +11,7 @@ import zlib
 import pytest
 
 from wal_runner import failpoints
-from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog
+from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog, StorageFailed
 from wal_runner.log.folder import create_folder, read_identity
 from wal_runner.log.format import IDENTITY_NAME
 
@@ -261,7 +261,7 @@ def test_newer_format_is_refused_by_its_number(tmp_path, checksum):
 
 
 def test_identity_that_cannot_be_read_is_said(tmp_path):
-    """A folder in its place, or a disk that does not answer: not another log, and not a new one."""
+    """A folder in its place: neither another log nor a new one."""
     path = tmp_path / "emails.wal"
     create_folder(path)
     (path / "IDENTITY").unlink()
@@ -269,6 +269,22 @@ def test_identity_that_cannot_be_read_is_said(tmp_path):
 
     with pytest.raises(LogReadOnly, match=r"cannot be read: Is a directory\. Ask its owner"):
         read_identity(path)
+
+
+@pytest.mark.parametrize(("code", "expected"), [(errno.EIO, StorageFailed), (errno.EMFILE, LogError)])
+def test_identity_that_the_system_does_not_give_is_no_matter_of_rights(tmp_path, monkeypatch, code, expected):
+    """A disk that fails, or too many open files: the owner could not help."""
+    path = tmp_path / "emails.wal"
+    create_folder(path)
+
+    def fail(*_arguments, **_options):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(type(path), "open", fail)
+    with pytest.raises(LogError, match="IDENTITY") as raised:
+        read_identity(path)
+
+    assert expected is type(raised.value)
 
 
 def test_folder_that_may_not_be_written_gets_no_log(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.log.children import child
-from wal_runner.errors import DiskFull, LogReadOnly
+from wal_runner.errors import DiskFull, LogError, LogReadOnly, StorageFailed
 from wal_runner.log.format import CHAIN_BYTES
 from wal_runner.log.head import HEAD_BYTES, Witness, boot_mark, open_head, read_head, write_head
 
@@ -267,7 +267,7 @@ except DiskFull as error:
     print(error)
 """
     with child(program, tmp_path, before=own_mounts) as one:
-        assert f"The disk of {tmp_path}/HEAD is full. Free some space, then open the log again." == one.hear()
+        assert f"The disk of {tmp_path}/HEAD is full. Free some space, then run the same again." == one.hear()
 
 
 def test_full_disk_fails_no_commit_that_is_durable(path):
@@ -308,7 +308,9 @@ def test_head_that_may_not_be_written_is_refused(path, monkeypatch):
         open_head(path)
 
 
-@pytest.mark.parametrize(("code", "expected"), [(errno.ENOSPC, DiskFull), (errno.EIO, LogReadOnly)])
+@pytest.mark.parametrize(
+    ("code", "expected"), [(errno.ENOSPC, DiskFull), (errno.EIO, StorageFailed), (errno.EMFILE, LogError)]
+)
 def test_head_that_cannot_be_made_says_why(path, monkeypatch, code, expected):
     """A full disk is named as such, anything else by the system's word."""
 
@@ -316,8 +318,10 @@ def test_head_that_cannot_be_made_says_why(path, monkeypatch, code, expected):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "open", fail)
-    with pytest.raises(expected):
+    with pytest.raises(LogError) as raised:
         open_head(path)
+
+    assert expected is type(raised.value)
 
 
 def test_head_that_grew_is_cut(path):

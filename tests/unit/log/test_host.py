@@ -4,10 +4,14 @@ import getpass
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from wal_runner.log import host
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc to ask")
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +27,7 @@ def test_boot_has_one_name_in_all_processes():
     program = "from wal_runner.log.host import boot_id; print(boot_id())"
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
 
-    assert host.boot_id() == said.stdout.strip()
+    assert host.boot_id() == said.stdout.strip() != ""
 
 
 def test_boot_without_a_name_is_none(monkeypatch, tmp_path):
@@ -51,4 +55,16 @@ def test_process_that_is_not_there_has_no_beginning():
     ended.wait()
 
     assert "" == host.process_started(ended.pid)
-    assert host.process_started(os.getpid()) == host.process_started(os.getpid())
+
+
+@needs_proc
+def test_pid_is_told_from_its_reuse():
+    """The same process began at the same moment whoever asks, and one that begins later began later."""
+    program = "import sys; from wal_runner.log.host import process_started; print(process_started(int(sys.argv[1])))"
+    said = subprocess.run([sys.executable, "-c", program, str(os.getpid())], check=True, capture_output=True, text=True)
+    with subprocess.Popen(["sleep", "60"]) as later:
+        began = host.process_started(later.pid)
+        later.kill()
+
+    assert int(host.process_started(os.getpid())) == int(said.stdout)
+    assert int(said.stdout) < int(began)

@@ -372,6 +372,34 @@ def test_beginning_that_cannot_be_marked_is_not_silent(tmp_path, monkeypatch):
         made.scratch.begin(slot, 40)
 
 
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_death_before_the_mark_is_doubt(slots, name):
+    """The mark is stored last: whatever stands in the slot by then, it says "begun" until it stands too."""
+
+    class Died(Exception):
+        """The process died here."""
+
+    class Dying:
+        """The words of the slots, up to the mark of an outcome."""
+
+        def __setitem__(self, place, word):
+            if place == at and word & 0xFFFF != begun:
+                raise Died
+            words[place] = word
+
+    slot = slots.start(40)
+    words, at = slots.scratch._words, (slot + 1) * SCRATCH_SLOT_BYTES // 8
+    begun = scratch._BEGUN
+    slots.scratch._words = Dying()
+    with pytest.raises(Died):
+        slots.scratch.finish(slot, 40, OUTCOMES[name])
+    slots.scratch._words = words
+
+    assert {40: BEGUN} == slots.remains()
+    word = os.pread(slots.descriptor, 8, slots.bytes_of(slot) + 8)
+    assert bytes(8) != word, "and all else stood already"
+
+
 def test_closed_slots_take_nothing(slots):
     """After the session's end no fn begins under it."""
     slot = slots.start(40)

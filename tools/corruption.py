@@ -16,7 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tools.corrupting.command import main
+from tools.harness.console import in_order
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_order(main))

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Final
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.faults import WAYS, Case, Outcomes, count_calls, try_all  # noqa: E402 - the path is set above
+from tools.harness.console import NOTHING_DONE, in_order, minutes, output, positive  # noqa: E402 - the path is set above
+from tools.harness.faults import WAYS, Case, Outcomes, count_calls, try_all  # noqa: E402
 from tools.harness.interposer import Unavailable  # noqa: E402
 from tools.harness.lives import LIVES  # noqa: E402
 from tools.harness.memory import memory_folder  # noqa: E402
@@ -63,13 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--way", choices=list(WAYS), action="append", help="only this way; may be given again")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="every call")
-    which.add_argument("--every", type=int, default=8, metavar="N", help="every N-th call, begun by chance (8)")
+    which.add_argument("--every", type=positive, default=8, metavar="N", help="every N-th call, begun by chance (8)")
     which.add_argument("--call", type=int, metavar="K", help="this call alone, from 0")
     parser.add_argument("--seed", type=int, help="what the lives are drawn from, and which calls")
-    parser.add_argument("--processes", type=int, default=2, help="how many lives at once (2)")
-    parser.add_argument("--minutes", type=float, help="begin no more lives after so long")
+    parser.add_argument("--processes", type=positive, default=2, help="how many lives at once (2)")
+    parser.add_argument("--minutes", type=minutes, help="begin no more lives after so long")
     parser.add_argument("--control", action="store_true", help="plant a library that swallows errors")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write the figures there")
     return parser
 
 
@@ -77,7 +78,10 @@ def _show(asked: argparse.Namespace, seed: int, folder: Path) -> int:
     began = time.monotonic()
     total = Outcomes()
     lives = {}
-    for life in asked.life or LIVES:
+    wanted = list(asked.life or LIVES)
+    if asked.minutes:  # the time may not do for all
+        random.Random(seed).shuffle(wanted)  # noqa: S311 - no secret
+    for life in wanted:
         if asked.minutes and time.monotonic() - began > 60 * asked.minutes:
             break
         place = folder / life
@@ -87,10 +91,10 @@ def _show(asked: argparse.Namespace, seed: int, folder: Path) -> int:
         total.add(outcomes)
         lives[life] = len(cases)
         shutil.rmtree(place)
-        print(f"  {life}: {len(cases):,} faults, {len(outcomes.violations)} broken promises", flush=True)
+        print(f"  {life}: {outcomes.cases.total():,} faults, {len(outcomes.violations)} broken promises", flush=True)
     seconds = time.monotonic() - began
     count = total.cases.total()
-    print(f"{count:,} faults, {total.reached:,} reached, in {seconds:.0f} s, {count / seconds:,.0f} a second")
+    print(f"{count:,} faults, {total.reached:,} reached, in {len(lives)} of {len(wanted)} lives, in {seconds:.0f} s")
     for name, times in total.raised.most_common():
         print(f"  {times:6,} {name}")
     for case, problems in total.violations[:10]:
@@ -99,6 +103,7 @@ def _show(asked: argparse.Namespace, seed: int, folder: Path) -> int:
             print(f"  {problem}")
         print(
             f"  Again: python tools/io_faults.py --seed {seed} --life {case.life} --way {case.way} --call {case.call}"
+            + (" --control" if asked.control else "")
         )
     if asked.json:
         figures = {"seed": seed, "lives": lives, "ways": total.cases, "reached": total.reached, "raised": total.raised}
@@ -106,6 +111,9 @@ def _show(asked: argparse.Namespace, seed: int, folder: Path) -> int:
     if asked.control:
         print("The planted fault was found." if total.violations else "MISSED: the planted fault was not found.")
         return 0 if total.violations else 1
+    if not total.reached:
+        print("No call was reached.", file=sys.stderr)
+        return NOTHING_DONE
     return 1 if total.violations else 0
 
 
@@ -123,4 +131,4 @@ def cases_of(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_order(main))

@@ -7,9 +7,11 @@ Each log is run by one to four processes, some beside one that compacts, which a
 of them at some moment, half at a failpoint, some of these while they recover from the death before. Some are
 first stopped with SIGSTOP for a while, and go on. Each process draws its driver, workers, window, results and
 snapshots anew. After each death the log is compared with a ledger of real effects; then the doubts are settled
-by the ledger and the next processes go on, until the batch is done and every item has happened exactly once.
+by the ledger, or left for the next processes to hold, which go on until the batch is done and every item has
+happened exactly once.
 
-Prints the seed first and a JSON summary last. Exits with 1 after a broken promise; its log is kept.
+Prints the seed first and a JSON summary last. The seed repeats the choices, not the moments: after a broken
+promise it exits with 1 and keeps the log. With ``--bug`` it exits with 1 where the planted fault was not found.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.crash.child import BUGS, DRIVERS, RESULTS, Plan  # noqa: E402 - the path is set above
-from tests.crash.harness import check, finish, kill_at_random, settle  # noqa: E402
+from tests.crash.harness import check, finish, held, kill_at_random, settle  # noqa: E402
 from tests.crash.ledger import Ledger  # noqa: E402
 from tests.crash.nursery import Child  # noqa: E402
+from tools.harness.console import folder, in_order, minutes, output, positive  # noqa: E402
+from wal_runner.log.format import SCRATCH_SLOTS  # noqa: E402
 
 
 FAILPOINTS: Final = {
@@ -63,6 +67,9 @@ COMPACTION_SHARE: Final = 0.2
 PAUSE_SHARE: Final = 0.2
 PAUSE_SECONDS_MAX: Final = 0.1
 """Of a stop, and of the wait for it; less by far than anybody waits for a gate that a stopped process holds."""
+
+HELD_SHARE: Final = 0.3
+"""Doubts are left to the next processes so often, which must hold them."""
 
 COMPACTION_FAILPOINTS: Final = (
     "",
@@ -115,6 +122,7 @@ def main() -> int:
     summary = {
         "seed": seed,
         "ok": not tally.problems,
+        "bug": options.bug or None,
         "kills": tally.kills,
         "pauses": tally.pauses,
         "logs": tally.logs,
@@ -132,6 +140,12 @@ def main() -> int:
     if not tally.problems:
         shutil.rmtree(folder)
     print(json.dumps(summary, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(summary, indent=2) + "\n")
+    if options.bug:
+        was_found = "The planted fault was found." if tally.problems else "MISSED: the planted fault was not found."
+        print(was_found, file=sys.stderr)
+        return 0 if tally.problems else 1
     return 1 if tally.problems else 0
 
 
@@ -139,6 +153,7 @@ def _torture_log(folder: Path, options: argparse.Namespace, chance: random.Rando
     """Kill processes over one log until its batch is done, then finish it."""
     plan = _plan(folder, options, chance)
     processes = chance.choice((1, 1, 2, PROCESSES_MAX))
+    carried = 0
     for _ in range(ROUNDS_MAX):
         doomed = [_doom(_plan(folder, options, chance), chance) for _ in range(processes)]
         if Path(plan.log).exists() and chance.random() < COMPACTION_SHARE:
@@ -158,10 +173,13 @@ def _torture_log(folder: Path, options: argparse.Namespace, chance: random.Rando
         tally.survived += len(doomed) - len(killed)
         if not Path(plan.log).exists():
             continue  # it died before there was a log
-        found = check(plan, running_max=sum(each.workers for each in killed if each.act == "run"))
-        doubts = settle(plan)
-        tally.doubts += doubts
+        running = sum(each.workers for each in killed if each.act == "run")
+        found = check(plan, running_max=running + carried)
+        is_held = chance.random() < HELD_SHARE
+        doubts = held(plan) if is_held else settle(plan)
+        tally.doubts += doubts - carried
         tally.doubts_most = max(tally.doubts_most, doubts)
+        carried = doubts if is_held else 0
         if found:
             tally.problems += found
             return
@@ -199,8 +217,8 @@ def _plan(folder: Path, options: argparse.Namespace, chance: random.Random) -> P
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100, help="stop after so many (100)")
-    parser.add_argument("--minutes", type=float, help="go on for so long instead")
+    parser.add_argument("--kills", type=positive, default=100, help="stop after so many (100)")
+    parser.add_argument("--minutes", type=minutes, help="go on for so long instead")
     parser.add_argument("--seed", type=int, help="repeat the choices of an earlier run")
     parser.add_argument(
         "--window", type=_window, default=None, metavar="N|adaptive", help="max_in_doubt, or adaptive (by chance)"
@@ -208,15 +226,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="threads or coroutines (1, 4 or 16, by chance)")
     parser.add_argument("--driver", choices=DRIVERS, help="one driver only (all)")
     parser.add_argument("--results", choices=RESULTS, help="what fn returns (by chance)")
-    parser.add_argument("--items", type=int, default=6_000, help="items a log (6000)")
+    parser.add_argument("--items", type=positive, default=6_000, help="items a log (6000)")
     parser.add_argument("--bug", choices=BUGS, default="", help="plant a fault, to see that it is caught")
-    parser.add_argument("--dir", help="where the logs are made (the system's temporary folder)")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write the summary there too")
+    parser.add_argument("--dir", type=folder, help="where the logs are made (the system's temporary folder)")
     return parser.parse_args()
 
 
 def _window(text: str) -> int | None:
-    return 0 if text == "adaptive" else int(text)
+    number = 0 if text == "adaptive" else positive(text)
+    if number > SCRATCH_SLOTS:
+        raise argparse.ArgumentTypeError(f"{number} is more than {SCRATCH_SLOTS}")
+    return number
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_order(main))

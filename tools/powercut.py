@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
+import re
 import secrets
 import shutil
 import sys
@@ -29,7 +31,8 @@ from typing import TYPE_CHECKING, Final
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.control import control  # noqa: E402 - the path is set above
+from tools.harness.console import NOTHING_DONE, in_order, minutes, output, positive  # noqa: E402 - the path is set above
+from tools.harness.control import control  # noqa: E402
 from tools.harness.interposer import Unavailable  # noqa: E402
 from tools.harness.memory import memory_folder  # noqa: E402
 from tools.harness.nursery import Nursery  # noqa: E402
@@ -54,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
     asked = _parser().parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
-    print(f"seed {seed}")
+    if asked.recording:
+        seed = kept(asked.recording).seed
+    print(f"seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="powercut-", dir=memory_folder()))
     try:
         if asked.controls or asked.control:
@@ -70,23 +75,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--states", type=int, default=50_000, help="how many states to look at, about (50,000)")
-    parser.add_argument("--minutes", type=float, help="for how long, instead of how many states")
+    parser.add_argument(
+        "--states",
+        type=positive,
+        default=50_000,
+        help="how many states to look at, about: each point has some (50,000)",
+    )
+    parser.add_argument("--minutes", type=minutes, help="for how long, instead of how many states")
     parser.add_argument("--seed", type=int, help="what the lives and the states are drawn from")
     parser.add_argument(
         "--life", "--workload", choices=sorted(NAMES), action="append", help="only this life; may be given again"
     )
-    parser.add_argument("--processes", type=int, default=2, help="how many processes look at states (2)")
+    parser.add_argument("--processes", type=positive, default=2, help="how many processes look at states (2)")
     parser.add_argument("--control", choices=sorted(PLANTS), help="plant this fault, which must be found")
     parser.add_argument("--controls", action="store_true", help="plant each fault in turn, and look at no other states")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the recordings of lives with broken promises")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write the figures there")
     parser.add_argument(
-        "--recording", type=Path, metavar="FILE", help="look at the states of a recording that was kept"
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="where recordings of broken promises go",
     )
-    parser.add_argument("--state", default="", metavar="POINT.INDEX", help="look at this state alone")
+    parser.add_argument(
+        "--recording", type=_recording, metavar="FILE", help="look at the states of a recording that was kept"
+    )
+    parser.add_argument("--state", type=_state, default="", metavar="POINT.INDEX", help="look at this state alone")
     return parser
 
+
+def _recording(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no {text}")
+    return path
+
+
+def _state(text: str) -> str:
+    if not re.fullmatch(r"\d+\.\d+", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a point and an index, such as 54.2")
+    return text
+
+
+_KEPT: Final[dict[str, Path]] = {}
+"""Recordings with broken promises, by life."""
 
 # --- All lives ------------------------------------------------------------------------------
 
@@ -104,13 +135,16 @@ def _show_findings(asked: argparse.Namespace, seed: int, folder: Path) -> int:
         if total.violations or asked.recording or asked.state or time.monotonic() > deadline:
             break
     total.seconds = time.monotonic() - began
-    rate = total.count / total.seconds
-    print(f"{total.count:,} states of {len(total.states)} lives in {total.seconds:.0f} s, {rate:,.0f} a second")
+    rate, of = total.count / total.seconds, len(asked.life or NAMES)
+    print(f"{total.count:,} states of {len(total.states)} of {of} lives in {total.seconds:.0f} s, {rate:,.0f} a second")
     for life, count in total.states.most_common():
         print(f"  {count:8,} {life}")
-    _show_violations(total.violations, asked, seed)
+    _show_violations(total.violations)
     if asked.json:
         asked.json.write_text(json.dumps({"seed": seed, **total.figures()}, indent=2) + "\n")
+    if not total.count:
+        print("Nothing was looked at.", file=sys.stderr)
+        return NOTHING_DONE
     return 1 if total.violations else 0
 
 
@@ -121,17 +155,20 @@ def _round(asked: argparse.Namespace, seed: int, deadline: float, wanted: int, f
         recordings = [kept(asked.recording)]
     else:
         with Nursery() as nursery:
-            recordings = [record(nursery, folder, life, seed) for life in asked.life or NAMES]
+            lives = list(asked.life or NAMES)
+            if asked.minutes:  # the time may not do for all
+                random.Random(seed).shuffle(lives)  # noqa: S311 - no secret
+            recordings = [record(nursery, folder, life, seed) for life in lives]
     a_point = A_POINT_MAX
     if asked.minutes:
         a_point = A_POINT_BY_TIME
     elif not asked.state:
         calls = sum(found.calls for found in recordings)
         a_point = next((number for number in range(1, A_POINT_MAX) if _expected(calls, number) >= wanted), A_POINT_MAX)
-    task = Task(recordings, str(seed), a_point, asked.processes, deadline, only=asked.state)
+    task = Task(recordings, str(seed), a_point, 1 if asked.state else asked.processes, deadline, only=asked.state)
     findings = search(task, folder)
-    if asked.keep:
-        _keep_violating(recordings, findings.violations, asked.keep)
+    if findings.violations and not asked.recording:
+        _keep_violating(recordings, findings.violations, asked.keep or Path(tempfile.mkdtemp(prefix="powercut-kept-")))
     shutil.rmtree(folder)
     return findings
 
@@ -146,16 +183,17 @@ def _keep_violating(recordings: Sequence[Recording], violations: Sequence[Violat
     lives = {violation.life for violation in violations}
     for recording in recordings:
         if recording.life in lives:
-            print(f"kept {keep(recording, folder)}")
+            _KEPT[recording.life] = keep(recording, folder)
 
 
-def _show_violations(violations: Sequence[Violation], asked: argparse.Namespace, seed: int) -> None:
+def _show_violations(violations: Sequence[Violation]) -> None:
     for violation in violations[:10]:
         print(f"\n{violation.life}, state {violation.state} ({violation.label}):")
         for problem in violation.problems:
             print(f"  {problem}")
-    for life in sorted({violation.life for violation in violations}):
-        print(f"\nAgain: python tools/powercut.py --seed {seed} --states {asked.states} --life {life} --keep FOLDER")
+        # Not by the seed: threads and times make each life another one.
+        if violation.life in _KEPT:
+            print(f"  Again: python tools/powercut.py --recording {_KEPT[violation.life]} --state {violation.state}")
 
 
 # --- Planted faults -------------------------------------------------------------------------
@@ -182,4 +220,4 @@ def _show_controls(asked: argparse.Namespace, seed: int, wanted: Sequence[str], 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_order(main))

@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools.harness.console import in_order, minutes  # noqa: E402 - the path is set above
+
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ROOT = Path(__file__).resolve().parents[1]
 
 CANNOT_RUN: Final = 2
 """What a harness exits with that misses something, such as a C compiler."""
@@ -54,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shares = sum(harness.share for harness in wanted.values())
     failed, unable = [], []
     for name, harness in wanted.items():
-        minutes = [] if asked.minutes is None else ["--minutes", f"{asked.minutes * harness.share / shares:.2f}"]
-        amount = [*harness.for_long, *minutes] if minutes else list(harness.for_a_commit)
+        amount = list(harness.for_a_commit)
+        if asked.minutes is not None:
+            amount = [*harness.for_long, "--minutes", f"{asked.minutes * harness.share / shares:.2f}"]
         print(f"\n-- {name}: tools/{harness.script} {' '.join(amount)}", flush=True)
         began = time.monotonic()
         done = subprocess.run([sys.executable, ROOT / "tools" / harness.script, *amount], check=False)
@@ -75,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(HARNESSES), action="append", help="only this one; may be given again")
-    parser.add_argument("--minutes", type=float, help="go on for so long in all, instead of a fixed amount")
+    parser.add_argument("--minutes", type=minutes, help="go on for so long in all, instead of a fixed amount")
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_order(main))

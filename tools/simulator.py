@@ -15,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tools.harness.console import in_order
 from tools.simulation.command import main
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_order(main))

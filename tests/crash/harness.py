@@ -71,6 +71,7 @@ def check(plan: Plan, *, running_max: int) -> list[str]:
             *_repeated_effects(world),
             *_wrong_items(runner, plan.ids, told, world),
             *_too_many_doubts(runner, running_max),
+            *_verdicts_of_nobody(told),
             *fold_differences(runner),
         ]
     return problems + [f"verify: {problem}" for problem in verify(plan.log)]
@@ -86,6 +87,12 @@ def settle(plan: Plan) -> int:
             effects.note("verdict", doubt.item_id, doubt.start_seq)
     effects.close()
     return len(doubts)
+
+
+def held(plan: Plan) -> int:
+    """Leave the doubts for the next processes, which must hold them, and give how many there are."""
+    with Runner.open_read(plan.log) as view:
+        return sum(1 for _ in view.items(Status.IN_DOUBT))
 
 
 def finish(plan: Plan) -> list[str]:
@@ -143,6 +150,8 @@ class Told:
     base: int
     starts: dict[int, str]
     settled: set[int]
+    policies: list[int]
+    """Verdicts that a run gave by itself: each needs a run that was told that a redo is harmless, and none is here."""
 
     @classmethod
     def by(cls, runner: Runner) -> Told:
@@ -154,6 +163,7 @@ class Told:
             base,
             {seq: event.item_id for seq, event in events if isinstance(event, ItemStarted)},
             {event.start_seq for _, event in events if isinstance(event, ItemReconciled)},
+            [seq for seq, event in events if isinstance(event, ItemReconciled) and event.by.startswith("policy")],
         )
 
 
@@ -162,6 +172,12 @@ def _unfounded_effects(told: Told, world: Ledger) -> Iterator[str]:
     for seen in world.attempts.values():
         if seen.start_seq > told.base and told.starts.get(seen.start_seq) != seen.item_id:
             yield f"{seen.item_id} began as {seen.start_seq}, which is no start of it in the log"
+
+
+def _verdicts_of_nobody(told: Told) -> Iterator[str]:
+    """P2: what is in doubt never runs again without a verdict that somebody gave."""
+    for seq in told.policies:
+        yield f"event {seq} lets a doubt be redone by policy, and no run was told that it may"
 
 
 def _repeated_effects(world: Ledger) -> Iterator[str]:

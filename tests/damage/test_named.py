@@ -220,6 +220,21 @@ def test_flag_too_much_of_the_free_list_never_reaches_lmdb(path):
     assert appends_again(path)
 
 
+@pytest.mark.parametrize("bit", [2, 6])
+def test_meta_page_that_claims_a_gigabyte_is_refused(path, bit):
+    """A small log that seems large would not be checked, and would be given the room that it claims to use."""
+    size = (path / "data.mdb").stat().st_size
+    with damaged(path):
+        with beneath(path):
+            for page in (0, 1):
+                dialect.turn(path, page * 4096 + 138, bit=bit)
+
+        assert refuses(path, match="neither reachable nor in the freeDB|far beyond")
+        assert size == (path / "data.mdb").stat().st_size
+
+    assert appends_again(path)
+
+
 @pytest.mark.parametrize("how", ["emptied", "gone", "another log's", "older", "a folder"])
 def test_replaced_data_stops_everything(path, tmp_path, how):
     """No data is no new log, and another's data is not this log's."""

@@ -1,6 +1,7 @@
 """Calls that fail: the library says so by an error of its own or goes on rightly, and loses nothing."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,10 +68,11 @@ def test_failing_swap_gives_an_error_of_ours():
 @pytest.mark.timeout(300)
 def test_library_that_swallows_errors_is_found():
     """A commit that failed and counts as one loses what was acknowledged."""
-    code, said = io_faults("--control", "--life", "serial", "--every", "20", "--way", "enospc-once", "--seed", "2")
+    code, said = io_faults("--control", "--life", "serial", "--every", "12", "--way", "enospc-once", "--seed", "2")
 
     assert code == 0, said
-    assert "was acknowledged, and the log ends at" in said
+    # Which, depends on the calls that fail, and their number on the time that they take.
+    assert re.search(r"was acknowledged, and the log ends at|a false alarm, LogWentBack", said), said
     assert "Again: python tools/io_faults.py --seed 2 --life serial --way enospc-once --call " in said
     assert "The planted fault was found." in said
 

@@ -22,6 +22,7 @@ from tools.corrupting.controls import CONTROLS, catch, clinic_for_controls
 from tools.corrupting.folders import LOGS
 from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import LARGE, WAYS, Clinic, Trial
+from tools.harness.console import INTERRUPTED, folder, minutes, output, positive
 from tools.harness.fanout import reports
 from tools.harness.memory import memory_folder
 
@@ -46,18 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         home = Path(made)
         if options.trial is not None:
             return _repeat(home, seed, options)
-        tally = Tally(seed, options)
+        tally, interrupted = Tally(seed, options), False
         if options.controls:
             tally.try_controls(home)
         tally.began = time.monotonic()
-        for trial in _trials(home, seed, options):
-            tally.count(trial)
+        try:
+            for trial in _trials(home, seed, options):
+                tally.count(trial)
+        except KeyboardInterrupt:
+            interrupted = True
     summary = tally.summary()
     print(tally.table())
     if options.json:
         options.json.write_text(json.dumps(summary, indent=2) + "\n")
     print(json.dumps({name: value for name, value in summary.items() if name != "table"}, indent=2))
-    return 0 if summary["ok"] else 1
+    if not summary["ok"]:
+        return 1
+    return INTERRUPTED if interrupted else 0
 
 
 class Tally:
@@ -184,8 +190,8 @@ def _command(seed: object, number: int, options: argparse.Namespace) -> str:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folders", type=int, default=300, help="damage so many folders (300)")
-    parser.add_argument("--minutes", type=float, help="go on for so long instead")
+    parser.add_argument("--folders", type=positive, default=300, help="damage so many folders (300)")
+    parser.add_argument("--minutes", type=minutes, help="go on for so long instead")
     parser.add_argument("--seed", help="repeat the choices of an earlier run")
     parser.add_argument("--trial", type=int, help="do this one trial of the seed, and tell about it")
     parser.add_argument("--mutator", action="append", default=[], choices=list(MUTATORS), help="only this (any)")
@@ -194,9 +200,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--way", action="append", default=[], choices=[*WAYS, LARGE], help="how the damage came (any but the last)"
     )
     parser.add_argument("--controls", action="store_true", help="first switch off each check, and see it caught")
-    parser.add_argument("--processes", type=int, default=PROCESSES, help=f"work in so many processes ({PROCESSES})")
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--dir", default=memory_folder(), help="where the logs are made (in memory)")
+    parser.add_argument("--processes", type=positive, default=PROCESSES, help=f"how many at once ({PROCESSES})")
+    parser.add_argument("--json", type=output, help="write the figures there")
+    parser.add_argument("--dir", type=folder, default=memory_folder(), help="where the logs are made (in memory)")
     options = parser.parse_args(arguments)
     options.way = options.way or WAYS
     return options

@@ -7,6 +7,7 @@ than well is an error, whatever it had said before.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ def reports(processes: int, work: Callable[[int, Connection], None]) -> Iterator
     children = []
     for number in range(processes):
         reader, writer = context.Pipe(duplex=False)
-        child = context.Process(target=work, args=(number, writer))
+        child = context.Process(target=_in_child, args=(work, number, writer), daemon=True)
         child.start()
         writer.close()
         readers.append(reader)
@@ -38,3 +39,8 @@ def reports(processes: int, work: Callable[[int, Connection], None]) -> Iterator
         child.join()
         if child.exitcode:
             raise RuntimeError(f"process {number} of {processes} ended with {child.exitcode}")
+
+
+def _in_child(work: Callable[[int, Connection], None], number: int, writer: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked ends us, and tells what there was until then
+    work(number, writer)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from tools.harness import stream
+from tools.harness import interposer, stream
 from tools.harness.interposer import Fault
 from tools.harness.judge import judge
 from tools.harness.nursery import Nursery, Order, said_by
@@ -109,27 +109,38 @@ def count_calls(nursery: Nursery, folder: Path, life: str, seed: int) -> int:
 def try_all(cases: Sequence[Case], folder: Path, *, processes: int, planted: str = "") -> Outcomes:
     """Try *cases* in so many processes, each with a nursery of its own."""
     outcomes = Outcomes()
-    pids = {}
+    interposer.environment()  # made once, before the forks, and removed by this process
+    pids: dict[int, Path] = {}
+    try:
+        _share(cases, folder, processes, planted, pids)
+        for pid, report in list(pids.items()):
+            _, status = os.waitpid(pid, 0)
+            del pids[pid]
+            if status != 0:
+                raise RuntimeError(f"a process of the harness failed with {os.waitstatus_to_exitcode(status)}")
+            cases_of, reached, raised, violations = json.loads(report.read_text())
+            found = [(Case(*case), found) for case, found in violations]
+            outcomes.add(Outcomes(Counter(cases_of), reached, Counter(raised), found))
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    return outcomes
+
+
+def _share(cases: Sequence[Case], folder: Path, processes: int, planted: str, pids: dict[int, Path]) -> None:
     for number in range(processes):
         report = folder / f"report-{number}"
         pid = os.fork()
         if pid == 0:
             _be_the_process(cases[number::processes], folder / f"lives-{number}", report, planted)
         pids[pid] = report
-    for pid, report in pids.items():
-        _, status = os.waitpid(pid, 0)
-        if status != 0:
-            raise RuntimeError(f"a process of the harness failed with {os.waitstatus_to_exitcode(status)}")
-        cases_of, reached, raised, violations = json.loads(report.read_text())
-        outcomes.add(
-            Outcomes(Counter(cases_of), reached, Counter(raised), [(Case(*case), found) for case, found in violations])
-        )
-    return outcomes
 
 
 def _be_the_process(cases: Iterable[Case], folder: Path, report: Path, planted: str) -> NoReturn:
     code = 1
     try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked ends us
         folder.mkdir()
         outcomes = Outcomes()
         with Nursery() as nursery:

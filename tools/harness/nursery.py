@@ -99,6 +99,7 @@ def said_by(order: Order) -> str:
 
 
 def _serve() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its other side
     for line in sys.stdin:
         order = Order(**json.loads(line))
         pid = os.fork()

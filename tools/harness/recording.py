@@ -87,6 +87,8 @@ def record(nursery: Nursery, folder: Path, life: str, seed: int, *, planted: str
     faults = [Fault.FAIL_ONCE, Fault.FAIL_LATE]
     if life.startswith(LATE):
         numbers, faults = [number for number in numbers if barriers[number].kind is Kind.WRITE], [Fault.FAIL_LATE]
+    if not numbers:
+        raise LifeFailed(f"{base} with seed {seed} has no barrier that could fail: the library does not sync")
     chance = random.Random(f"{seed} {life}")  # noqa: S311 - no secret
     order = Order(
         base,

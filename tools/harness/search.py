@@ -121,8 +121,9 @@ def search(task: Task, folder: Path) -> Findings:
     began = time.monotonic()
     workers = [_Worker(task, number, folder) for number in range(task.processes)]
     findings = Findings()
+    running: dict[int, _Worker] = {}
     try:
-        running = {worker.start(): worker for worker in workers}
+        running |= {worker.start(): worker for worker in workers}
         while running:
             pid, status = os.wait()
             worker = running.pop(pid, None)
@@ -142,6 +143,7 @@ def search(task: Task, folder: Path) -> Findings:
         for worker in workers:
             findings.add(worker.findings())
     finally:
+        _end(running)
         for worker in workers:
             worker.close()
     findings.seconds = time.monotonic() - began
@@ -232,6 +234,7 @@ class _Worker:
         try:
             said = os.open(self._said_file(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             os.dup2(said, 2)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked ends us
             # What pytest would print of a death that is expected is of no use to anybody.
             faulthandler.disable()
             logging.disable(logging.WARNING)

@@ -14,9 +14,9 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tools.harness.console import INTERRUPTED, minutes, output, positive
 from tools.harness.fanout import reports
 from tools.simulation.controls import BUGS, catch
 from tools.simulation.exhaustive import cases, play, sequences
@@ -65,13 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     controls = _try_controls(seed) if options.controls else {}
     began = time.monotonic()
     numbers, broken = Numbers(), []
-    for report in _reports(seed, options):
-        for name, value in asdict(report.numbers).items():
-            setattr(numbers, name, getattr(numbers, name) + value)
-        for found in report.broken:
-            broken.append(found)
-            if len(broken) <= SHOWN_MAX:
-                print(json.dumps(found, indent=2), flush=True)
+    interrupted = False
+    try:
+        for report in _reports(seed, options):
+            for name, value in asdict(report.numbers).items():
+                setattr(numbers, name, getattr(numbers, name) + value)
+            for found in report.broken:
+                broken.append(found)
+                if len(broken) <= SHOWN_MAX:
+                    print(json.dumps(found, indent=2), flush=True)
+    except KeyboardInterrupt:
+        interrupted = True
     took = time.monotonic() - began
     summary = {
         "seed": seed,
@@ -86,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         options.json.write_text(json.dumps(summary, indent=2) + "\n")
     print(json.dumps(summary, indent=2))
-    return 0 if summary["ok"] else 1
+    if not summary["ok"]:
+        return 1
+    return INTERRUPTED if interrupted else 0
 
 
 def _try_controls(seed: object) -> dict[str, str]:
@@ -180,14 +186,17 @@ def _name(seed: object, number: int) -> str:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lives", type=int, default=5_000, help="let about so many lives happen (5000)")
-    parser.add_argument("--minutes", type=float, help="go on for so long instead")
+    parser.add_argument("--lives", type=positive, default=5_000, help="let about so many lives happen (5000)")
+    parser.add_argument("--minutes", type=minutes, help="go on for so long instead")
     parser.add_argument("--seed", help="repeat the choices of an earlier run")
     parser.add_argument("--history", type=int, help="repeat this one history of the seed")
     parser.add_argument(
-        "--exhaustive", type=int, metavar="K", help="play every sequence of up to K operations instead, with accidents"
+        "--exhaustive",
+        type=positive,
+        metavar="K",
+        help="play each sequence of up to K operations instead, with accidents",
     )
     parser.add_argument("--controls", action="store_true", help="first plant each bug, and see it caught")
-    parser.add_argument("--processes", type=int, default=PROCESSES, help=f"work in so many processes ({PROCESSES})")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--processes", type=positive, default=PROCESSES, help=f"how many at once ({PROCESSES})")
+    parser.add_argument("--json", type=output, help="write the figures there")
     return parser.parse_args(arguments)

@@ -50,6 +50,10 @@ def _doubts_are_run_again() -> list[Patch]:
     return [(feed, "course", careless)]
 
 
+def _doubts_are_redone_unasked() -> list[Patch]:
+    return [(feed, "course", lambda item, **options: course(item, **options | {"idempotent": True}))]
+
+
 def _failures_are_tried_again_at_once() -> list[Patch]:
     return [(feed, "course", lambda item, **options: course(item, **options | {"began_at": 1 << 40, "is_mine": False}))]
 
@@ -188,6 +192,7 @@ def _key_rule_looked_at_once() -> list[Patch]:
 
 BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "what is in doubt is run again": _doubts_are_run_again,
+    "a doubt is redone by policy, and nobody called that harmless": _doubts_are_redone_unasked,
     "a failure is tried again by the run that saw it": _failures_are_tried_again_at_once,
     "a slot that says begun releases the item": _begun_counts_as_armed,
     "a slot that says nothing releases the item": _silence_counts_as_armed,

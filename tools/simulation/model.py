@@ -81,6 +81,7 @@ class Model:
     on_start: Callable[[int, int, str, Known | None], None]
     on_lost: Callable[[int], None]
     on_cursor: Callable[[int, bytes | None], None]
+    on_policy: Callable[[int, int], None]
     seq: int = 0
     chain: bytes = b""
     items: dict[str, Known] = field(default_factory=dict)
@@ -150,6 +151,8 @@ class Model:
             case ItemReleased():
                 self._settle(seq, event, session, {STARTED}, PENDING)
             case ItemReconciled():
+                if event.by.startswith("policy"):
+                    self.on_policy(seq, session)
                 if event.by.startswith("policy") and event.start_seq in self.open:
                     item_id = self.open[event.start_seq][0]
                     self.redone.add((item_id, self.items[item_id].generation))

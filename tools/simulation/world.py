@@ -98,7 +98,7 @@ class World:
     def __post_init__(self) -> None:
         """Make the disk."""
         self.store = MemoryStore(clock_ns=self.tell_ns, hook=self._befall, rows_a_slice=self.rows_a_slice)
-        self.model = Model(self.store, self._started, self._lost, self._advanced)
+        self.model = Model(self.store, self._started, self._lost, self._advanced, self._redone)
 
     # --- Time and accidents ---------------------------------------------------------------
 
@@ -273,6 +273,11 @@ class World:
         if known is not None and known.status == FAILED:
             is_older = known.failed_seq <= process.began_at
             _demand(is_older, f"event {seq} tries {item_id} again, which failed at {known.failed_seq} in this run")
+
+    def _redone(self, seq: int, session: int) -> None:
+        process = next((process for process in self.processes if session in process.sessions), None)
+        if process is not None:
+            _demand(process.idempotent, f"event {seq} redoes a doubt, and session {session} was not told that it may")
 
     def _lost(self, session: int) -> None:
         fates = self.fates.pop(session, None)

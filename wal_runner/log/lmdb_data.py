@@ -35,7 +35,7 @@ from wal_runner.log.format import (
 from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
 from wal_runner.log.host import boot_id
 from wal_runner.log.rows import SUM_MODULUS, check_all, row_key, seq_in, stored_checksum, unpack_fields, unpack_number
-from wal_runner.log.structure import check_structure, is_quick_to_check
+from wal_runner.log.structure import check_structure, is_always_checked
 
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class DataFile:
         if not self._read_only and (witness is None or witness.writing or not as_remembered):
             self.settle()
         trusted = as_remembered or self._is_left_by_a_crash(found, witness)
-        self.suspect = not trusted or is_quick_to_check(self.path)
+        self.suspect = not trusted or is_always_checked(self.path)
         if self.suspect:
             check_structure(self.path)
         self.env = open_env(self.path, read_only=self._read_only)

@@ -43,9 +43,13 @@ def check_structure(data: Path) -> None:
         )
 
 
-def is_quick_to_check(data: Path) -> bool:
-    """Say whether *data* is so small that it is checked at each opening, whatever HEAD remembers of it."""
-    return used_bytes(data) <= CHECK_ALWAYS_BYTES_MAX
+def is_always_checked(data: Path) -> bool:
+    """Say whether *data* is checked at each opening, whatever HEAD remembers of it.
+
+    It is where that takes no time; and where it says that it uses more than there is, for which room would be made.
+    """
+    used = used_bytes(data)
+    return used <= CHECK_ALWAYS_BYTES_MAX or used > data.stat().st_size
 
 
 def problems_of(data: Path) -> list[str]:

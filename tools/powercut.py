@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recording", type=_recording, metavar="FILE", help="look at the states of a recording that was kept"
     )
-    parser.add_argument("--state", type=_state, default="", metavar="POINT.INDEX", help="look at this state alone")
+    parser.add_argument("--state", type=_state, metavar="POINT.INDEX", help="look at this state alone")
     return parser
 
 
@@ -165,7 +165,7 @@ def _round(asked: argparse.Namespace, seed: int, deadline: float, wanted: int, f
     elif not asked.state:
         calls = sum(found.calls for found in recordings)
         a_point = next((number for number in range(1, A_POINT_MAX) if _expected(calls, number) >= wanted), A_POINT_MAX)
-    task = Task(recordings, str(seed), a_point, 1 if asked.state else asked.processes, deadline, only=asked.state)
+    task = Task(recordings, str(seed), a_point, 1 if asked.state else asked.processes, deadline, only=asked.state or "")
     findings = search(task, folder)
     if findings.violations and not asked.recording:
         _keep_violating(recordings, findings.violations, asked.keep or Path(tempfile.mkdtemp(prefix="powercut-kept-")))

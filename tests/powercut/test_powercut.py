@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,10 +98,14 @@ def test_fault_is_told_with_the_command_that_shows_it_again(tmp_path, monkeypatc
     assert 1 == code
     assert said.startswith("seed 7\n")
     assert "was acknowledged, and the log ends at" in said
-    assert "python tools/powercut.py --seed 7 --states 600 --life serial" in said
-    [kept] = tmp_path.glob("serial-7-*.stream")
-    with fork_allowed():
-        assert 1 == tool.main(["--recording", str(kept), "--seed", "7"])
+    agains = re.findall(r"Again: python tools/powercut\.py (--recording \S+ --state (\S+))", said)
+    assert len(agains) > 3
+    for again, state in agains[:4]:
+        with fork_allowed():
+            assert 1 == tool.main(again.split())
+        said = capsys.readouterr().out
+        assert f"serial, state {state} (" in said
+        assert "1 states of 1 of" in said
 
 
 def test_process_that_dies_of_what_it_opened_is_a_broken_promise(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from tools.corrupting.controls import CONTROLS, catch, clinic_for_controls
 from tools.corrupting.folders import LOGS
 from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import LARGE, WAYS, Clinic, Trial
-from tools.harness.console import INTERRUPTED, folder, minutes, output, positive
+from tools.harness.console import INTERRUPTED, folder, interrupted, minutes, output, positive
 from tools.harness.fanout import reports
 from tools.harness.memory import memory_folder
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         home = Path(made)
         if options.trial is not None:
             return _repeat(home, seed, options)
-        tally, interrupted = Tally(seed, options), False
+        tally, is_interrupted = Tally(seed, options), False
         if options.controls:
             tally.try_controls(home)
         tally.began = time.monotonic()
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for trial in _trials(home, seed, options):
                 tally.count(trial)
         except KeyboardInterrupt:
-            interrupted = True
+            is_interrupted = True
+            interrupted()
     summary = tally.summary()
     print(tally.table())
     if options.json:
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(json.dumps({name: value for name, value in summary.items() if name != "table"}, indent=2))
     if not summary["ok"]:
         return 1
-    return INTERRUPTED if interrupted else 0
+    return INTERRUPTED if is_interrupted else 0
 
 
 class Tally:

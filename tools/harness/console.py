@@ -60,8 +60,20 @@ def in_order(main: Callable[[], int]) -> int:
     try:
         return main()
     except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
+        interrupted()
         return INTERRUPTED
+
+
+def interrupted() -> None:
+    """Say so, and let no second Ctrl-C disturb the putting away, which takes no time."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("\nInterrupted.", file=sys.stderr)
+
+
+def be_a_worker() -> None:
+    """Leave signals to the process that was asked: Ctrl-C reaches all of them, and it ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _end(number: int, _frame: object) -> NoReturn:

@@ -7,9 +7,10 @@ than well is an error, whatever it had said before.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
+
+from tools.harness.console import be_a_worker
 
 
 if TYPE_CHECKING:
@@ -42,5 +43,5 @@ def reports(processes: int, work: Callable[[int, Connection], None]) -> Iterator
 
 
 def _in_child(work: Callable[[int, Connection], None], number: int, writer: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked ends us, and tells what there was until then
+    be_a_worker()
     work(number, writer)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from tools.harness import interposer, stream
+from tools.harness.console import be_a_worker
 from tools.harness.interposer import Fault
 from tools.harness.judge import judge
 from tools.harness.nursery import Nursery, Order, said_by
@@ -140,7 +141,7 @@ def _share(cases: Sequence[Case], folder: Path, processes: int, planted: str, pi
 def _be_the_process(cases: Iterable[Case], folder: Path, report: Path, planted: str) -> NoReturn:
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked ends us
+        be_a_worker()
         folder.mkdir()
         outcomes = Outcomes()
         with Nursery() as nursery:

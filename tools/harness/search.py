@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
+from tools.harness.console import be_a_worker
 from tools.harness.judge import judge
 from tools.harness.layout import Layout
 from tools.harness.planted import PLANTS
@@ -234,7 +235,7 @@ class _Worker:
         try:
             said = os.open(self._said_file(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             os.dup2(said, 2)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked ends us
+            be_a_worker()
             # What pytest would print of a death that is expected is of no use to anybody.
             faulthandler.disable()
             logging.disable(logging.WARNING)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tools.harness.console import INTERRUPTED, minutes, output, positive
+from tools.harness.console import INTERRUPTED, interrupted, minutes, output, positive
 from tools.harness.fanout import reports
 from tools.simulation.controls import BUGS, catch
 from tools.simulation.exhaustive import cases, play, sequences
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     controls = _try_controls(seed) if options.controls else {}
     began = time.monotonic()
     numbers, broken = Numbers(), []
-    interrupted = False
+    is_interrupted = False
     try:
         for report in _reports(seed, options):
             for name, value in asdict(report.numbers).items():
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if len(broken) <= SHOWN_MAX:
                     print(json.dumps(found, indent=2), flush=True)
     except KeyboardInterrupt:
-        interrupted = True
+        is_interrupted = True
+        interrupted()
     took = time.monotonic() - began
     summary = {
         "seed": seed,
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(json.dumps(summary, indent=2))
     if not summary["ok"]:
         return 1
-    return INTERRUPTED if interrupted else 0
+    return INTERRUPTED if is_interrupted else 0
 
 
 def _try_controls(seed: object) -> dict[str, str]:

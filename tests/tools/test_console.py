@@ -15,12 +15,14 @@ HEARD = "seed "
 
 
 def begin(tool, *arguments, **options):
+    """Begin a tool that hears Ctrl-C, though the tests may be run in the background, where nobody does."""
     return subprocess.Popen(
         [sys.executable, ROOT / "tools" / f"{tool}.py", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs here
         **options,
     )
 
@@ -101,10 +103,13 @@ def test_interrupted_tool_tells_what_there_was_until_then(tmp_path):
     figures = tmp_path / "figures.json"
     one = begin("simulator", "--exhaustive", 6, "--json", figures)
     assert one.stdout.readline().startswith(HEARD)
-    with pytest.raises(subprocess.TimeoutExpired):
-        one.wait(timeout=6)
-    one.send_signal(signal.SIGINT)
-    _, complaint = one.communicate(timeout=60)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            one.wait(timeout=6)
+        one.send_signal(signal.SIGINT)
+        _, complaint = one.communicate(timeout=30)
+    finally:
+        one.kill()
 
     assert 128 + signal.SIGINT == one.returncode
     assert "Interrupted." in complaint

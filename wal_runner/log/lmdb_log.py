@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from wal_runner.core.state import State
-from wal_runner.errors import LogClosed, LogCorrupt, LogError, LogForked, LogReadOnly
+from wal_runner.errors import LogClosed, LogError, LogForked, LogReadOnly
 from wal_runner.log.env import translate, translated
 from wal_runner.log.format import (
     GATE_NAME,
@@ -28,7 +28,14 @@ from wal_runner.log.lmdb_sessions import Sessions
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rewriting import swap_for_copy
-from wal_runner.log.rows import check_history, decode_base_state, decode_row, decode_snapshot
+from wal_runner.log.rows import (
+    base_state_seq,
+    check_history,
+    decode_row,
+    decode_snapshot,
+    read_base_state,
+    snapshot_seq,
+)
 
 
 if TYPE_CHECKING:
@@ -117,9 +124,11 @@ class LmdbLog:
             value = txn.get(META_SNAPSHOT, db=self._data.tables.meta)
             if value is None:
                 return State()
-            state = decode_snapshot(META_SNAPSHOT, value, txn.cursor(db=self._data.tables.open))
-            check_history(state, self._data.chain_at(txn, state.seq))
-            return state
+            opens = list(txn.cursor(db=self._data.tables.open))
+            chain = self._data.chain_at(txn, snapshot_seq(META_SNAPSHOT, value))
+        state = decode_snapshot(META_SNAPSHOT, value, opens)
+        check_history(state, chain)
+        return state
 
     def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Give the rows of *ids*. See `Log.look_up`."""
@@ -157,17 +166,11 @@ class LmdbLog:
     def base_state(self) -> State:
         """Give what a replay begins with. See `Log.base_state`."""
         with self._reading() as txn:
-            seq, chain = self._data.base(txn)
+            base = self._data.base(txn)
             value = txn.get(META_BASE_STATE, db=self._data.tables.meta)
-            state = State() if value is None else decode_base_state(META_BASE_STATE, value)
-            if state.seq < seq:
-                raise LogCorrupt(
-                    f"{self._data.path} does not hold the state at its base, {seq}. Restore it from a backup."
-                )
-            if value is None:
-                state.chain = chain
-            check_history(state, self._data.chain_at(txn, state.seq))
-            return state
+            seq = base[0] if value is None else base_state_seq(META_BASE_STATE, value)
+            chain = self._data.chain_at(txn, seq)
+        return read_base_state(META_BASE_STATE, value, base, chain)
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
         """Ask the kernel who lives. See `Log.liveness`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wal_runner.core.items import long_row
 from wal_runner.core.state import State
-from wal_runner.errors import CommitUnknown, DiskFull, LogBusy, LogClosed, LogCorrupt, LogReadOnly, LogReplaced, listed
+from wal_runner.errors import CommitUnknown, DiskFull, LogBusy, LogClosed, LogReadOnly, LogReplaced, listed
 from wal_runner.failpoints import failpoint
 from wal_runner.log.codec import encode_records, record_count
 from wal_runner.log.format import CHAIN_BYTES, META_BASE, META_BASE_STATE, META_ROWS, META_SNAPSHOT, META_SNAPSHOTTER
@@ -21,6 +21,7 @@ from wal_runner.log.memory_store import Fault, Marks, MemoryScratch
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rows import (
     SUM_MODULUS,
+    base_state_seq,
     check_history,
     decode_base_state,
     decode_row,
@@ -30,7 +31,9 @@ from wal_runner.log.rows import (
     encode_row,
     encode_snapshot,
     pack,
+    read_base_state,
     row_key,
+    snapshot_seq,
     stored_checksum,
     unpack,
     unseal,
@@ -86,9 +89,10 @@ class MemoryLog:
             value = self.store.meta.get(META_SNAPSHOT)
             if value is None:
                 return State()
+            chain = self.store.chain_at(snapshot_seq(META_SNAPSHOT, value))
             state = decode_snapshot(META_SNAPSHOT, value, sorted(self.store.open.items()))
-            check_history(state, self.store.chain_at(state.seq))
-            return state
+        check_history(state, chain)
+        return state
 
     def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Give the rows of *ids*. See `Log.look_up`."""
@@ -120,14 +124,9 @@ class MemoryLog:
         """Give what a replay begins with. See `Log.base_state`."""
         with self._inside():
             value = self.store.meta.get(META_BASE_STATE)
-            seq, chain = self.store.base()
-            state = State() if value is None else decode_base_state(META_BASE_STATE, value)
-            if state.seq < seq:
-                raise LogCorrupt(f"{self.path} does not hold the state at its base, {seq}. Restore it from a backup.")
-            if value is None:
-                state.chain = chain
-            check_history(state, self.store.chain_at(state.seq))
-            return state
+            base = self.store.base()
+            chain = self.store.chain_at(base[0] if value is None else base_state_seq(META_BASE_STATE, value))
+        return read_base_state(META_BASE_STATE, value, base, chain)
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
         """Say who lives. See `Log.liveness`."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CRC_BYTES: Final = 4
 SEQ_BYTES: Final = 8
+_SEQ_MAX: Final = (1 << 8 * SEQ_BYTES) - 2  # the next one is a key too
 SUM_MODULUS: Final = 1 << 64
 """The checksums of the rows are summed up modulo this, in whatever order."""
 CRC_RESIDUE: Final = 0x2144DF1C
@@ -285,6 +286,32 @@ def _check_kinds(fields: object, kinds: Sequence[tuple[type, ...]], *, required:
     for field, kind in zip(fields, kinds, strict=False):
         if type(field) not in kind:
             raise ValueError(f"{field!r:.50} where {kind[0].__name__} belongs")
+
+
+def snapshot_seq(key: bytes, value: bytes) -> int:
+    """Read for which seq a stored state stands, and no more: it is asked inside the gate, where all takes too long."""
+    fields = unpack(key, value)
+    seq = fields[0] if type(fields) is tuple and fields else None
+    if type(seq) is not int or not 0 <= seq <= _SEQ_MAX:
+        raise corrupt_row(key, "it stands for no seq")
+    return seq
+
+
+def base_state_seq(key: bytes, value: bytes) -> int:
+    """Read for which seq what `encode_base_state` packed stands."""
+    return snapshot_seq(key, unpack_fields(key, value, bytes, tuple)[0])
+
+
+def read_base_state(key: bytes, value: bytes | None, base: tuple[int, bytes], chain: bytes) -> State:
+    """Read what a replay begins with: without a *value* the empty *base*. *chain* is the hash at its seq."""
+    state = State() if value is None else decode_base_state(key, value)
+    seq, base_chain = base
+    if state.seq < seq:
+        raise LogCorrupt(f"The log does not hold the state at its base, {seq}. Restore it from a backup.")
+    if value is None:
+        state.chain = base_chain
+    check_history(state, chain)
+    return state
 
 
 def check_history(state: State, chain: bytes) -> None:

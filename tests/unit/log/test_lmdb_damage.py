@@ -449,3 +449,17 @@ def test_rows_are_found_however_far_apart(path, step):
     assert [item_id in ids for item_id in asked] == [value is not None for value in found]
     assert [log.look_up([item_id])[0] for item_id in asked] == list(found)
     log.close()
+
+
+@pytest.mark.parametrize("seq", [-1, 2**64 - 1, 2**63, 1.5, None])
+def test_stored_state_of_no_seq_is_corrupt(path, seq):
+    """Its checksum is right, and no log has such an event: a typed error, whichever arithmetic it meets."""
+    snapshot = pack(META_SNAPSHOT, (seq, b"chain"))
+    base_state = pack(META_BASE_STATE, (pack(META_BASE_STATE, (seq, b"chain")), []))
+    damage.put_meta(path, META_SNAPSHOT, snapshot)
+    damage.put_meta(path, META_BASE_STATE, base_state)
+    log = opened(path)
+    for read in (log.snapshot, log.base_state):
+        with pytest.raises(LogCorrupt):
+            read()
+    log.close()

@@ -16,7 +16,7 @@ import errno
 import inspect
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from wal_runner.errors import OutcomeUnknown
 
@@ -192,7 +192,8 @@ def lost_reply(error: BaseException) -> bool:
         if inside_a_failed_connect and is_root:
             inside_a_failed_connect = False
             continue
-        match _evidence(link):
+        evidence = _evidence(link)
+        match evidence:
             case Evidence.REPLY_LOST:
                 return True
             case Evidence.NOT_DONE:
@@ -200,8 +201,10 @@ def lost_reply(error: BaseException) -> bool:
                 inside_a_failed_connect = not is_root
             case Evidence.UNCLEAR:
                 unclear = True
+            case Evidence.NONE:
+                pass
             case _:
-                pass  # it says nothing
+                assert_never(evidence)
     return unclear or len(links) == LINKS_READ_MAX
 
 

@@ -76,7 +76,7 @@ def create_folder(path: Path) -> Identity:
     except OSError as error:
         if path.exists():
             raise FileExistsError(str(path)) from error
-        raise translate_system(error, path, "created") from error  # and nothing of it is left
+        raise translate_system(error, path, "created") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     failpoint("create.after_rename")

@@ -46,7 +46,7 @@ def record_late(writer: LogWriter, known: Mapping[str, OutcomeEvent]) -> int:
         recorded: list[LateOutcome] = []
 
         def decide(_turn: Turn) -> list[Event]:
-            recorded[:] = [one for one in late if _is_doubt_of(successor, writer.session.number, one)]
+            recorded[:] = [one for one in late if is_doubt_of(successor, writer.session.number, one)]
             return list(recorded)
 
         successor.turn(decide)
@@ -55,7 +55,8 @@ def record_late(writer: LogWriter, known: Mapping[str, OutcomeEvent]) -> int:
         successor.close()
 
 
-def _is_doubt_of(successor: LogWriter, session: int, late: LateOutcome) -> bool:
+def is_doubt_of(writer: LogWriter, session: int, late: LateOutcome) -> bool:
+    """Say whether *late* speaks of an open start of *session*, as *writer* knows the log."""
     # In a log that was restored from a backup, the same seq may be the start of something else.
-    attempt = successor.state.attempt(late.start_seq)
+    attempt = writer.state.attempt(late.start_seq)
     return attempt is not None and (attempt.item_id, attempt.session) == (late.item_id, session)

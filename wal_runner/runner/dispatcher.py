@@ -19,7 +19,7 @@ from wal_runner.core.events import ItemInterrupted, ItemReleased
 from wal_runner.core.window import Window
 from wal_runner.errors import CommitUnknown, DiskFull, LogBusy
 from wal_runner.failpoints import failpoint
-from wal_runner.recovery.late import late_outcome
+from wal_runner.recovery.late import is_doubt_of, late_outcome
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.plan import Desk, Plan
 
@@ -200,12 +200,8 @@ class Dispatcher:
             if attempt.start_seq not in self._left_behind or self.writer.closed or self.writer.is_the_parents:
                 return
             late = late_outcome(attempt.item_id, event)
-
-            def decide(_turn: Turn) -> list[Event]:
-                doubt = self.writer.state.attempt(attempt.start_seq)
-                return [late] if late is not None and doubt is not None and doubt.item_id == attempt.item_id else []
-
-            self._turn(decide)
+            number = self.writer.session.number
+            self._turn(lambda _turn: [late] if late is not None and is_doubt_of(self.writer, number, late) else [])
             self._left_behind.discard(attempt.start_seq)
             self.scratch.free([attempt.slot])
 

@@ -22,13 +22,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.console import NOTHING_DONE, in_order, minutes, output, positive  # noqa: E402 - the path is set above
+from tools.harness.console import CANNOT_RUN, existing_folder, in_order, minutes, output, positive  # noqa: E402 - the path is set above
 from tools.harness.faults import WAYS, Case, Outcomes, count_calls, try_all  # noqa: E402
 from tools.harness.interposer import Unavailable  # noqa: E402
 from tools.harness.lives import LIVES  # noqa: E402
@@ -40,15 +40,13 @@ from tools.harness.planted import SWALLOWED  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CANNOT_RUN: Final = 2
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
     asked = _parser().parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
-    print(f"seed {seed}")
-    folder = Path(tempfile.mkdtemp(prefix="io-faults-", dir=memory_folder()))
+    print(f"seed {seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="io-faults-", dir=asked.dir))
     try:
         return _show(asked, seed, folder)
     except Unavailable as error:
@@ -70,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=positive, default=2, help="how many lives at once (2)")
     parser.add_argument("--minutes", type=minutes, help="begin no more lives after so long")
     parser.add_argument("--control", action="store_true", help="plant a library that swallows errors")
+    parser.add_argument("--dir", type=existing_folder, default=memory_folder(), help="where they live (in memory)")
     parser.add_argument("--json", type=output, metavar="FILE", help="write the figures there")
     return parser
 
@@ -113,7 +112,7 @@ def _show(asked: argparse.Namespace, seed: int, folder: Path) -> int:
         return 0 if total.violations else 1
     if not total.reached:
         print("No call was reached.", file=sys.stderr)
-        return NOTHING_DONE
+        return CANNOT_RUN
     return 1 if total.violations else 0
 
 

@@ -38,7 +38,7 @@ from tests.crash.child import BUGS, DRIVERS, RESULTS, Plan  # noqa: E402 - the p
 from tests.crash.harness import check, finish, held, kill_at_random, settle  # noqa: E402
 from tests.crash.ledger import Ledger  # noqa: E402
 from tests.crash.nursery import Child  # noqa: E402
-from tools.harness.console import folder, in_order, minutes, output, positive  # noqa: E402
+from tools.harness.console import existing_folder, in_order, minutes, output, positive  # noqa: E402
 from wal_runner.log.format import SCRATCH_SLOTS  # noqa: E402
 
 
@@ -229,7 +229,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--items", type=positive, default=6_000, help="items a log (6000)")
     parser.add_argument("--bug", choices=BUGS, default="", help="plant a fault, to see that it is caught")
     parser.add_argument("--json", type=output, metavar="FILE", help="write the summary there too")
-    parser.add_argument("--dir", type=folder, help="where the logs are made (the system's temporary folder)")
+    parser.add_argument("--dir", type=existing_folder, help="where the logs are made (the system's temporary folder)")
     return parser.parse_args()
 
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.console import NOTHING_DONE, in_order, minutes, output, positive  # noqa: E402 - the path is set above
+from tools.harness.console import CANNOT_RUN, existing_folder, in_order, minutes, output, positive  # noqa: E402 - the path is set above
 from tools.harness.control import control  # noqa: E402
 from tools.harness.interposer import Unavailable  # noqa: E402
 from tools.harness.memory import memory_folder  # noqa: E402
@@ -42,15 +42,13 @@ from tools.harness.search import Findings, Task, Violation, search  # noqa: E402
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 A_POINT_BY_TIME: Final = 12
 """States looked at a point where the time is given: then more lives are recorded instead."""
 
 A_POINT_MAX: Final = 40
 """More states than so many at one point say little more; another recording says more."""
-
-CANNOT_RUN: Final = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.recording:
         seed = kept(asked.recording).seed
     print(f"seed {seed}", flush=True)
-    folder = Path(tempfile.mkdtemp(prefix="powercut-", dir=memory_folder()))
+    folder = Path(tempfile.mkdtemp(prefix="powercut-", dir=asked.dir))
     try:
         if asked.controls or asked.control:
             wanted = [asked.control] if asked.control else list(PLANTS)
@@ -89,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=positive, default=2, help="how many processes look at states (2)")
     parser.add_argument("--control", choices=sorted(PLANTS), help="plant this fault, which must be found")
     parser.add_argument("--controls", action="store_true", help="plant each fault in turn, and look at no other states")
+    parser.add_argument("--dir", type=existing_folder, default=memory_folder(), help="where they are laid out (memory)")
     parser.add_argument("--json", type=output, metavar="FILE", help="write the figures there")
     parser.add_argument(
         "--keep",
@@ -116,9 +115,6 @@ def _state(text: str) -> str:
     return text
 
 
-_KEPT: Final[dict[str, Path]] = {}
-"""Recordings with broken promises, by life."""
-
 # --- All lives ------------------------------------------------------------------------------
 
 
@@ -126,9 +122,10 @@ def _show_findings(asked: argparse.Namespace, seed: int, folder: Path) -> int:
     began = time.monotonic()
     deadline = began + 60 * asked.minutes if asked.minutes else float("inf")
     total = Findings()
+    recordings: dict[str, Path] = {}
     turn = 0
     while total.count < asked.states or asked.minutes:
-        findings = _round(asked, seed + turn, deadline, asked.states - total.count, folder / str(turn))
+        findings, recordings = _round(asked, seed + turn, deadline, asked.states - total.count, folder / str(turn))
         total.add(findings)
         turn += 1
         print(f"  {total.count:,} states, {len(total.violations)} broken promises", flush=True)
@@ -139,17 +136,19 @@ def _show_findings(asked: argparse.Namespace, seed: int, folder: Path) -> int:
     print(f"{total.count:,} states of {len(total.states)} of {of} lives in {total.seconds:.0f} s, {rate:,.0f} a second")
     for life, count in total.states.most_common():
         print(f"  {count:8,} {life}")
-    _show_violations(total.violations)
+    _show_violations(total.violations, recordings)
     if asked.json:
         asked.json.write_text(json.dumps({"seed": seed, **total.figures()}, indent=2) + "\n")
     if not total.count:
         print("Nothing was looked at.", file=sys.stderr)
-        return NOTHING_DONE
+        return CANNOT_RUN
     return 1 if total.violations else 0
 
 
-def _round(asked: argparse.Namespace, seed: int, deadline: float, wanted: int, folder: Path) -> Findings:
-    """Record each life once, and look at *wanted* of their states, about."""
+def _round(
+    asked: argparse.Namespace, seed: int, deadline: float, wanted: int, folder: Path
+) -> tuple[Findings, dict[str, Path]]:
+    """Record each life once, look at *wanted* of their states, about; give too where broken promises are recorded."""
     folder.mkdir()
     if asked.recording:
         recordings = [kept(asked.recording)]
@@ -167,10 +166,11 @@ def _round(asked: argparse.Namespace, seed: int, deadline: float, wanted: int, f
         a_point = next((number for number in range(1, A_POINT_MAX) if _expected(calls, number) >= wanted), A_POINT_MAX)
     task = Task(recordings, str(seed), a_point, 1 if asked.state else asked.processes, deadline, only=asked.state or "")
     findings = search(task, folder)
+    where: dict[str, Path] = {}
     if findings.violations and not asked.recording:
-        _keep_violating(recordings, findings.violations, asked.keep or Path(tempfile.mkdtemp(prefix="powercut-kept-")))
+        where = _keep_violating(recordings, findings.violations, asked.keep)
     shutil.rmtree(folder)
-    return findings
+    return findings, where
 
 
 def _expected(calls: int, a_point: int) -> float:
@@ -178,22 +178,26 @@ def _expected(calls: int, a_point: int) -> float:
     return calls * (0.55 * min(a_point, 4) + 0.45 * a_point)
 
 
-def _keep_violating(recordings: Sequence[Recording], violations: Sequence[Violation], folder: Path) -> None:
+def _keep_violating(
+    recordings: Sequence[Recording], violations: Sequence[Violation], folder: Path | None
+) -> dict[str, Path]:
+    """Keep the recordings of lives with broken promises; give where, by life."""
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="powercut-kept-"))
     folder.mkdir(parents=True, exist_ok=True)
     lives = {violation.life for violation in violations}
-    for recording in recordings:
-        if recording.life in lives:
-            _KEPT[recording.life] = keep(recording, folder)
+    return {recording.life: keep(recording, folder) for recording in recordings if recording.life in lives}
 
 
-def _show_violations(violations: Sequence[Violation]) -> None:
+def _show_violations(violations: Sequence[Violation], recordings: Mapping[str, Path]) -> None:
     for violation in violations[:10]:
         print(f"\n{violation.life}, state {violation.state} ({violation.label}):")
         for problem in violation.problems:
             print(f"  {problem}")
         # Not by the seed: threads and times make each life another one.
-        if violation.life in _KEPT:
-            print(f"  Again: python tools/powercut.py --recording {_KEPT[violation.life]} --state {violation.state}")
+        if violation.life in recordings:
+            where = recordings[violation.life]
+            print(f"  Again: python tools/powercut.py --recording {where} --state {violation.state}")
 
 
 # --- Planted faults -------------------------------------------------------------------------

@@ -23,14 +23,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.console import in_order, minutes  # noqa: E402 - the path is set above
+from tools.harness.console import CANNOT_RUN, in_order, minutes  # noqa: E402 - the path is set above
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CANNOT_RUN: Final = 2
-"""What a harness exits with that misses something, such as a C compiler."""
 
 
 class Harness(NamedTuple):

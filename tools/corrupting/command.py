@@ -22,16 +22,15 @@ from tools.corrupting.controls import CONTROLS, catch, clinic_for_controls
 from tools.corrupting.folders import LOGS
 from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import LARGE, WAYS, Clinic, Trial
-from tools.harness.console import INTERRUPTED, folder, interrupted, minutes, output, positive
+from tools.harness.console import INTERRUPTED, existing_folder, interrupted, minutes, output, positive
 from tools.harness.fanout import reports
 from tools.harness.memory import memory_folder
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
-
-"""Logs in memory are damaged and opened thrice as quickly."""
 
 PROCESSES: Final = 2
 SHOWN_MAX: Final = 20
@@ -52,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tally.try_controls(home)
         tally.began = time.monotonic()
         try:
-            for trial in _trials(home, seed, options):
-                tally.count(trial)
+            with _trials(home, seed, options) as trials:
+                for trial in trials:
+                    tally.count(trial)
         except KeyboardInterrupt:
             is_interrupted = True
             interrupted()
@@ -151,7 +151,7 @@ def _is_violation(trial: Trial) -> bool:
     return trial.verdict.word in judging.VIOLATIONS and not is_documented
 
 
-def _trials(home: Path, seed: object, options: argparse.Namespace) -> Iterator[Trial]:
+def _trials(home: Path, seed: object, options: argparse.Namespace) -> AbstractContextManager[Iterator[Trial]]:
     """Do the trials in some processes, and give each as it comes."""
     return reports(options.processes, partial(_work, home, seed, options))
 
@@ -203,7 +203,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--controls", action="store_true", help="first switch off each check, and see it caught")
     parser.add_argument("--processes", type=positive, default=PROCESSES, help=f"how many at once ({PROCESSES})")
     parser.add_argument("--json", type=output, help="write the figures there")
-    parser.add_argument("--dir", type=folder, default=memory_folder(), help="where the logs are made (in memory)")
+    parser.add_argument(
+        "--dir",
+        type=existing_folder,
+        default=memory_folder(),
+        help="where the logs are made (memory: it is quick)",
+    )
     options = parser.parse_args(arguments)
     options.way = options.way or WAYS
     return options

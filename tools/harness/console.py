@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NOTHING_DONE: Final = 2
-"""What a tool exits with that looked at nothing: neither 0, all was well, nor 1, something was not."""
+CANNOT_RUN: Final = 2
+"""What a tool exits with that looked at nothing, for want of a compiler or by what it was asked: no 0, and no 1."""
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 
@@ -47,7 +47,7 @@ def output(text: str) -> Path:
     return path
 
 
-def folder(text: str) -> str:
+def existing_folder(text: str) -> str:
     """Read the path of a folder that is there."""
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no folder")
@@ -71,9 +71,18 @@ def interrupted() -> None:
 
 
 def be_a_worker() -> None:
-    """Leave signals to the process that was asked: Ctrl-C reaches all of them, and it ends its workers."""
+    """Leave signals to the process that was asked: it ends its workers, and with each what that has begun."""
+    os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def end_worker(pid: int) -> None:
+    """Kill the worker *pid*, which is still to be waited for, and whatever it has begun."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(pid, signal.SIGKILL)  # it had not come so far as to lead a group
 
 
 def _end(number: int, _frame: object) -> NoReturn:

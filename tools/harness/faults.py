@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from tools.harness import interposer, stream
-from tools.harness.console import be_a_worker
+from tools.harness.console import be_a_worker, end_worker
 from tools.harness.interposer import Fault
 from tools.harness.judge import judge
 from tools.harness.nursery import Nursery, Order, said_by
@@ -124,7 +124,7 @@ def try_all(cases: Sequence[Case], folder: Path, *, processes: int, planted: str
             outcomes.add(Outcomes(Counter(cases_of), reached, Counter(raised), found))
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            end_worker(pid)
             os.waitpid(pid, 0)
     return outcomes
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from tools.harness.console import be_a_worker
+from tools.harness.console import be_a_worker, end_worker
 from tools.harness.judge import judge
 from tools.harness.layout import Layout
 from tools.harness.planted import PLANTS
@@ -153,7 +153,7 @@ def search(task: Task, folder: Path) -> Findings:
 
 def _end(running: dict[int, _Worker]) -> None:
     for pid in running:
-        os.kill(pid, signal.SIGKILL)
+        end_worker(pid)
         os.waitpid(pid, 0)
 
 

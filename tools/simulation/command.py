@@ -26,6 +26,7 @@ from tools.simulation.model import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
 
 PROCESSES: Final = 2
@@ -67,13 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     numbers, broken = Numbers(), []
     is_interrupted = False
     try:
-        for report in _reports(seed, options):
-            for name, value in asdict(report.numbers).items():
-                setattr(numbers, name, getattr(numbers, name) + value)
-            for found in report.broken:
-                broken.append(found)
-                if len(broken) <= SHOWN_MAX:
-                    print(json.dumps(found, indent=2), flush=True)
+        with _reports(seed, options) as told:
+            for report in told:
+                for name, value in asdict(report.numbers).items():
+                    setattr(numbers, name, getattr(numbers, name) + value)
+                for found in report.broken:
+                    broken.append(found)
+                    if len(broken) <= SHOWN_MAX:
+                        print(json.dumps(found, indent=2), flush=True)
     except KeyboardInterrupt:
         is_interrupted = True
         interrupted()
@@ -115,7 +117,7 @@ def _repeat(seed: object, number: int) -> int:
     return 0
 
 
-def _reports(seed: object, options: argparse.Namespace) -> Iterator[Report]:
+def _reports(seed: object, options: argparse.Namespace) -> AbstractContextManager[Iterator[Report]]:
     """Let histories happen in some processes, and give what each has to say as it comes."""
     work = _work_exhaustively if options.exhaustive else _work
     return reports(options.processes, partial(work, seed, options))

@@ -33,6 +33,20 @@ def path(tmp_path):
     return made
 
 
+class Disturbed(MemoryLog):
+    """A handle beside which something happens after each page that it scans."""
+
+    def __init__(self, store, meanwhile):
+        super().__init__(store)
+        self._meanwhile = meanwhile
+
+    def scan(self, after_key, *, limit):
+        """Scan, and let it happen."""
+        page = super().scan(after_key, limit=limit)
+        self._meanwhile()
+        return page
+
+
 def parts(path):
     """Give where the problems are."""
     return [problem.part for problem in verify(path)]
@@ -97,20 +111,14 @@ def test_log_that_is_written_meanwhile_is_sound(what):
     succeed(writer, ["after"])
     done = []
 
-    class Disturbed(MemoryLog):
-        """A handle beside which somebody writes, once, while it scans."""
+    def write_once():
+        if not done:
+            done.append(what)
+            succeed(writer, ["meanwhile"])
+            if what == "snapshot":
+                writer.take_snapshot()
 
-        def scan(self, after_key, *, limit):
-            """Scan, and let the other write in between."""
-            page = super().scan(after_key, limit=limit)
-            if not done:
-                done.append(what)
-                succeed(writer, ["meanwhile"])
-                if what == "snapshot":
-                    writer.take_snapshot()
-            return page
-
-    assert [] == list(_content_problems(Disturbed(store)))
+    assert [] == list(_content_problems(Disturbed(store, write_once)))
     assert [what] == done
 
 
@@ -387,19 +395,13 @@ def test_log_that_is_written_without_a_pause_is_sound(times):
     writer.take_snapshot()
     left = iter(range(times))
 
-    class Disturbed(MemoryLog):
-        """A handle beside which somebody writes whenever it scans."""
+    def write():
+        number = next(left, None)
+        if number is not None:
+            succeed(writer, [f"meanwhile-{number}"])
+            writer.take_snapshot()
 
-        def scan(self, after_key, *, limit):
-            """Scan, and let the other write in between."""
-            page = super().scan(after_key, limit=limit)
-            number = next(left, None)
-            if number is not None:
-                succeed(writer, [f"meanwhile-{number}"])
-                writer.take_snapshot()
-            return page
-
-    assert [] == list(_content_problems(Disturbed(store)))
+    assert [] == list(_content_problems(Disturbed(store, write)))
     assert (times == 1) == (not [*left])
 
 

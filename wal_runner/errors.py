@@ -88,6 +88,10 @@ class CommitUnknown(LogError):
     """A commit began and failed: it may be on disk. Fold the log again and look."""
 
 
+class EventInvalid(LogError):
+    """An event was to be written that no reader would accept. Nothing was written."""
+
+
 class Compacted(LogError):
     """The events asked for were folded into the snapshot and dropped by a compaction."""
 

@@ -119,8 +119,9 @@ def dead_sessions(turn: Turn, state: State) -> list[int]:
 
 
 def losses(state: State, dead: Sequence[int]) -> list[Event]:
-    """Give the events that record the *dead*; *state* is that before the evidence, which names them too."""
-    return [SessionLost(number, state.sessions[number].last_ns) for number in dead]
+    """Return the events that record the *dead*; *state* is that before the evidence, which names them too."""
+    # Logs of 0.1.0 may hold times before 1970, which a SessionLost cannot.
+    return [SessionLost(number, max(0, state.sessions[number].last_ns)) for number in dead]
 
 
 def record_evidence(turn: Turn, state: State, dead: Sequence[int]) -> None:

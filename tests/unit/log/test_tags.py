@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import decimal
 import math
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.result_types import (
+    BERLIN,
     CLASSES,
     NAMED,
     NESTED,
@@ -389,3 +391,38 @@ def test_uuid_subclass_is_the_plain_one():
     again = kept(Own(int=5))
 
     assert (uuid.UUID(int=5), uuid.UUID) == (again, type(again))
+
+
+# --- The bytes themselves ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "packed"),
+    [
+        (dt.datetime(2026, 11, 27, 12, 30, 15, 123456), "c70f0f c70c01 07ea0b1b0c1e0f 0001e240 00"),  # noqa: DTZ001
+        (
+            dt.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=BERLIN),
+            "c7240f c72101 07e80a1b021e00 00000000 01 00000000d693a400 4575726f70652f4265726c696e",
+        ),
+        (dt.date(2026, 11, 27), "c7060f d602 07ea0b1b"),
+        (dt.time(12, 30), "c70a0f d703 0c1e00 00000000 00"),
+        (dt.timedelta(days=-1, seconds=2, microseconds=3), "c70f0f c70c04 ffffffff 00000002 00000003"),
+        (decimal.Decimal("-1.50"), "d70f c70505 2d312e3530"),
+        (uuid.UUID(int=1), "c7120f d806 00000000000000000000000000000001"),
+        ({2, 1}, "c7060f c70307 920102"),
+        (frozenset([1]), "d60f d508 9101"),
+        ((1, "a"), "c7060f d609 9201a161"),
+        (pathlib.Path("a/b"), "c7060f d60a 00612f62"),
+        (2**64, "c70c0f c7090b 010000000000000000"),
+        (1 - 2j, "c7120f d80c 3ff0000000000000 c000000000000000"),
+        (StoredValue("m.C", {"a": 1}), "c70c0f c7090d 92 a36d2e43 81a16101"),
+        ({"at": (dt.date(2026, 1, 2),)}, "c70e0f 81a26174 c70709 91 d60207ea0102"),
+    ],
+    ids=[
+        *("datetime", "zone", "date", "time", "timedelta", "Decimal", "UUID", "set", "frozenset", "tuple", "path"),
+        *("int", "complex", "named", "nested"),
+    ],
+)
+def test_bytes_of_each_tag_stay(value, packed):
+    """What is on disks is read for ever, so a change of these bytes needs a number of its own."""
+    assert (bytes.fromhex(packed), None) == encode_result(value)

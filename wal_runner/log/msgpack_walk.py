@@ -20,6 +20,7 @@ _MAP_WIDTHS: Final = {0xDE: 2, 0xDF: 4}
 _FIX_EXT: Final = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
 _EXT_WIDTHS: Final = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 _TIMESTAMP: Final = 0xFF
+_TIMESTAMP_BYTE: Final = b"\xff"
 _TIMESTAMPS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 
 
@@ -52,8 +53,10 @@ def has_many_elements(packed: bytes, nested: Container[int], most: int) -> bool:
 
 def refuse_timestamps(packed: bytes, nested: Container[int]) -> None:
     """Raise ValueError for msgpack's own ext type -1, which is read without asking an ``ext_hook``."""
+    if _TIMESTAMP_BYTE not in packed or not any(mark in packed for mark in _TIMESTAMPS):
+        return
     # A text may hold these bytes, too.
-    if any(mark in packed for mark in _TIMESTAMPS) and any(number == _TIMESTAMP for _, number in _walk(packed, nested)):
+    if any(number == _TIMESTAMP for _, number in _walk(packed, nested)):
         raise ValueError("an ext type -1, which is not a result tag")
 
 

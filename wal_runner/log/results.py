@@ -40,6 +40,8 @@ SURELY_READABLE: Final = {str, bytes, int, float, bool}
 """What msgpack packs of these it reads. It also packs what it does not read: ext types, and more levels of nesting
 than the reader takes."""
 
+_SURELY_TAGGED: Final = frozenset((tuple, set, frozenset))
+
 OMITTED_FOR_OLDER: Final = "an older wal_runner is running on this log, and cannot read this result; it was not kept"
 """Why a result is omitted for which `needs_format_2` is true, while a session of an older version runs."""
 
@@ -56,8 +58,11 @@ def encode_result(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[b
     """
     if value is None:
         return None, None
+    kind = type(value)
+    if kind in _SURELY_TAGGED:
+        return _encode_tagged(value, limit_bytes)
     try:
-        if type(value) in SURELY_READABLE:
+        if kind in SURELY_READABLE:
             packed = cast("bytes", msgpack.Packer().pack(value))
         else:
             # Strict, or a tuple would become a list.

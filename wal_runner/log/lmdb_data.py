@@ -11,14 +11,13 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogTooNew, LogWentBack
+from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogWentBack
 from wal_runner.log.codec import decode_record, record_count
 from wal_runner.log.env import open_env, translate_system, translated
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
     DATA_NAME,
-    FORMAT_VERSION,
     HEAD_NAME,
     ITEMS_TABLE,
     KEY_TEXT_BYTES_MAX,
@@ -36,6 +35,7 @@ from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_
 from wal_runner.log.host import boot_id
 from wal_runner.log.rows import SUM_MODULUS, check_all, row_key, seq_in, stored_checksum, unpack_fields, unpack_number
 from wal_runner.log.structure import check_structure, is_always_checked
+from wal_runner.log.upgrading import check_readable
 
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class DataFile:
         self.descriptor = -1
         self.known = (0, b"")
         """The last seq that this handle has seen, and the chain hash there."""
+        self.format_seen = 0
+        """A format that the file was in when it was looked at; it only rises. Only what is committed is kept here."""
         self._log_id = identity.log_id
         self._read_only = read_only
         self._is_open = False
@@ -187,15 +189,9 @@ class DataFile:
             raise LogLost(
                 f"{self.path} belongs to another log ({stored!r} instead of {self._log_id}). Put the right file back."
             )
-        value = txn.get(META_FORMAT, db=self.tables.meta)
-        version = 0 if value is None else unpack_number(META_FORMAT, value)
-        if version > FORMAT_VERSION:
-            raise LogTooNew(
-                f"{self.path} was written in format {version}; this wal_runner reads up to {FORMAT_VERSION}. Use the "
-                "version that wrote it, or a newer one."
-            )
-        if version < 1:
-            raise LogCorrupt(f"{self.path} does not say in which format it is. Restore it from a backup.")
+        # Set, not raised: the file may be another one than before, and in a lower format.
+        self.format_seen = self.format(txn)
+        check_readable(self.path, self.format_seen)
 
     def _check_row_count(self, txn: lmdb.Transaction[bytes]) -> None:
         if self.row_sums(txn)[0] != txn.stat(self.tables.items)["entries"]:
@@ -248,6 +244,14 @@ class DataFile:
             raise LogCorrupt(f"{self.path} does not say where its log begins. Restore it from a backup.")
         seq, chain = unpack_fields(META_BASE, value, int, bytes)
         return seq, chain
+
+    def format(self, txn: lmdb.Transaction[bytes]) -> int:
+        """Return the format that the log is in, as *txn* sees it."""
+        value = txn.get(META_FORMAT, db=self.tables.meta)
+        version = 0 if value is None else unpack_number(META_FORMAT, value)
+        if version < 1:
+            raise LogCorrupt(f"{self.path} does not say in which format it is. Restore it from a backup.")
+        return version
 
     def end(self, txn: lmdb.Transaction[bytes]) -> tuple[int, bytes]:
         """Give the last seq of the log and the chain hash there."""

@@ -152,6 +152,11 @@ class LmdbLog:
                 self._data.check_rows(txn)
             self._data.suspect = False
 
+    def format(self) -> int:
+        """Return the format that the log is in. See `Log.format`."""
+        with self._reading() as txn:
+            return self._data.format(txn)
+
     def base(self) -> tuple[int, bytes]:
         """Give where the log begins. See `Log.base`."""
         with self._reading() as txn:

@@ -17,6 +17,7 @@ from wal_runner.log import host, opening
 from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
 from wal_runner.log.results import capped
 from wal_runner.recovery.evidence import own_started, proven
+from wal_runner.recovery.formats import fit
 from wal_runner.recovery.loading import LOADS_MAX, load
 from wal_runner.recovery.writer import LogWriter
 from wal_runner.version import __version__
@@ -119,8 +120,9 @@ def dead_sessions(turn: Turn, state: State) -> list[int]:
 
 
 def losses(state: State, dead: Sequence[int]) -> list[Event]:
-    """Give the events that record the *dead*; *state* is that before the evidence, which names them too."""
-    return [SessionLost(number, state.sessions[number].last_ns) for number in dead]
+    """Return the events that record the *dead*; *state* is that before the evidence, which names them too."""
+    # Logs of 0.1.0 may hold times before 1970, which a SessionLost cannot.
+    return [SessionLost(number, max(0, state.sessions[number].last_ns)) for number in dead]
 
 
 def record_evidence(turn: Turn, state: State, dead: Sequence[int]) -> None:
@@ -130,7 +132,7 @@ def record_evidence(turn: Turn, state: State, dead: Sequence[int]) -> None:
         found = (proven(start_seq, remains.get(start_seq)) for start_seq in own_started(state, number))
         events = [event for event in found if event is not None]
         if events:
-            turn.append(number, events)
+            turn.append(number, fit(turn, state, events))
 
 
 def _session_opened(number: int) -> SessionOpened:

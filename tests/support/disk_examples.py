@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgpack
 
@@ -20,12 +25,11 @@ from wal_runner.log import rows, stored_state
 from wal_runner.log.codec import encode_records, first_chain
 from wal_runner.log.folder import Identity, _identity_text
 from wal_runner.log.head import HEAD_BYTES, Witness, boot_mark, write_head
+from wal_runner.log.results import encode_result
 from wal_runner.log.scratch import _FIRST_SLOT_AT, _SLOT, SCRATCH_BYTES, SCRATCH_SLOT_BYTES, Scratch
 
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from wal_runner.core.events import Event, Record
 
 LOG_ID = "0" * 32
@@ -81,6 +85,22 @@ EVENTS_OF_FORMAT_2: dict[str, Event] = {
     "ItemGivenUp": ev.ItemGivenUp("a", START, Status.FAILED, 1, 0, "ann", "no"),
 }
 
+RESULTS: dict[str, object] = {
+    "tag-datetime": datetime(2026, 11, 28, 3, 5, 59, 7, timezone(timedelta(hours=1))),
+    "tag-date": date(2026, 11, 28),
+    "tag-time": time(3, 5, 59, 7),
+    "tag-timedelta": timedelta(days=-1, seconds=2, microseconds=3),
+    "tag-decimal": Decimal("1.50"),
+    "tag-uuid": UUID(int=1),
+    "tag-set": {1, 2},
+    "tag-frozenset": frozenset({1, 2}),
+    "tag-tuple": (1, "a"),
+    "tag-path": Path("a/b"),
+    "tag-int": 2**64,
+    "tag-complex": 1 + 2j,
+    "tag-named": HTTPStatus.OK,
+}
+
 HISTORY: list[Event] = [OPENED, ev.ItemStarted("a"), ev.ItemStarted("b"), ev.ItemSucceeded(2, 300)]
 
 
@@ -132,6 +152,7 @@ def _format_2() -> dict[str, bytes]:
         "open-attempt-counted": stored_state.encode_open(key, attempt_row(attempt)),
         "meta-format-2": _meta(disk.META_FORMAT, 2),
         "meta-snapshot-2": stored_state.encode_snapshot(disk.META_SNAPSHOT, state),
+        **{name: encode_result(value)[0] or b"" for name, value in RESULTS.items()},
     }
 
 

@@ -100,6 +100,16 @@ def test_reader_agrees_on_a_golden_log(name, tmp_path):
     agrees_with_the_package(golden.lay_out(name, tmp_path / "golden.wal"))
 
 
+def test_reader_shows_tags_by_their_names(tmp_path):
+    """A result with tags is shown with the name of each, whatever stands in it."""
+    found = read(golden.lay_out("v2/tagged-results", tmp_path / "golden.wal"))
+    values = {item["item_id"]: item["value"] for item in found["item"]}
+
+    assert {"tagged": {"tuple": [1, {"tuple": ["a", ["62"]]}]}} == values["tuple"]
+    assert {"tagged": {"date": "07ea0b1c"}} == values["date"]
+    assert {"tagged": {"named value": ["http.HTTPStatus", {"name": "OK", "value": 200}]}} == values["named value"]
+
+
 @pytest.mark.parametrize("compacted", [False, True], ids=["whole", "compacted"])
 def test_reader_agrees_on_a_log_of_today(compacted, tmp_path):
     """A snapshot with a tail behind it; and the same log after a compaction dropped the events before."""

@@ -110,7 +110,7 @@ def _two_write_a_snapshot() -> list[Patch]:
 
 
 def _unheard_commit_taken_for_lost() -> list[Patch]:
-    return [(Plan, "_is_ours_unheard", lambda *_: False)]
+    return [(Plan, "_unconfirmed_slot", lambda *_: None)]
 
 
 def _slots_of_an_unheard_commit_dropped() -> list[Patch]:

@@ -15,7 +15,6 @@ from wal_runner.errors import CommitUnknown, DiskFull, ItemUnknown, KeyRuleChang
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.recovery import compact, verdicts
 from wal_runner.recovery.loading import load
-from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import begin_session, bury_the_dead
 from wal_runner.runner.execution import interrupted
@@ -232,10 +231,9 @@ class Process:
         self.pulled = 0
         deliver = self._delivered if self.outcomes_wanted else None
         self.run = Run(self.writer, source, lambda _: None, options, pages=pages, deliver=deliver)
-        self.began_at = self.run._began_at  # noqa: SLF001 - what the run goes by
-        set_key_rule(self.writer, self.run._rule.name)  # noqa: SLF001 - as `Run.running` does
-        bury_the_dead(self.writer)
-        self.run._reconcile()  # noqa: SLF001 - as `Run.running` does
+        self.run.begin()
+        self.began_at = self.run.feed._began_at  # noqa: SLF001 - what the run goes by
+        self.run.prepare()
 
     def advance(self, count: int) -> None:
         """Commit what has ended, and start up to *count* more."""

@@ -22,7 +22,7 @@ from wal_runner.log.scratch import Remains
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from wal_runner.core.events import OutcomeEvent, Record
 
@@ -185,6 +185,16 @@ class MemoryScratch:
     def finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
         """Keep the outcome."""
         self._slots[slot] = (start_seq, Remains(begun=True, outcome=event))
+
+    def is_armed(self, slot: int, start_seq: int) -> bool:
+        """Return whether the slot says that the start's fn has not begun."""
+        return self._slots.get(slot) == (start_seq, Remains(begun=False))
+
+    def reclaim(self, kept: Collection[int]) -> None:
+        """Take back every slot except *kept*."""
+        if len(self._free) + len(kept) < SCRATCH_SLOTS:
+            free = set(self._free)
+            self.disarm([slot for slot in range(SCRATCH_SLOTS) if slot not in free and slot not in kept])
 
     def free(self, slots: Iterable[int]) -> None:
         """Take slots back; until they are armed again they say what they said."""

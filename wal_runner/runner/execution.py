@@ -45,6 +45,7 @@ class Execution:
         self.fn = fn
         self._dispatcher = dispatcher
         self._begin = dispatcher.scratch.begin
+        self._fence = dispatcher.fence
         self._is_unknown = is_unknown
         self._idempotent = idempotent
         self.fatal: BaseException | None = None
@@ -57,6 +58,9 @@ class Execution:
         """
         start_seq, finish = attempt.start_seq, self._dispatcher.finish
         self._begin(attempt.slot, start_seq)
+        # Behind the mark, as in `Dispatcher.begin`: a run that has ended may have released this start.
+        if self._fence.closed:
+            return
         failpoint("run.before_effect")
         began = _now()
         try:
@@ -77,7 +81,8 @@ class Execution:
     async def run_async(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
         """Await fn for *attempt*; cancellation leaves doubt, and is raised again."""
         dispatcher = self._dispatcher
-        dispatcher.begin(attempt)
+        if not dispatcher.begin(attempt):
+            return
         failpoint("run.before_effect")
         began = _now()
         context = copy_context()

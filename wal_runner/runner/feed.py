@@ -87,7 +87,6 @@ class Feed:
         writer: LogWriter,
         settling: Settling,
         *,
-        began_at: int,
         refuse_duplicates: bool = False,
         pages: Pages | None = None,
         expect: Callable[[str], None] | None = None,
@@ -99,7 +98,7 @@ class Feed:
         self._id_of = rule.id_of
         self._writer = writer
         self._settling = settling
-        self._began_at = began_at
+        self._began_at = 0
         self._seen: set[str] | None = set() if refuse_duplicates else None
         self.pages = pages
         self._expect = expect
@@ -114,6 +113,10 @@ class Feed:
         """The thread in which the source has control: only there, and only then, may a signal break in."""
         self.is_stopped = False
         """Set by a signal, for the moment in which it could not break in yet and nobody asks any more."""
+
+    def begin(self, began_at: int) -> None:
+        """Note the last seq before the run: failures up to there are older than it, and tried again."""
+        self._began_at = began_at
 
     def take(self, limit: int) -> list[Candidate]:
         """Give up to *limit* candidates; fewer when the source is slow, none when it has ended."""

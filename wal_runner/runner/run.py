@@ -11,13 +11,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from wal_runner.core.events import ItemReleased
+from wal_runner.core.events import Status
 from wal_runner.core.identity import key_rule
 from wal_runner.core.items import item_of
 from wal_runner.core.lost_reply import unknown_when
 from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclaredLost, WalRunnerError, listed
 from wal_runner.log.rows import row_of
-from wal_runner.recovery.evidence import own_started
 from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
@@ -76,9 +75,6 @@ class Run:
         self.stopping = Stopping(options.interrupt)
         self._writer = writer
         self._rule = key_rule(options.key)
-        # A failure that another process has just recorded is older than this run, and tried again by it.
-        writer.catch_up()
-        self._began_at = writer.state.seq
         self.settling = Settling(
             idempotent=options.idempotent, deliver=deliver, on_duplicate=None if order is None else order.drop
         )
@@ -87,7 +83,6 @@ class Run:
             self._rule,
             writer,
             self.settling,
-            began_at=self._began_at,
             refuse_duplicates=options.on_duplicate == "error",
             pages=pages,
             expect=None if order is None else order.expect,
@@ -159,22 +154,35 @@ class Run:
         self.stopping.feed = self.feed
         with self.stopping.handling_signals(wanted=self.options.signals):
             try:
-                set_key_rule(self._writer, self._rule.name)
-                bury_the_dead(self._writer)
-                self._reconcile()
-                with Flusher(self.dispatcher) as flusher:
-                    yield
-                flusher.check()
-            except KeyboardInterrupt:
-                # The second Ctrl-C ended fn; what it left is on record by now.
-                if not self.stopping.is_urgent:
-                    raise
+                self.begin()
+                try:
+                    self.prepare()
+                    with Flusher(self.dispatcher) as flusher:
+                        yield
+                    flusher.check()
+                except KeyboardInterrupt:
+                    # The second Ctrl-C ended fn; what it left is on record by now.
+                    if not self.stopping.is_urgent:
+                        raise
+                finally:
+                    self._leave_nothing_in_flight()
             finally:
-                self._leave_nothing_in_flight()
                 self._close_report(began)
         self._raise_what_is_due()
 
     # --- Before and after --------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Settle what earlier runs of this Runner left without an outcome, and fix the seq at which this run begins."""
+        self.dispatcher.begin_run()
+        # It has caught up, too: a failure that another process has just recorded is older than this run.
+        self.feed.begin(self._writer.state.seq)
+
+    def prepare(self) -> None:
+        """Do what comes before the first start: the key rule, the dead sessions, the reconciler."""
+        set_key_rule(self._writer, self._rule.name)
+        bury_the_dead(self._writer)
+        self._reconcile()
 
     def another_round(self) -> bool:
         """Look again at what was in doubt or running elsewhere; say whether some of it can run now."""
@@ -228,15 +236,18 @@ class Run:
             return
         try:
             self.dispatcher.settle_the_rest("the run ended before fn did")
-            unheard = own_started(writer.state, writer.session.number)
-            if unheard:
-                writer.append([ItemReleased(start_seq) for start_seq in unheard])
         except (SessionDeclaredLost, LogReplaced) as error:
-            logger.warning("The end of the run could not be written: %s", error)
+            self._note_unrecorded(error)
             self._record_late()
         except LogError as error:
-            # The log says so by itself: what has no outcome is in doubt once this session is dead.
-            logger.warning("The end of the run could not be written: %s", error)
+            # The next run of this Runner settles these starts by their slots, and so does closing it.
+            self._note_unrecorded(error)
+
+    def _note_unrecorded(self, error: LogError) -> None:
+        logger.warning("The end of the run could not be written: %s", error)
+        # Nothing of them is on record, so as far as this report can say they are in doubt.
+        for _ in self.dispatcher.in_flight:
+            self.settling.count(Status.IN_DOUBT)
 
     def _record_late(self) -> None:
         try:

@@ -156,7 +156,7 @@ def perform(plan: Plan) -> None:
         elif plan.act == "resolve":
             world = Ledger.read(plan.ledger)
             for doubt in runner.in_doubt():
-                runner.resolve(doubt.item_id, verdict(world, doubt))
+                runner.resolve(doubt, verdict(world, doubt))
 
 
 def _run_serial(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:

@@ -176,7 +176,8 @@ class Process:
     def resolve(self, told: dict[int, Verdict]) -> None:
         """Settle the doubts of some starts, as a person does who can look."""
         items = {self.world.model.open[start_seq][0]: start_seq for start_seq in told}
-        verdicts.resolve(self.writer, {item_id: told[seq] for item_id, seq in items.items()}, by="ann", starts=items)
+        answers = {item_id: told[seq] for item_id, seq in items.items()}
+        verdicts.resolve(self.writer, answers, by="ann", starts=items, skip_others=True)
 
     def retry(self, item_id: str) -> None:
         """Ask for an item again, on record."""

@@ -210,7 +210,7 @@ class Run:
             others = listed([repr(item_id[:80]) for item_id in verdicts if item_id not in starts])
             logger.warning("reconcile=%s gave verdicts on what is not in doubt, which change nothing: %s", name, others)
         if told:
-            resolve(self._writer, told, by=f"reconcile: {name}", starts=starts)
+            resolve(self._writer, told, by=f"reconcile: {name}", starts=starts, skip_others=True)
 
     def _free_at_hand(self) -> int:
         writer = self._writer

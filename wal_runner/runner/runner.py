@@ -23,7 +23,7 @@ from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import open_writer
 from wal_runner.runner.claims import Claims
-from wal_runner.runner.doubts import doubts_in
+from wal_runner.runner.doubts import Doubt, doubts_in
 from wal_runner.runner.execution import check_function
 from wal_runner.runner.options import RunOptions
 from wal_runner.runner.ordering import Ordering
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from wal_runner.recovery.reader import HistoryEntry, Item
     from wal_runner.recovery.verdicts import Verdict
     from wal_runner.recovery.writer import LogWriter
-    from wal_runner.runner.doubts import Doubt, Reconciler
+    from wal_runner.runner.doubts import Reconciler
     from wal_runner.runner.outcome import Outcome
     from wal_runner.runner.report import RunReport
 
@@ -290,14 +290,39 @@ class Runner:
 
     # --- Settling ----------------------------------------------------------------------------
 
-    def resolve(self, item_id: object, verdict: Verdict, *, note: str = "", by: str | None = None) -> None:
-        """Settle a doubt, durably and on record. *by* is the user's name unless given.
+    def resolve(
+        self,
+        item: object,
+        verdict: Verdict,
+        *,
+        note: str = "",
+        by: str | None = None,
+        start_seq: int | None = None,
+    ) -> None:
+        """Settle the doubt of one attempt, durably and on record.
 
-        Raises `VerdictRefused` where the item is not in doubt, `ItemUnknown` where the log does not
-        know it.
+        Args:
+            item: The `Doubt` that the answer is about, as `in_doubt` returned it; or an item's id, which is enough
+                while the item was started once.
+            verdict: What became of the attempt.
+            note: What the evidence is; it stays on record.
+            by: Who says so; the user's name if not given.
+            start_seq: With an id: the attempt that the answer is about, as `Doubt.start_seq` names it.
+
+        Raises:
+            VerdictRefused: The attempt is not in doubt (any more), or the item was started more than once and the
+                attempt is not named. Nothing was written.
+            ItemUnknown: The log does not know the item.
+
         """
-        name = self._view.id_of(item_id)
-        verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note)
+        if isinstance(item, Doubt):
+            if start_seq not in {None, item.start_seq}:
+                raise ValueError(f"start_seq={start_seq} is not that of {item!r:.80}. Pass one of the two.")
+            name, start_seq = item.item_id, item.start_seq
+        else:
+            name = self._view.id_of(item)
+        starts = {} if start_seq is None else {name: start_seq}
+        verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note, starts=starts)
 
     def retry(self, ids: Iterable[object], *, note: str = "", by: str | None = None, succeeded: bool = False) -> int:
         """Reopen failed or abandoned items for the next run, on record; give how many.

@@ -143,7 +143,11 @@ class RecursiveRun(WalRunnerError):
 
 
 class CoroutineReturned(WalRunnerError):
-    """fn returned an awaitable that nobody awaits: its effect did not happen."""
+    """fn returned a coroutine that nobody awaits: its effect did not happen."""
+
+
+class UnfinishedReturned(WalRunnerError):
+    """fn returned work that has not ended (a generator, a Future): its item is in doubt, and the run stopped."""
 
 
 class RunIncomplete(WalRunnerError):

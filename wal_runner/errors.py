@@ -126,6 +126,10 @@ class VerdictRefused(WalRunnerError):
     """The verdict or the reopening does not fit the item's status. Nothing was written."""
 
 
+class ItemChanged(WalRunnerError):
+    """The source changed an item after it had yielded it: a buffer that it refills, an element that it clears."""
+
+
 class CursorInvalid(WalRunnerError, ValueError):
     """A page cursor cannot be stored, or ``fetch_page`` did not return (items, next cursor)."""
 

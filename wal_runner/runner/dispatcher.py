@@ -52,6 +52,8 @@ GATE_BUSY_WAIT_S: Final = 600.0
 FLUSH_SECONDS: Final = 0.05
 """An outcome waits no longer for its commit, whatever the source, fn or the consumer does."""
 
+CHANGED: Final = "its source changed the item while fn ran"
+
 _BECOMES: Final[dict[type, Status]] = {
     ItemReleased: Status.PENDING,
     ItemSucceeded: Status.SUCCEEDED,
@@ -94,6 +96,11 @@ class Dispatcher:
         self.limbo = Limbo(self.scratch)
         self._desk = Desk(writer, feed, self.limbo, pages, self.in_flight)
         self._conflicts_before = writer.state.conflicts
+        self._changed: set[int] = set()
+        """Starts whose item was changed by its source while fn ran: what fn did is not what the id says."""
+        feed.watch.in_flight = self._without_outcome
+        feed.watch.has_begun = self._has_begun
+        feed.watch.on_change = self._hold_changed
 
     # --- For the workers ------------------------------------------------------------
 
@@ -243,6 +250,23 @@ class Dispatcher:
             del self._left_behind[start_seq]
             self.scratch.free([attempt.slot])
 
+    def _without_outcome(self) -> list[Attempt]:
+        """Return the attempts that have no outcome."""
+        if not self.in_flight:
+            return []
+        ended = {event[0] for event in self._outcomes.copy()}
+        return [attempt for attempt in list(self.in_flight.values()) if attempt.start_seq not in ended]
+
+    def _has_begun(self, attempt: Attempt) -> bool:
+        return not self.scratch.is_armed(attempt.slot, attempt.start_seq)
+
+    def _hold_changed(self) -> None:
+        """Begin nothing more if started items were changed by their source; those that have begun will be in doubt."""
+        changed = [each for each in self._without_outcome() if not self.feed.watch.is_as_named(each.item, each.item_id)]
+        if changed:
+            self.fence.closed = True
+            self._changed.update(each.start_seq for each in changed if self._has_begun(each))
+
     def _save_outcomes(self, error: DiskFull) -> None:
         """Write what ran, without starting anything; where even that fails, the disk is waited for."""
         try:
@@ -253,6 +277,11 @@ class Dispatcher:
     def _commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
         began = time.perf_counter()
         outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        if self._changed:
+            outcomes = [
+                ItemInterrupted(event[0], event[1], CHANGED) if event[0] in self._changed else event
+                for event in outcomes
+            ]
         plan = Plan(self._desk, outcomes, candidates)
         if not (outcomes or candidates or self.limbo or plan.has_cursors()):
             return []

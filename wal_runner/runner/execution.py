@@ -64,10 +64,12 @@ class Execution:
         A BaseException (KeyboardInterrupt, SystemExit) is recorded as doubt and raised again.
         """
         start_seq, finish = attempt.start_seq, self._dispatcher.finish
+        if self._fence.closed:
+            return
         self._begin(attempt.slot, start_seq)
         # Behind the mark, as in `Dispatcher.begin`: a run that has ended may have released this start.
         if self._fence.closed:
-            return
+            return  # type: ignore[unreachable]  # another thread closes it
         failpoint("run.before_effect")
         began = _now()
         try:

@@ -87,6 +87,7 @@ class Run:
             pages=pages,
             expect=None if order is None else order.expect,
             would_block=options.would_block,
+            reads_ahead=options.in_doubt_max > 1,
         )
         self.dispatcher = Dispatcher(
             writer,
@@ -219,6 +220,8 @@ class Run:
         with writer.lock:
             values = writer.log.look_up(ids)
             for item_id, value in zip(ids, values, strict=True):
+                if not self.feed.watch.is_as_named(self.settling.at_hand[item_id][0], item_id):
+                    continue  # its source has changed it since; the next run gets it anew
                 row = writer.state.row(item_id) or row_of(item_id, value)
                 if row is None:
                     continue

@@ -16,7 +16,7 @@ from wal_runner.errors import AttemptMisused, AttemptNotEntered
 from wal_runner.failpoints import failpoint
 from wal_runner.log.results import error_info
 from wal_runner.runner.attempt import Attempt, current
-from wal_runner.runner.coroutines import at_its_end
+from wal_runner.runner.cancelling import at_its_end
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.progress import Progress
 

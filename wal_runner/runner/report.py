@@ -30,6 +30,8 @@ class RunReport:
     succeeded.
     *totals* are the counts of the whole log at the end, by status word. *doubt_bound* is how many
     starts without a durable outcome there were at most: what a power cut could have left in doubt.
+    *left_behind* names the items whose fn still ran when the run ended: it was cancelled, or interrupted a second
+    time, and did not end. They are in doubt.
     """
 
     succeeded: int = 0
@@ -47,6 +49,7 @@ class RunReport:
     doubt_bound: int = 0
     totals: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
+    left_behind: list[str] = field(default_factory=list)
 
     @property
     def seen(self) -> int:
@@ -124,6 +127,7 @@ class RunReport:
             "doubt_bound": self.doubt_bound,
             "totals": dict(self.totals),
             "interrupted": self.interrupted,
+            "left_behind": list(self.left_behind),
             "ok": self.ok,
             "exit_code": self.exit_code,
         }

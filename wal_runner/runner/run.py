@@ -28,6 +28,7 @@ from wal_runner.runner.doubts import doubts_in
 from wal_runner.runner.execution import Execution, name_of
 from wal_runner.runner.feed import Candidate, Feed
 from wal_runner.runner.flusher import Flusher
+from wal_runner.runner.left_behind import name_left_behind, naming_left_behind
 from wal_runner.runner.serial import run_serially
 from wal_runner.runner.settling import Settling
 from wal_runner.runner.stopping import Stopping
@@ -147,6 +148,7 @@ class Run:
                     concurrency=concurrency,
                     source=source,
                     per_worker=self.options.per_worker,
+                    cancel_wait=self.options.cancel_wait,
                 )
                 source = None
                 if not self.another_round():
@@ -157,7 +159,7 @@ class Run:
         """Do what comes before and after; raise what the run must raise."""
         began = time.perf_counter()
         self.stopping.feed = self.feed
-        with self.stopping.handling_signals(wanted=self.options.signals):
+        with naming_left_behind(self.report), self.stopping.handling_signals(wanted=self.options.signals):
             try:
                 set_key_rule(self._writer, self._rule.name)
                 bury_the_dead(self._writer)
@@ -266,6 +268,7 @@ class Run:
             )
         for error in (self.execution.fatal, self.feed.error):
             if error is not None:
+                name_left_behind(error, self.report)
                 raise error
 
 

@@ -25,7 +25,7 @@ from wal_runner.recovery.recover import open_writer
 from wal_runner.runner.claims import Claims
 from wal_runner.runner.doubts import doubts_in
 from wal_runner.runner.execution import check_function
-from wal_runner.runner.options import RunOptions
+from wal_runner.runner.options import CANCEL_WAIT_S, RunOptions
 from wal_runner.runner.ordering import Ordering
 from wal_runner.runner.pages import Pages, read_pages, read_pages_async
 from wal_runner.runner.progress import Progress
@@ -180,13 +180,17 @@ class Runner:
         *,
         concurrency: int = 100,
         per_worker: Callable[[], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]] | None = None,
+        cancel_wait: float = CANCEL_WAIT_S,
         **options: Any,  # noqa: ANN401 - those of `run`
     ) -> RunReport:
-        """As `run`, with *concurrency* coroutines; *items* may be an asynchronous iterator.
+        """Run as `run` does, with *concurrency* coroutines; *items* may be an asynchronous iterator.
 
-        Cancelling it leaves what was running in doubt.
+        Cancelling it cancels every fn, and leaves what was running in doubt. It raises CancelledError when all of
+        them have ended, also if it is cancelled again meanwhile. An fn that goes on for *cancel_wait* seconds
+        (it swallows the cancellation, or works in a thread) is left behind: named in the report's `left_behind`,
+        and in that of the exception.
         """
-        settings = RunOptions(workers=concurrency, per_worker=per_worker, **options)
+        settings = RunOptions(workers=concurrency, per_worker=per_worker, cancel_wait=cancel_wait, **options)
         check_function(fn, is_async=True, arguments="run_async(items, fn)")
         with self._one_at_a_time():
             source = items.__aiter__() if hasattr(items, "__aiter__") else None
@@ -227,10 +231,11 @@ class Runner:
         page_size: int = 200,
         source: str = "pages",
         concurrency: int = 100,
+        cancel_wait: float = CANCEL_WAIT_S,
         **options: Any,  # noqa: ANN401 - those of `run`
     ) -> RunReport:
-        """As `run_pages`, with coroutine functions."""
-        settings = RunOptions(workers=concurrency, **options)
+        """Run as `run_pages` does, with coroutine functions; see `run_async` for what cancelling it does."""
+        settings = RunOptions(workers=concurrency, cancel_wait=cancel_wait, **options)
         check_function(fn, is_async=True, arguments="run_pages_async(fetch_page, fn)")
         check_function(fetch_page, is_async=True, arguments="run_pages_async(fetch_page, fn)")
         with self._one_at_a_time():

@@ -6,6 +6,7 @@ once only.
 
 from __future__ import annotations
 
+import logging
 import threading
 from array import array
 from bisect import bisect_right
@@ -14,16 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 from wal_runner.core.decide import Course
 from wal_runner.core.events import ErrorInfo, ItemFailed, ItemInterrupted, ItemSucceeded, Status
 from wal_runner.log.results import decode_result
+from wal_runner.runner.left_behind import sentence
 from wal_runner.runner.outcome import Outcome
 from wal_runner.runner.report import RunReport
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from wal_runner.core.events import OutcomeEvent
     from wal_runner.core.items import ItemState
     from wal_runner.runner.attempt import Attempt
+
+logger = logging.getLogger(__name__)
 
 AT_HAND_MAX: Final = 100_000
 """Items that another session runs, and doubts of our own, are kept for the end up to so many."""
@@ -134,6 +138,13 @@ class Settling:
         """Count attempts that were claimed and never begun."""
         with self._lock:
             self.report.released += count
+
+    def left_behind(self, attempts: Iterable[Attempt]) -> None:
+        """Name attempts in the report whose fn still runs although nobody waits for it any more."""
+        names = [attempt.item_id for attempt in attempts]
+        if names:
+            self.report.left_behind += names
+            logger.warning(sentence(names))
 
     def recount(self, item_id: str, known: ItemState) -> Any | None:  # noqa: ANN401 - the user's item
         """Count an item at hand anew, of which *known* is the latest news; give it if it may run now."""

@@ -1,4 +1,4 @@
-"""Wait for something to end, however often the waiting task is cancelled.
+"""What an asynchronous run needs besides its coroutines: a thread of its own, and waits that no cancellation ends.
 
 Imported by the coroutine pool and the claims. Invariant: a cancellation is never lost; it is kept, and raised once
 nothing runs any more.
@@ -7,13 +7,33 @@ nothing runs any more.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from wal_runner.runner.feed import Feed
+
+THREAD_NAME: Final = "wal_runner committer"
+
+
+def own_thread(feed: Feed) -> ThreadPoolExecutor:
+    """Return an executor of one thread, which has started; raise RuntimeError if it cannot start.
+
+    It commits, reads the source if that is a plain iterable, and calls ``key=``. One thread for the whole run: what
+    the source opens at its first item can be used at its last. Submit `Context.run`, so that the caller's context
+    is seen there.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
+    # Now, and not with the first commit: an executor keeps what it could not start a thread for, and would commit
+    # it with whatever is submitted next.
+    thread.submit(int)
+    feed.is_on_another_thread = True
+    return thread
 
 
 class Cancellation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from wal_runner.core.events import ItemFailed
@@ -16,15 +17,16 @@ from wal_runner.errors import AttemptMisused, AttemptNotEntered
 from wal_runner.failpoints import failpoint
 from wal_runner.log.results import error_info
 from wal_runner.runner.attempt import Attempt, current
-from wal_runner.runner.cancelling import at_its_end
+from wal_runner.runner.cancelling import at_its_end, own_thread
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.progress import Progress
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from concurrent.futures import ThreadPoolExecutor
     from contextlib import AbstractContextManager
-    from contextvars import Token
+    from contextvars import Context, Token
     from types import TracebackType
 
     from wal_runner.core.events import OutcomeEvent
@@ -127,6 +129,8 @@ class Claims(Generic[Item]):
         self._hand: _Hand[Item] = _Hand(run)
         # Not a method of ours: a loop that is left ends its run at once, and not whenever a cycle is collected.
         self._windows = _claim_windows(self._hand, one_at_a_time)
+        self._thread: ThreadPoolExecutor | None = None
+        self._context: Context
 
     @property
     def report(self) -> RunReport:
@@ -147,13 +151,26 @@ class Claims(Generic[Item]):
 
     async def __anext__(self) -> ClaimedAttempt[Item]:
         # A commit is due once a window; on a thread, so that the loop of the caller goes on.
-        attempt = self._next() if self._hand.window else await self._next_on_a_thread()
+        try:
+            attempt = self._next() if self._hand.window else await self._next_on_a_thread()
+        except BaseException:
+            self._end_thread()
+            raise
         if attempt is None:
+            self._end_thread()
             raise StopAsyncIteration
         return attempt
 
+    def _end_thread(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
     async def _next_on_a_thread(self) -> ClaimedAttempt[Item] | None:
-        coming = asyncio.create_task(asyncio.to_thread(self._next))
+        if self._thread is None:
+            self._thread, self._context = own_thread(self._hand.run.feed), copy_context()
+        loop = asyncio.get_running_loop()
+        coming = loop.run_in_executor(self._thread, self._context.run, self._next)
         try:
             return await asyncio.shield(coming)
         except asyncio.CancelledError:
@@ -170,8 +187,11 @@ class Claims(Generic[Item]):
 
     def close(self) -> None:
         """Give back what was claimed and not entered, commit the rest, and end the run."""
-        self._hand.release_unentered()
-        self._windows.close()
+        try:
+            self._hand.release_unentered()
+            self._windows.close()
+        finally:
+            self._end_thread()
 
     def _next(self) -> ClaimedAttempt[Item] | None:
         hand = self._hand

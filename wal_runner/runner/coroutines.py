@@ -10,12 +10,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.window import WINDOW_MAX, Pace
-from wal_runner.runner.cancelling import Cancellation
+from wal_runner.runner.cancelling import Cancellation, own_thread
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 from wal_runner.runner.feed import PULL_SECONDS_MAX
 from wal_runner.runner.left_behind import Remainder
@@ -23,6 +23,7 @@ from wal_runner.runner.left_behind import Remainder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from concurrent.futures import ThreadPoolExecutor
 
     from wal_runner.runner.attempt import Attempt
     from wal_runner.runner.dispatcher import Dispatcher
@@ -47,7 +48,7 @@ async def run_in_coroutines(
     When this returns or raises, none of them runs any more, however often it was cancelled meanwhile. Those that
     have not ended *cancel_wait* seconds after they were cancelled are named in the report's `left_behind`.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="wal_runner committer") as committer:
+    with own_thread(dispatcher.feed) as committer:
         pool = _CoroutinePool(
             dispatcher,
             execution,
@@ -87,6 +88,7 @@ class _CoroutinePool:
         self._source = source
         self._per_worker = per_worker
         self._committer = committer
+        self._context = copy_context()
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Attempt] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -236,9 +238,10 @@ class _CoroutinePool:
                     task.cancel()
 
     async def _in_committer(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+        run = self._context.run  # the source and key= are the caller's code: they see the caller's context
         if self._cancellation.is_closed:
-            return self._committer.submit(function, *arguments).result()
-        future = self._loop.run_in_executor(self._committer, function, *arguments)
+            return self._committer.submit(run, function, *arguments).result()
+        future = self._loop.run_in_executor(self._committer, run, function, *arguments)
         # A commit that began is waited for: its starts would otherwise be known to nobody.
         while not future.done():
             with self._cancellation:

@@ -17,6 +17,7 @@ from wal_runner.core.events import Status
 from wal_runner.core.items import item_of, long_row
 from wal_runner.errors import DuplicateItem, ItemIdInvalid
 from wal_runner.log.format import ITEM_ID_BYTES_MAX
+from wal_runner.log.results import printable
 from wal_runner.log.rows import row_of, status_in, statuses_in
 
 
@@ -45,6 +46,14 @@ NOT_LOOKED_UP: Final = -1
 """In place of the generation in which a candidate was looked up."""
 
 QUICK_ITEM_S: Final = 4e-6
+
+ERROR_CHARS_READ: Final = 1_000
+
+ON_ANOTHER_THREAD: Final = (
+    "An asynchronous run reads a plain iterable, and calls key=, on one thread of its own. Give a list, or an async "
+    "iterator, which is read in the event loop; or open what is bound to its thread inside of the iterable."
+)
+"""What to do if a source can be used only by the thread that made it, as a cursor of sqlite3."""
 
 _SUCCEEDED: Final = int(Status.SUCCEEDED)
 
@@ -114,6 +123,8 @@ class Feed:
         """The thread in which the source has control: only there, and only then, may a signal break in."""
         self.is_stopped = False
         """Set by a signal, for the moment in which it could not break in yet and nobody asks any more."""
+        self.is_on_another_thread = False
+        """The source is read, and key= is called, on a thread that is not the caller's."""
 
     def take(self, limit: int) -> list[Candidate]:
         """Give up to *limit* candidates; fewer when the source is slow, none when it has ended."""
@@ -252,6 +263,8 @@ class Feed:
 
     def fail(self, error: BaseException) -> None:
         """Keep an error of the source for later, and pull nothing more."""
+        if self.is_on_another_thread and "thread" in printable(error, ERROR_CHARS_READ):
+            error.add_note(ON_ANOTHER_THREAD)
         self.error = self.error or error
         self.exhausted = True
 

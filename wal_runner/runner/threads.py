@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from contextlib import nullcontext
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,7 +103,9 @@ class _Crew:
         self._ended = 0
         self._pace = Pace(workers, time.perf_counter())
         self._threads = [
-            threading.Thread(target=self._work, name=f"wal_runner worker {n}", daemon=True) for n in range(workers)
+            # fn and per_worker are the caller's code: they see the caller's context on any thread.
+            threading.Thread(target=copy_context().run, args=(self._work,), name=f"wal_runner worker {n}", daemon=True)
+            for n in range(workers)
         ]
         for thread in self._threads:
             thread.start()

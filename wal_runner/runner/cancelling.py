@@ -36,6 +36,27 @@ def own_thread(feed: Feed) -> ThreadPoolExecutor:
     return thread
 
 
+def check_asyncio(name: str) -> None:
+    """Raise RuntimeError unless a task of asyncio runs here."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    if task is None:
+        raise RuntimeError(
+            f"{name} is asyncio only, and no task of asyncio runs here. Under trio, or anyio on trio, call "
+            "`asyncio.run` in a thread (`trio.to_thread.run_sync`), or use `run` with workers there."
+        )
+
+
+def is_main_task() -> bool:
+    """Return whether the current task is the one that ``asyncio.run`` or ``loop.run_until_complete`` waits for."""
+    task: Any = asyncio.current_task()
+    callbacks = getattr(task, "_callbacks", ())
+    # asyncio and uvloop stop the loop by a callback on that task, named for run_until_complete.
+    return any("run_until_complete" in getattr(found, "__qualname__", "") for found, _context in callbacks or ())
+
+
 class Cancellation:
     """Keeps the cancellations that arrive inside ``with`` blocks, and calls *on_cancel* at each of them."""
 

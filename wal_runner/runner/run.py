@@ -22,6 +22,7 @@ from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
 from wal_runner.recovery.verdicts import Verdict, resolve
+from wal_runner.runner.cancelling import is_main_task
 from wal_runner.runner.coroutines import run_in_coroutines
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.doubts import doubts_in
@@ -139,6 +140,7 @@ class Run:
 
     async def perform(self, concurrency: int, source: AsyncIterator[Any] | None) -> None:
         """Run everything in coroutines."""
+        self.stopping.in_background = not is_main_task()
         with self.running():
             while True:
                 await run_in_coroutines(
@@ -261,11 +263,16 @@ class Run:
 
     def _raise_what_is_due(self) -> None:
         if self.stopping.is_asked:
+            held = self.stopping.held
+            if held is not None and not isinstance(held, KeyboardInterrupt):
+                raise held  # SystemExit, mostly, of a handler that the program has set
+            if self.stopping.in_background:
+                return  # the report says so
             raise Interrupted(
                 f"The run was asked to stop, and did: {_in_words(self.report)}. Run the same again to go on.",
                 report=self.report,
                 signal_number=self.stopping.signal_number,
-            )
+            ) from held
         for error in (self.execution.fatal, self.feed.error):
             if error is not None:
                 name_left_behind(error, self.report)

@@ -22,6 +22,7 @@ from wal_runner.log import host
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import open_writer
+from wal_runner.runner.cancelling import check_asyncio
 from wal_runner.runner.claims import Claims
 from wal_runner.runner.doubts import doubts_in
 from wal_runner.runner.execution import check_function
@@ -131,7 +132,8 @@ class Runner:
         entered once a worker, whose value fn gets as second argument. *max_in_doubt* bounds what a
         power cut can leave in doubt; 1 commits each item by itself. *on_duplicate* "error" refuses an
         id that comes twice. *signals* takes SIGINT and SIGTERM over during the run, in the main
-        thread.
+        thread; a handler that the program has set is called as well, and what it raises is raised when the run
+        has stopped.
 
         Raises `Interrupted` after a signal, whatever the source raised once what ran has finished,
         `KeyRuleChanged`, `ItemIdInvalid`, and the errors of the log.
@@ -189,7 +191,11 @@ class Runner:
         them have ended, also if it is cancelled again meanwhile. An fn that goes on for *cancel_wait* seconds
         (it swallows the cancellation, or works in a thread) is left behind: named in the report's `left_behind`,
         and in that of the exception.
+
+        Raises RuntimeError outside of asyncio. After a signal, `Interrupted` is raised in the main task only, the one
+        of ``asyncio.run``; another task gets the report, with `interrupted` set, and nothing is raised into the loop.
         """
+        check_asyncio("run_async")
         settings = RunOptions(workers=concurrency, per_worker=per_worker, cancel_wait=cancel_wait, **options)
         check_function(fn, is_async=True, arguments="run_async(items, fn)")
         with self._one_at_a_time():
@@ -235,6 +241,7 @@ class Runner:
         **options: Any,  # noqa: ANN401 - those of `run`
     ) -> RunReport:
         """Run as `run_pages` does, with coroutine functions; see `run_async` for what cancelling it does."""
+        check_asyncio("run_pages_async")
         settings = RunOptions(workers=concurrency, cancel_wait=cancel_wait, **options)
         check_function(fn, is_async=True, arguments="run_pages_async(fetch_page, fn)")
         check_function(fetch_page, is_async=True, arguments="run_pages_async(fetch_page, fn)")

@@ -235,7 +235,7 @@ async def _claim(runner):
 @pytest.mark.parametrize("drive", [_run, _pages, _claim])
 def test_trio_is_refused_first(runner, drive):
     """By an error that says what to do instead, before anything begins; the Runner goes on."""
-    with pytest.raises(RuntimeError, match="asyncio only.*trio.to_thread"):
+    with pytest.raises(RuntimeError, match=r"asyncio only.*trio\.to_thread"):
         trio.run(drive, runner)
 
     assert Status.PENDING is runner.status("a")

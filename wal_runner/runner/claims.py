@@ -109,7 +109,7 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         item = self._enter(may_break_in=False)
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None, "an asynchronous claim is iterated in a task"
-        self._stopping.cancel_body = lambda: loop.call_soon_threadsafe(task.cancel) and None
+        self._stopping.cancel_body = lambda: loop.call_soon_threadsafe(task.cancel)
         return item
 
     async def __aexit__(

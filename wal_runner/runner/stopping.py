@@ -44,7 +44,7 @@ class Stopping:
         """True while the main thread is inside fn: only then a second signal may raise there."""
         self.on_ask: Callable[[], None] | None = None
         """Called each time that it is asked, maybe by a signal handler."""
-        self.cancel_body: Callable[[], None] | None = None
+        self.cancel_body: Callable[[], object] | None = None
         """Cancels the task that is inside the body of an asynchronous claim; called by a signal handler."""
         self.held: BaseException | None = None
         """What a handler of the program raised, such as SystemExit; it is raised when the run has stopped in order."""

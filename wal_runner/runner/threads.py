@@ -47,6 +47,7 @@ def run_in_threads(
     # The dispatcher looks up every 50 ms. Nothing wakes it sooner: a signal handler that takes the bell's
     # lock may interrupt the very thread that holds it.
     try:
+        crew.start()
         yield from _dispatch(crew, dispatcher, execution, stopping)
     except BaseException:
         crew.release_waiting()
@@ -107,10 +108,13 @@ class _Crew:
             threading.Thread(target=copy_context().run, args=(self._work,), name=f"wal_runner worker {n}", daemon=True)
             for n in range(workers)
         ]
-        for thread in self._threads:
-            thread.start()
 
     # --- The dispatcher's side -----------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the workers. If a thread cannot be started, call `dismiss`: the others wait for items already."""
+        for thread in self._threads:
+            thread.start()
 
     def wanted(self) -> int:
         """Say how many items to start now."""

@@ -7,7 +7,6 @@ still the only one who writes.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from contextlib import AsyncExitStack, suppress
@@ -19,6 +18,7 @@ from wal_runner.runner.cancelling import Cancellation, own_thread
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 from wal_runner.runner.feed import PULL_SECONDS_MAX
 from wal_runner.runner.left_behind import Remainder
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wal_runner.runner.execution import Execution
     from wal_runner.runner.stopping import Stopping
 
-logger = logging.getLogger(__name__)
+logger = ShieldedLogger(__name__)
 
 
 async def run_in_coroutines(

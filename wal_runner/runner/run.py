@@ -6,7 +6,6 @@ durable outcome, was released, or is in doubt on record, also when an exception 
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +33,7 @@ from wal_runner.runner.serial import run_serially
 from wal_runner.runner.settling import Settling
 from wal_runner.runner.stopping import Stopping
 from wal_runner.runner.threads import run_in_threads
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from wal_runner.runner.pages import Pages
     from wal_runner.runner.report import RunReport
 
-logger = logging.getLogger(__name__)
+logger = ShieldedLogger(__name__)
 
 ENDED_NOT_OK: Final = "The run of %s ended with %s."
 """The one warning at the end of a run; the command line leaves it out, for it says so itself."""

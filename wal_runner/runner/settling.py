@@ -6,7 +6,6 @@ once only.
 
 from __future__ import annotations
 
-import logging
 import threading
 from array import array
 from bisect import bisect_right
@@ -18,6 +17,7 @@ from wal_runner.log.results import decode_result
 from wal_runner.runner.left_behind import sentence
 from wal_runner.runner.outcome import Outcome
 from wal_runner.runner.report import RunReport
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wal_runner.core.items import ItemState
     from wal_runner.runner.attempt import Attempt
 
-logger = logging.getLogger(__name__)
+logger = ShieldedLogger(__name__)
 
 AT_HAND_MAX: Final = 100_000
 """Items that another session runs, and doubts of our own, are kept for the end up to so many."""

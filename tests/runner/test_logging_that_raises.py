@@ -19,12 +19,12 @@ IDS = ["a", "b", "c"]
 class Raising(logging.Handler):
     """A handler whose connection is broken."""
 
-    def emit(self, record):
+    def emit(self, record):  # noqa: ARG002 - as logging calls it
         """Raise, as a handler of the program's own may."""
         raise BrokenPipeError("the log server is gone")
 
 
-def refuse(record):
+def refuse(*_, **__):
     raise KeyError("no tenant")
 
 

@@ -68,13 +68,14 @@ def _unreadable(why: str) -> LogCorrupt:
 
 
 def error_info(error: BaseException) -> ErrorInfo:
-    """Describe an exception as text, whatever its ``__str__`` does, cut to the limits."""
+    """Return an exception as text, whatever its attributes do when they are read, cut to the limits."""
     try:
         lines = "".join(traceback.format_exception(error))
-    except Exception as broken:  # noqa: BLE001 - formatting calls the exception's own code
-        lines = f"(the traceback cannot be shown: {type(broken).__name__})"
-    name = type(error).__qualname__
-    module = type(error).__module__
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # noqa: BLE001 - formatting calls the exception's own code
+        lines = f"(the traceback cannot be shown: {class_name(broken)})"
+    name, module = class_name(error, "__qualname__"), class_name(error, "__module__")
     return ErrorInfo(
         capped(name if module == "builtins" else f"{module}.{name}", ERROR_MESSAGE_CHARS_MAX),
         printable(error, ERROR_MESSAGE_CHARS_MAX),
@@ -82,12 +83,21 @@ def error_info(error: BaseException) -> ErrorInfo:
     )
 
 
+def class_name(value: object, attribute: str = "__name__") -> str:
+    """Return the name of the class of *value*, or its qualified name or module, whatever a metaclass does."""
+    name: object = type.__dict__[attribute].__get__(type(value))
+    return name if isinstance(name, str) else "?"
+
+
 def printable(value: object, limit_chars: int) -> str:
-    """Write *value* as text that can be stored, whatever its ``__str__`` does."""
+    """Return *value* as text that can be stored, whatever its ``__str__`` does."""
     try:
-        text = str(value)
-    except Exception as broken:  # noqa: BLE001 - __str__ may raise anything
-        text = f"(a {type(value).__name__} whose text cannot be had: {type(broken).__name__})"
+        # Joined: a subclass of str, whose methods may raise, becomes a plain one.
+        text = "".join((str(value),))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # noqa: BLE001 - __str__ may raise anything
+        text = f"(a {class_name(value)} whose text cannot be had: {class_name(broken)})"
     return capped(text, limit_chars)
 
 

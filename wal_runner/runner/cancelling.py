@@ -76,8 +76,10 @@ class Cancellation:
     ) -> bool:
         if kind is GeneratorExit:
             self.is_closed = True
-        if not isinstance(error, asyncio.CancelledError):
+        # By type first: isinstance() reads __class__, which may be a property of a user's exception that raises.
+        if kind is None or not issubclass(kind, asyncio.CancelledError):
             return False
+        assert isinstance(error, asyncio.CancelledError), "kind is the type of error"
         # anyio cancels again at every turn of the event loop, with a message for each scope. A chain of all of
         # them would grow without bound; without those of a scope that scope would not know its own cancellation.
         if error.args not in self._messages:

@@ -102,7 +102,8 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         if self._token is not None:
             current.reset(self._token)
         self._dispatcher.finish(self, self._outcome(took, error))
-        return isinstance(error, Exception) and not self._raises
+        # By type: isinstance() reads __class__, which may be a property of a user's exception that raises.
+        return kind is not None and issubclass(kind, Exception) and not self._raises
 
     async def __aenter__(self) -> Item:
         # An exception out of nowhere would strike any task of the loop: this one is cancelled instead.
@@ -130,7 +131,7 @@ class ClaimedAttempt(Attempt, Generic[Item]):
             return self._execution.success(self.start_seq, took_ns, self.result)
         if error is None:
             return ItemFailed(self.start_seq, took_ns, error_info(ClaimFailed(self._failure)))
-        if isinstance(error, Exception):
+        if issubclass(type(error), Exception):
             return self._execution.judge(self.start_seq, took_ns, error)
         return interrupted(self.start_seq, took_ns, error)
 

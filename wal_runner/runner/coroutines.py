@@ -330,10 +330,11 @@ class _CoroutinePool:
             async with AsyncExitStack() as stack:
                 await self._run_items(number, await self._entered(stack))
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._going_home:
+            # By type: isinstance() reads __class__, which may be a property of a user's exception that raises.
+            if issubclass(type(error), asyncio.CancelledError) and self._going_home:
                 raise
             # Raised again by the dispatcher, or a run without workers would wait for ever.
-            self._broken = self._broken or error
+            self._broken = error if self._broken is None else self._broken
         finally:
             self._bell.set()
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
 from wal_runner.errors import CoroutineReturned, LogForked
 from wal_runner.failpoints import failpoint
-from wal_runner.log.results import encode_result, error_info, printable
+from wal_runner.log.results import class_name, encode_result, error_info, printable
 from wal_runner.runner.attempt import current
 
 
@@ -110,10 +110,10 @@ class Execution:
         try:
             unknown = self._is_unknown(error)
         except Exception as broken:  # noqa: BLE001 - outcome_unknown= is the user's
-            self.fatal = self.fatal or broken
+            self.fatal = broken if self.fatal is None else self.fatal
             unknown = True
         if unknown and not self._idempotent:
-            reason = f"{type(error).__name__}: {printable(error, REASON_CHARS_MAX)}"
+            reason = f"{class_name(error)}: {printable(error, REASON_CHARS_MAX)}"
             return ItemInterrupted(start_seq, elapsed_ns, reason, error_info(error))
         return ItemFailed(start_seq, elapsed_ns, error_info(error))
 
@@ -130,7 +130,7 @@ class Execution:
 
 def interrupted(start_seq: int, elapsed_ns: int, error: BaseException) -> ItemInterrupted:
     """Give the outcome of an fn that did not end by itself."""
-    return ItemInterrupted(start_seq, elapsed_ns, f"fn was ended by {type(error).__name__}", error_info(error))
+    return ItemInterrupted(start_seq, elapsed_ns, f"fn was ended by {class_name(error)}", error_info(error))
 
 
 def check_function(fn: object, *, is_async: bool, arguments: str = "run(items, fn)") -> None:

@@ -8,6 +8,7 @@ pulled before it has been dealt with.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from itertools import islice
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -264,8 +265,9 @@ class Feed:
     def fail(self, error: BaseException) -> None:
         """Keep an error of the source for later, and pull nothing more."""
         if self.is_on_another_thread and "thread" in printable(error, ERROR_CHARS_READ):
-            error.add_note(ON_ANOTHER_THREAD)
-        self.error = self.error or error
+            with suppress(Exception):  # the exception is the user's
+                error.add_note(ON_ANOTHER_THREAD)
+        self.error = error if self.error is None else self.error
         self.exhausted = True
 
     def _is_blocked(self) -> bool:

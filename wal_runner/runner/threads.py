@@ -188,7 +188,7 @@ class _Crew:
             with nullcontext() if self._per_worker is None else self._per_worker() as value:
                 self._run_items(() if self._per_worker is None else (value,))
         except BaseException as error:  # noqa: BLE001 - raised again by the dispatcher, in the caller's thread
-            self.broken = self.broken or error
+            self.broken = error if self.broken is None else self.broken
         finally:
             self._bell.set()
 

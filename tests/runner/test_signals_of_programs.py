@@ -143,6 +143,34 @@ def test_background_claim_just_ends(path):
     assert [[[signal.SIGTERM], True, True, [True, 0, 0]]] == said_by(code, path)
 
 
+def test_thread_that_a_second_signal_does_not_end_is_named(path):
+    """In the report, on the exception and in a note of it: it may go on for as long as it likes."""
+    code = """
+    import ctypes
+    from wal_runner.runner import threads
+
+    threads.URGENT_WAIT_S = 0.1
+
+    def in_c(item):
+        say("in C")
+        ctypes.CDLL(None).usleep(600_000)
+
+    with Runner(path) as runner:
+        try:
+            runner.run(["slow"], in_c, workers=2)
+        except Interrupted as error:
+            say([error.report.left_behind, error.left_behind, "'slow'" in error.__notes__[0]])
+        os._exit(0)
+    """
+    with Script(RUNS + textwrap.dedent(code), path) as script:
+        assert "in C" == script.hear()
+        script.process.send_signal(signal.SIGINT)
+        script.process.send_signal(signal.SIGTERM)
+        said = script.hear()
+
+    assert [["slow"], ["slow"], True] == said
+
+
 # --- The loop form under asyncio --------------------------------------------------------------------
 
 

@@ -265,14 +265,17 @@ class Run:
         if self.stopping.is_asked:
             held = self.stopping.held
             if held is not None and not isinstance(held, KeyboardInterrupt):
+                name_left_behind(held, self.report)
                 raise held  # SystemExit, mostly, of a handler that the program has set
             if self.stopping.in_background:
                 return  # the report says so
-            raise Interrupted(
+            interrupted = Interrupted(
                 f"The run was asked to stop, and did: {_in_words(self.report)}. Run the same again to go on.",
                 report=self.report,
                 signal_number=self.stopping.signal_number,
-            ) from held
+            )
+            name_left_behind(interrupted, self.report)
+            raise interrupted from held
         for error in (self.execution.fatal, self.feed.error):
             if error is not None:
                 name_left_behind(error, self.report)

@@ -229,8 +229,8 @@ def test_second_signal_cancels_the_body_of_an_async_claim(path):
         assert ["5"] == [doubt.item_id for doubt in runner.in_doubt()]
 
 
-def test_claim_that_is_forgotten_gives_the_signals_back(runner):
-    """A handler that is left behind would make the process deaf."""
+def test_claim_that_is_forgotten_leaves_no_deaf_process(path):
+    """Whichever thread drops it: a signal does again what it did before."""
     code = """
     import gc
     async def loop(runner):
@@ -240,10 +240,15 @@ def test_claim_that_is_forgotten_gives_the_signals_back(runner):
     with Runner(path) as runner:
         asyncio.run(loop(runner))
         gc.collect()
-        say(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+        say("forgotten")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
     """
+    with Script(RUNS + textwrap.dedent(code), path) as script:
+        assert "forgotten" == script.hear()
+        code, _ = script.end()
 
-    assert [True] == said_by(code, runner.path + "2")
+    assert -signal.SIGTERM == code
 
 
 # --- Another event loop ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ PACKAGE = "wal_runner"
 # Each may import itself and those to its right.
 LAYERS = ("cli", "runner", "recovery", "log", "core")
 # These import nothing of the package, so everything may import them.
-LEAVES = ("errors", "failpoints", "version")
+LEAVES = ("errors", "failpoints", "shielded_logger", "version")
 # These may import everything, so nothing may import them.
 ENTRANCES = ("", "__main__", "testing")
 

@@ -166,7 +166,7 @@ def command(
     for item in first:
         _check_key(key, rule, item)
     plan = plan_of_command(argv, first, options) if function is None else plan_of_function(function)
-    run_logger.addFilter(_is_news)
+    run_logger.logger.addFilter(_is_news)
     with Runner(log, must_exist=must_exist) as runner:
         say(greeting(runner))
         settings = RunOptions(

@@ -180,7 +180,12 @@ def lost_reply(error: BaseException) -> bool:
     False means a known failure. An error that has nothing to do with a connection is one, and so
     is a reply that says no (an HTTP status, an SMTP refusal). Any `OutcomeUnknown` among the
     causes means True, and so does any member of an exception group that means True by itself.
+    Never raises for what the exception does when it is read: one that cannot be read means True.
     """
+    return _true_if_unreadable(lambda: _is_lost(error))
+
+
+def _is_lost(error: BaseException) -> bool:
     links = list(_links(error))
     if any(isinstance(link, OutcomeUnknown) for link in links):
         return True
@@ -243,14 +248,14 @@ def _when_among_the_causes(types: tuple[type[BaseException], ...]) -> Callable[[
     wanted = (*types, OutcomeUnknown)
 
     def is_unknown(error: BaseException) -> bool:
-        return any(isinstance(link, wanted) for link in _links(error))
+        return _true_if_unreadable(lambda: any(isinstance(link, wanted) for link in _links(error)))
 
     return is_unknown
 
 
 def _when_the_function_says_so(says: Callable[[BaseException], bool]) -> Callable[[BaseException], bool]:
     def is_unknown(error: BaseException) -> bool:
-        if any(isinstance(link, OutcomeUnknown) for link in _links(error)):
+        if _true_if_unreadable(lambda: any(isinstance(link, OutcomeUnknown) for link in _links(error))):
             return True
         answer = says(error)
         # A forgotten return gives None, which would quietly call every lost reply a failure.
@@ -259,6 +264,20 @@ def _when_the_function_says_so(says: Callable[[BaseException], bool]) -> Callabl
         return answer
 
     return is_unknown
+
+
+def _true_if_unreadable(reads: Callable[[], bool]) -> bool:
+    """Return what *reads* finds in a user's exception; True if reading it raises: then nobody knows.
+
+    Its class may define any attribute as a property: ``__cause__``, ``args``, ``__class__``. An error of that
+    property would otherwise end the run, and say nothing of the one that fn raised.
+    """
+    try:
+        return reads()
+    except KeyboardInterrupt:  # Ctrl-C, and not the exception's doing
+        raise
+    except BaseException:  # noqa: BLE001 - a property of the user's may raise anything, SystemExit too
+        return True
 
 
 def _links(error: BaseException) -> Iterator[BaseException]:

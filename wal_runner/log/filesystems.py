@@ -6,7 +6,6 @@ system is refused, because flock and mmap lie there; one that forgets is warned 
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import subprocess
@@ -14,9 +13,10 @@ import sys
 from pathlib import Path
 
 from wal_runner.errors import UnsafeFileSystem
+from wal_runner.shielded_logger import ShieldedLogger
 
 
-logger = logging.getLogger(__name__)
+logger = ShieldedLogger(__name__)
 
 NETWORK = frozenset(
     {

@@ -10,7 +10,6 @@ died in a commit, and that data.mdb differs from what HEAD remembers for that re
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
 import zlib
@@ -20,12 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from wal_runner.errors import LogReadOnly
 from wal_runner.log.env import translate_system
 from wal_runner.log.format import CHAIN_BYTES, FILE_MODE
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+logger = ShieldedLogger(__name__)
 
 _BOOT_BYTES = 16
 _LAYOUT = struct.Struct(f"<4sQ{CHAIN_BYTES}sQQQ?{_BOOT_BYTES}s")

@@ -81,7 +81,7 @@ def encode_result(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[b
     except (TypeError, OverflowError):
         return _encode_tagged(value, limit_bytes)
     except Exception as error:  # noqa: BLE001 - a __len__ or __iter__ of the user's may raise anything
-        return None, _why_not(type(value), error)
+        return None, _why_not(value, error)
     return packed, None
 
 
@@ -94,7 +94,7 @@ def _encode_tagged(value: object, limit_bytes: int) -> tuple[bytes | None, str |
     except TooLarge:
         return None, f"the result is over the limit of {limit_bytes:,} bytes"
     except Exception as error:  # noqa: BLE001 - as above
-        return None, _why_not(type(value), error)
+        return None, _why_not(value, error)
     return packed, None
 
 
@@ -108,7 +108,7 @@ def encode_plain(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[by
             return None, f"it has {len(packed):,} bytes, over the limit of {limit_bytes:,}"
         _unpacked_plain(packed)
     except Exception as error:  # noqa: BLE001 - a __len__ or __iter__ of the user's may raise anything
-        return None, _why_not(type(value), error)
+        return None, _why_not(value, error)
     return packed, None
 
 
@@ -169,9 +169,9 @@ def _refuse_ext(number: int, _payload: bytes) -> None:
     raise ValueError(f"an ext type {number} outside of a tagged result")
 
 
-def _why_not(kind: type, error: Exception) -> str:
+def _why_not(value: object, error: Exception) -> str:
     # Capped as a whole: the name of a class may be of any length, and the reason stands in the event.
-    why = f"a {kind.__name__:.200} cannot be stored: {type(error).__name__:.200}: {printable(error, 200)}"
+    why = f"a {class_name(value):.200} cannot be stored: {class_name(error):.200}: {printable(error, 200)}"
     return capped(why, OMITTED_CHARS_MAX)
 
 
@@ -182,13 +182,14 @@ def _unreadable(why: str) -> LogCorrupt:
 
 
 def error_info(error: BaseException) -> ErrorInfo:
-    """Describe an exception as text, whatever its ``__str__`` does, cut to the limits."""
+    """Return an exception as text, whatever its attributes do when they are read, cut to the limits."""
     try:
         lines = "".join(traceback.format_exception(error))
-    except Exception as broken:  # noqa: BLE001 - formatting calls the exception's own code
-        lines = f"(the traceback cannot be shown: {type(broken).__name__})"
-    name = type(error).__qualname__
-    module = type(error).__module__
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # noqa: BLE001 - formatting calls the exception's own code
+        lines = f"(the traceback cannot be shown: {class_name(broken)})"
+    name, module = class_name(error, "__qualname__"), class_name(error, "__module__")
     return ErrorInfo(
         capped(name if module == "builtins" else f"{module}.{name}", ERROR_MESSAGE_CHARS_MAX),
         printable(error, ERROR_MESSAGE_CHARS_MAX),
@@ -196,12 +197,21 @@ def error_info(error: BaseException) -> ErrorInfo:
     )
 
 
+def class_name(value: object, attribute: str = "__name__") -> str:
+    """Return the name of the class of *value*, or its qualified name or module, whatever a metaclass does."""
+    name: object = type.__dict__[attribute].__get__(type(value))
+    return name if isinstance(name, str) else "?"
+
+
 def printable(value: object, limit_chars: int) -> str:
-    """Write *value* as text that can be stored, whatever its ``__str__`` does."""
+    """Return *value* as text that can be stored, whatever its ``__str__`` does."""
     try:
-        text = str(value)
-    except Exception as broken:  # noqa: BLE001 - __str__ may raise anything
-        text = f"(a {type(value).__name__} whose text cannot be had: {type(broken).__name__})"
+        # Joined: a subclass of str, whose methods may raise, becomes a plain one.
+        text = "".join((str(value),))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # noqa: BLE001 - __str__ may raise anything
+        text = f"(a {class_name(value)} whose text cannot be had: {class_name(broken)})"
     return capped(text, limit_chars)
 
 

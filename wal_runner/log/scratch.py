@@ -13,7 +13,6 @@ it first. The file is preallocated: a store into a hole on a full disk would kil
 from __future__ import annotations
 
 import errno
-import logging
 import mmap
 import os
 import struct
@@ -31,6 +30,7 @@ from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogToo
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import FILE_MODE, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 from wal_runner.log.overflow import OverflowSpace
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from wal_runner.core.events import Event, OutcomeEvent
 
-logger = logging.getLogger(__name__)
+logger = ShieldedLogger(__name__)
 
 _HEADER: Final = struct.Struct("<8s16s16sQQQ")
 _CRC: Final = struct.Struct("<I")

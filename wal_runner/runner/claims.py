@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from wal_runner.core.events import ItemFailed
@@ -16,15 +18,16 @@ from wal_runner.errors import AttemptMisused, AttemptNotEntered
 from wal_runner.failpoints import failpoint
 from wal_runner.log.results import error_info
 from wal_runner.runner.attempt import Attempt, current
-from wal_runner.runner.coroutines import at_its_end
+from wal_runner.runner.cancelling import at_its_end, check_asyncio, is_main_task, own_thread
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.progress import Progress
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from concurrent.futures import ThreadPoolExecutor
     from contextlib import AbstractContextManager
-    from contextvars import Token
+    from contextvars import Context, Token
     from types import TracebackType
 
     from wal_runner.core.events import OutcomeEvent
@@ -72,6 +75,9 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         self._failure = why
 
     def __enter__(self) -> Item:
+        return self._enter(may_break_in=True)
+
+    def _enter(self, *, may_break_in: bool) -> Item:
         if self.entered:
             raise AttemptMisused(f"{self!r} was entered before. An attempt is entered once.")
         if self.released:
@@ -85,7 +91,7 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         self._token = current.set(self)
         self._began = time.perf_counter_ns()
         # The body is what fn is elsewhere: a second Ctrl-C may break into it.
-        self._stopping.in_fn = True
+        self._stopping.in_fn = may_break_in
         item: Item = self.item
         return item
 
@@ -98,25 +104,39 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         if self._token is not None:
             current.reset(self._token)
         self._dispatcher.finish(self, self._outcome(took, error))
-        return isinstance(error, Exception) and not self._raises
+        # By type: isinstance() reads __class__, which may be a property of a user's exception that raises.
+        return kind is not None and issubclass(kind, Exception) and not self._raises
 
     def _given_back(self) -> AttemptMisused:
         return AttemptMisused(f"{self!r} was given back when its loop ended. Enter an attempt inside of the loop.")
 
     async def __aenter__(self) -> Item:
-        return self.__enter__()
+        # An exception out of nowhere would strike any task of the loop: this one is cancelled instead.
+        item = self._enter(may_break_in=False)
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None, "an asynchronous claim is iterated in a task"
+        self._stopping.cancel_body = lambda: loop.call_soon_threadsafe(task.cancel)
+        return item
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        return self.__exit__(kind, error, trace)
+        stopping = self._stopping
+        stopping.cancel_body = None
+        is_swallowed = self.__exit__(kind, error, trace)
+        if kind is asyncio.CancelledError and stopping.times > 1 and not stopping.in_background:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() > 0:
+                task.uncancel()
+                raise KeyboardInterrupt from error
+        return is_swallowed
 
     def _outcome(self, took_ns: int, error: BaseException | None) -> OutcomeEvent:
         if error is None and self._failure is None:
             return self._execution.success(self.start_seq, took_ns, self.result)
         if error is None:
             return ItemFailed(self.start_seq, took_ns, error_info(ClaimFailed(self._failure)))
-        if isinstance(error, Exception):
+        if issubclass(type(error), Exception):
             return self._execution.judge(self.start_seq, took_ns, error)
         return interrupted(self.start_seq, took_ns, error)
 
@@ -132,6 +152,9 @@ class Claims(Generic[Item]):
         self._hand: _Hand[Item] = _Hand(run)
         # Not a method of ours: a loop that is left ends its run at once, and not whenever a cycle is collected.
         self._windows = _claim_windows(self._hand, one_at_a_time)
+        self._is_async = False
+        self._thread: ThreadPoolExecutor | None = None
+        self._context: Context
 
     @property
     def report(self) -> RunReport:
@@ -151,14 +174,40 @@ class Claims(Generic[Item]):
         return self
 
     async def __anext__(self) -> ClaimedAttempt[Item]:
+        if not self._is_async:
+            self._begin_async()
         # A commit is due once a window; on a thread, so that the loop of the caller goes on.
-        attempt = self._next() if self._hand.window else await self._next_on_a_thread()
+        try:
+            attempt = self._next() if self._hand.window else await self._next_on_a_thread()
+        except BaseException:
+            self._end_async()
+            raise
         if attempt is None:
+            self._end_async()
             raise StopAsyncIteration
         return attempt
 
+    def _begin_async(self) -> None:
+        check_asyncio("`async for` over claim")
+        self._is_async = True
+        # The run begins on a thread of its own; only here, in the main thread, can signals be taken over.
+        stopping = self._hand.run.stopping
+        stopping.in_background = not is_main_task()
+        if stopping.take_signals(wanted=self._hand.run.options.signals):
+            weakref.finalize(self, stopping.give_signals_back)
+
+    def _end_async(self) -> None:
+        if self._is_async:
+            self._hand.run.stopping.give_signals_back()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
     async def _next_on_a_thread(self) -> ClaimedAttempt[Item] | None:
-        coming = asyncio.create_task(asyncio.to_thread(self._next))
+        if self._thread is None:
+            self._thread, self._context = own_thread(self._hand.run.feed), copy_context()
+        loop = asyncio.get_running_loop()
+        coming = loop.run_in_executor(self._thread, self._context.run, self._next)
         try:
             return await asyncio.shield(coming)
         except asyncio.CancelledError:
@@ -179,7 +228,10 @@ class Claims(Generic[Item]):
             self._hand.release_unentered()
         finally:
             # Also if the release failed: a run that is not ended would refuse every other one.
-            self._windows.close()
+            try:
+                self._windows.close()
+            finally:
+                self._end_async()
 
     def _next(self) -> ClaimedAttempt[Item] | None:
         hand = self._hand
@@ -239,3 +291,8 @@ def _claim_windows(
             elif dispatcher.feed.exhausted and not dispatcher.feed.waiting and not run.another_round():
                 break
         dispatcher.flush()
+
+
+def no_function(_item: object) -> None:
+    """Stand in for fn in a run whose bodies are the caller's own."""
+    raise AssertionError("a claim runs no function")

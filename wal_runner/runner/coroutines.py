@@ -9,23 +9,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.window import WINDOW_MAX, Pace
 from wal_runner.errors import ItemChanged
+from wal_runner.runner.cancelling import Cancellation, own_thread
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 from wal_runner.runner.feed import PULL_SECONDS_MAX
+from wal_runner.runner.left_behind import Remainder
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from concurrent.futures import ThreadPoolExecutor
 
     from wal_runner.runner.attempt import Attempt
     from wal_runner.runner.dispatcher import Dispatcher
     from wal_runner.runner.execution import Execution
     from wal_runner.runner.stopping import Stopping
+
+logger = ShieldedLogger(__name__)
 
 
 async def run_in_coroutines(
@@ -36,10 +42,15 @@ async def run_in_coroutines(
     concurrency: int,
     source: AsyncIterator[Any] | None,
     per_worker: Callable[[], Any] | None,
+    cancel_wait: float,
 ) -> None:
-    """Run everything that the feed, or the async *source*, gives in *concurrency* coroutines."""
-    with ThreadPoolExecutor(1, thread_name_prefix="wal_runner committer") as committer:
-        troupe = _Troupe(
+    """Run everything that the feed, or the async *source*, gives in *concurrency* coroutines.
+
+    When this returns or raises, none of them runs any more, however often it was cancelled meanwhile. Those that
+    have not ended *cancel_wait* seconds after they were cancelled are named in the report's `left_behind`.
+    """
+    with own_thread(dispatcher.feed) as committer:
+        pool = _CoroutinePool(
             dispatcher,
             execution,
             stopping,
@@ -47,12 +58,17 @@ async def run_in_coroutines(
             concurrency=concurrency,
             source=source,
             per_worker=per_worker,
+            cancel_wait=cancel_wait,
         )
-        await troupe.perform()
+        await pool.perform()
 
 
-class _Troupe:
-    """The coroutines of one run, what waits for them, and the one that dispatches."""
+class _CoroutinePool:
+    """The coroutines of one run, what waits for them, and the one that dispatches.
+
+    A cancellation is never raised where the pool waits: it is noted, everything is cancelled at once, and it is
+    raised when everything has ended. Cleanup that could be cancelled itself would leave fns running.
+    """
 
     def __init__(
         self,
@@ -64,6 +80,7 @@ class _Troupe:
         concurrency: int,
         source: AsyncIterator[Any] | None,
         per_worker: Callable[[], Any] | None,
+        cancel_wait: float,
     ) -> None:
         self._dispatcher = dispatcher
         self._execution = execution
@@ -72,6 +89,7 @@ class _Troupe:
         self._source = source
         self._per_worker = per_worker
         self._committer = committer
+        self._context = copy_context()
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Attempt] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -85,65 +103,155 @@ class _Troupe:
         self._advancing = False
         dispatcher.feed.pulled_ahead = self._pulled
         self._broken: BaseException | None = None
+        self._cancellation = Cancellation(self._cancel_all)
+        self._remainder = Remainder()
+        self._cancel_wait = cancel_wait
+        self._gives_up: float | None = None
+        """When what was cancelled is no longer waited for; None while nothing was cancelled."""
+        self._workers: list[asyncio.Task[None]] = []
+        self._puller: asyncio.Task[None] | None = None
+        self._attempts: list[Attempt | None] = [None] * concurrency
+        """What each worker is at."""
+        self._looks_at = 0.0
+        self._is_work_seen = False
 
     async def perform(self) -> None:
         self._stopping.on_ask = self._wake_from_anywhere
-        workers = [asyncio.create_task(self._work(), name=f"wal_runner worker {n}") for n in range(self._concurrency)]
-        puller = asyncio.create_task(self._pull()) if self._source is not None else None
+        self._workers = [
+            asyncio.create_task(self._work(n), name=f"wal_runner worker {n}") for n in range(self._concurrency)
+        ]
+        self._puller = asyncio.create_task(self._pull()) if self._source is not None else None
         try:
-            await self._dispatch()
+            await self._run_all()
+        except Exception as error:
+            if self._cancellation.error is None:
+                raise
+            logger.warning("A run was cancelled, and its last outcomes could not be committed: %s", error)
+            raise self._cancellation.error from error
         finally:
             self._stopping.on_ask = None
-            self._going_home = True
-            self._wake_idle(len(self._idle))
-            if puller is not None:
-                puller.cancel()
-                await asyncio.gather(puller, return_exceptions=True)
-            if self._stopping.is_urgent or _is_being_cancelled():
-                for worker in workers:
-                    worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            await self._in_committer(self._dispatcher.flush)
-        if self._broken is not None:
-            raise self._broken
+        for due in (self._cancellation.error, self._broken):
+            if due is not None:
+                raise due
 
     # --- The dispatcher's side -----------------------------------------------------------
 
-    async def _dispatch(self) -> None:
-        dispatcher, feed, stopping = self._dispatcher, self._dispatcher.feed, self._stopping
+    async def _run_all(self) -> None:
         try:
-            while not (stopping.is_asked or self._execution.is_over or self._broken is not None):
-                self._advancing = True
-                started = await self._in_committer(self._advance, self._wanted())
-                if stopping.times:  # asked while the source was read
-                    self._ready.extend(started)
-                    break
-                self._give(started)
-                self._advancing = False
-                if not started and feed.exhausted and not feed.waiting and not self._pulled:
-                    if self._is_idle():
-                        break
-                    await self._wait_for_outcome()
-                else:
-                    await self._wait_for_room()
+            try:
+                await self._dispatch()
+            finally:
+                await self._start_nothing_more()
+            while self._running and not self._is_cut_short():
+                await self._wait_for_outcome()
+                await self._in_committer(self._dispatcher.flush)
         finally:
-            waiting = list(self._ready)
-            self._ready.clear()
-            await self._in_committer(dispatcher.release, waiting)
-        while self._running and not stopping.is_urgent:
-            await self._wait_for_outcome()
-            await self._in_committer(dispatcher.flush)
+            await self._dismiss()
+
+    async def _dispatch(self) -> None:
+        feed, stopping = self._dispatcher.feed, self._stopping
+        while not (stopping.is_asked or self._execution.is_over or self._broken is not None):
+            self._advancing = True
+            started = await self._in_committer(self._advance, self._wanted())
+            if stopping.times or self._is_cut_short():  # while the source was read
+                self._ready.extend(started)
+                break
+            self._give(started)
+            self._advancing = False
+            if not started and feed.exhausted and not feed.waiting and not self._pulled:
+                if self._is_idle():
+                    break
+                await self._wait_for_outcome()
+            else:
+                await self._wait_for_room()
+            if self._is_cut_short():
+                break
+
+    async def _start_nothing_more(self) -> None:
+        if self._puller is not None:
+            self._puller.cancel()
+        waiting = list(self._ready)
+        self._ready.clear()
+        await self._in_committer(self._dispatcher.release, waiting)
+
+    # --- The end ---------------------------------------------------------------------------
+
+    async def _dismiss(self) -> None:
+        """End the workers and the source, and wait for them; what does not end is left behind."""
+        self._going_home = True
+        self._wake_idle(len(self._idle))
+        try:
+            await self._until_ended()
+        finally:
+            self._name_left_behind()
+        await self._in_committer(self._dispatcher.flush)
+
+    def _name_left_behind(self) -> None:
+        left = {attempt.start_seq: attempt for attempt in self._attempts if attempt is not None}
+        if self._gives_up is not None:
+            left |= {attempt.start_seq: attempt for attempt in self._remainder.running()}
+        self._dispatcher.settling.left_behind(left.values())
+
+    async def _until_ended(self) -> None:
+        workers = asyncio.gather(*self._workers, return_exceptions=True)
+        workers.add_done_callback(self._ring)
+        if self._puller is not None:
+            self._puller.add_done_callback(self._ring)
+        # What ends in order is waited for without a bound; only a source that was cancelled has none of our items.
+        source_gives_up = self._loop.time() + self._cancel_wait
+        while True:
+            if self._is_cut_short():
+                self._cancel_all()
+            is_source_over = self._puller is None or self._puller.done()
+            if workers.done() and is_source_over and not self._is_work_left():
+                return
+            gives_up = source_gives_up if self._gives_up is None and workers.done() else self._gives_up
+            if self._cancellation.is_closed or (gives_up is not None and self._loop.time() >= gives_up):
+                break
+            await self._wait()
+        if not is_source_over:
+            logger.warning("The source did not end within %g s of being cancelled.", self._cancel_wait)
+        if not workers.done() and not any(self._attempts):
+            logger.warning("A per_worker did not end within %g s of being cancelled.", self._cancel_wait)
+
+    def _is_work_left(self) -> bool:
+        """Return whether threads of cancelled fns still run; look at most every 50 ms, since a look is slow."""
+        now = self._loop.time()
+        if self._gives_up is not None and now >= self._looks_at:
+            self._looks_at = now + FLUSH_SECONDS
+            self._is_work_seen = bool(self._remainder.running())
+        return self._gives_up is not None and self._is_work_seen
+
+    # --- Cancelling ------------------------------------------------------------------------
+
+    def _is_cut_short(self) -> bool:
+        """Return whether what runs should be cancelled, not waited for."""
+        return self._stopping.is_urgent or self._cancellation.error is not None or self._cancellation.is_closed
+
+    def _cancel_all(self) -> None:
+        """Cancel everything, once: a second cancellation would break into the cleanup of fn."""
+        if self._gives_up is not None:
+            return
+        self._gives_up = self._loop.time() + self._cancel_wait
+        self._going_home = True
+        for worker, attempt in zip(self._workers, self._attempts, strict=True):
+            if attempt is not None:
+                self._remainder.watch(attempt, worker)
+        with suppress(RuntimeError):  # the loop is closed: nothing of it runs any more
+            for task in (*self._workers, self._puller):
+                if task is not None:
+                    task.cancel()
 
     async def _in_committer(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-        future = self._loop.run_in_executor(self._committer, function, *arguments)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # What was begun is finished: a half-told commit would leave started items unheard of.
-            await at_its_end(future)
-            if function == self._advance:
-                self._ready.extend(future.result())
-            raise
+        run = self._context.run  # the source and key= are the caller's code: they see the caller's context
+        if self._cancellation.is_closed:
+            return self._committer.submit(run, function, *arguments).result()
+        future = self._loop.run_in_executor(self._committer, run, function, *arguments)
+        # A commit that began is waited for: its starts would otherwise be known to nobody.
+        while not future.done():
+            with self._cancellation:
+                await asyncio.shield(future)
+        return future.result()
 
     def _advance(self, wanted: int) -> list[Attempt]:
         feed = self._dispatcher.feed
@@ -172,7 +280,8 @@ class _Troupe:
         if len(self._ready) >= self._low_mark or not self._dispatcher.unsaved:
             await self._wait()
         else:
-            await asyncio.sleep(0)
+            with self._cancellation:
+                await asyncio.sleep(0)
         self._pace.learn(now_s=time.perf_counter(), ended=self._ended, running=self._running)
 
     async def _wait_for_outcome(self) -> None:
@@ -183,7 +292,8 @@ class _Troupe:
         self._bell.clear()
         handle = self._loop.call_later(FLUSH_SECONDS, self._bell.set)
         try:
-            await self._bell.wait()
+            with self._cancellation:
+                await self._bell.wait()
         finally:
             handle.cancel()
 
@@ -202,6 +312,9 @@ class _Troupe:
                 future.set_result(None)
                 count -= 1
 
+    def _ring(self, _future: object) -> None:
+        self._bell.set()
+
     def _wake_from_anywhere(self) -> None:
         self._loop.call_soon_threadsafe(self._bell.set)
 
@@ -212,6 +325,8 @@ class _Troupe:
         assert self._source is not None, "only an async source is pulled"
         try:
             async for item in self._source:
+                if self._going_home:  # the source swallowed its cancellation
+                    return
                 page = feed.pages.take() if feed.pages is not None else None
                 feed.watch.check(feed.watch.last)
                 self._pulled.append((item, page, feed.name_pulled(item)))
@@ -230,15 +345,16 @@ class _Troupe:
 
     # --- A worker's side -------------------------------------------------------------------
 
-    async def _work(self) -> None:
+    async def _work(self, number: int) -> None:
         try:
             async with AsyncExitStack() as stack:
-                await self._run_items(await self._entered(stack))
+                await self._run_items(number, await self._entered(stack))
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._going_home:
+            # By type: isinstance() reads __class__, which may be a property of a user's exception that raises.
+            if issubclass(type(error), asyncio.CancelledError) and self._going_home:
                 raise
             # Raised again by the dispatcher, or a run without workers would wait for ever.
-            self._broken = self._broken or error
+            self._broken = error if self._broken is None else self._broken
         finally:
             self._bell.set()
 
@@ -250,34 +366,29 @@ class _Troupe:
             return (await stack.enter_async_context(manager),)
         return (stack.enter_context(manager),)
 
-    async def _run_items(self, worker_value: tuple[Any, ...]) -> None:
-        ready, run = self._ready, self._execution.run_async
+    async def _run_items(self, number: int, worker_value: tuple[Any, ...]) -> None:
+        ready, run, attempts = self._ready, self._execution.run_async, self._attempts
         while not self._going_home:
             if not ready:
                 future = self._loop.create_future()
                 self._idle.append(future)
                 await future
                 continue
-            attempt = ready.popleft()
+            attempts[number] = attempt = ready.popleft()
             self._running += 1
             try:
                 await run(attempt, *worker_value)
             except asyncio.CancelledError:
                 # fn let out the cancellation of something that it waited for; nobody cancelled us.
                 if _is_being_cancelled():
+                    self._remainder.add(attempt)
                     raise
             finally:
+                attempts[number] = None
                 self._running -= 1
                 self._ended += 1
                 if len(ready) < self._low_mark:
                     self._bell.set()
-
-
-async def at_its_end(future: asyncio.Future[Any]) -> None:
-    """Wait until *future* is done, however often we are cancelled meanwhile; the caller raises that again."""
-    while not future.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
 
 
 def _is_being_cancelled() -> bool:

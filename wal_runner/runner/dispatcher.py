@@ -9,7 +9,6 @@ Workers call `begin` and `finish` only, from any thread. Everything else is one 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from wal_runner.recovery.own_starts import Fence, RunStarts
 from wal_runner.recovery.unrecorded import COMMITS_UNKNOWN_MAX, begin_run, settle_own_starts
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.plan import Desk, Plan
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from wal_runner.runner.pages import Pages
     from wal_runner.runner.settling import Settling
 
-logger = logging.getLogger(__name__)
+logger = ShieldedLogger(__name__)
 
 DISK_FULL_WAIT_S: Final = 30.0
 """So long a run waits for space before it gives up; what had finished is written meanwhile."""

@@ -66,3 +66,17 @@ def doubts_in(state: State, log_id: str) -> list[Doubt]:
             )
         )
     return found
+
+
+def attempt_named(item: object, start_seq: int | None, id_of: Callable[[object], str]) -> tuple[str, int | None]:
+    """Return the id, and the attempt if it is named, that *item* is about: a `Doubt`, or an id and its *start_seq*.
+
+    Raises:
+        ValueError: A `Doubt` and another *start_seq* were given.
+
+    """
+    if not isinstance(item, Doubt):
+        return id_of(item), start_seq
+    if start_seq not in {None, item.start_seq}:
+        raise ValueError(f"start_seq={start_seq} is not that of {item!r:.80}. Pass one of the two.")
+    return item.item_id, item.start_seq

@@ -19,7 +19,7 @@ from wal_runner.core.formats import needs_format_2
 from wal_runner.errors import CoroutineReturned, LogForked, UnfinishedReturned, WalRunnerError
 from wal_runner.failpoints import failpoint
 from wal_runner.log.format import RESULT_BYTES_MAX
-from wal_runner.log.results import encode_result, error_info, printable
+from wal_runner.log.results import class_name, encode_result, error_info, printable
 from wal_runner.runner.attempt import current
 from wal_runner.runner.report import RESULT_REQUIRED
 from wal_runner.runner.returned import (
@@ -157,7 +157,7 @@ class Execution:
             self._end_with(broken)
             unknown = True
         if unknown and not self._idempotent:
-            reason = f"{type(error).__name__}: {printable(error, REASON_CHARS_MAX)}"
+            reason = f"{class_name(error)}: {printable(error, REASON_CHARS_MAX)}"
             return ItemInterrupted(start_seq, elapsed_ns, reason, error_info(error))
         return ItemFailed(start_seq, elapsed_ns, error_info(error))
 
@@ -179,13 +179,13 @@ class Execution:
         return ItemInterrupted(start_seq, elapsed_ns, f"fn returned a {work}", error_info(error))
 
     def _end_with(self, error: BaseException) -> None:
-        self.fatal = self.fatal or error
+        self.fatal = error if self.fatal is None else self.fatal  # not `or`: the truth of a user's error may raise
         self.is_over = True
 
 
 def interrupted(start_seq: int, elapsed_ns: int, error: BaseException) -> ItemInterrupted:
     """Give the outcome of an fn that did not end by itself."""
-    return ItemInterrupted(start_seq, elapsed_ns, f"fn was ended by {type(error).__name__}", error_info(error))
+    return ItemInterrupted(start_seq, elapsed_ns, f"fn was ended by {class_name(error)}", error_info(error))
 
 
 def check_function(fn: object, *, is_async: bool, arguments: str = "run(items, fn)") -> None:

@@ -8,6 +8,7 @@ pulled before it has been dealt with.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from itertools import islice
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,7 +18,9 @@ from wal_runner.core.events import Status
 from wal_runner.core.items import item_of, long_row
 from wal_runner.errors import DuplicateItem, ItemChanged, ItemIdInvalid
 from wal_runner.log.format import ITEM_ID_BYTES_MAX
-from wal_runner.log.rows import row_of, status_in, statuses_in
+from wal_runner.log.results import printable
+from wal_runner.log.rows import row_of, status_in
+from wal_runner.runner.chunks import Chunk, Looked, are_all_done, is_plain_text
 from wal_runner.runner.watch import IMMUTABLE_TYPES, ItemWatch
 
 
@@ -48,6 +51,14 @@ NOT_LOOKED_UP: Final = -1
 QUICK_ITEM_S: Final = 10e-6
 """A source that yields, and an item that is named, in less than this: 1,024 of them stay far below the deadline."""
 
+ERROR_CHARS_READ: Final = 1_000
+
+ON_ANOTHER_THREAD: Final = (
+    "An asynchronous run reads a plain iterable, and calls key=, on one thread of its own. Give a list, or an async "
+    "iterator, which is read in the event loop; or open what is bound to its thread inside of the iterable."
+)
+"""What to do if a source can be used only by the thread that made it, as a cursor of sqlite3."""
+
 _SUCCEEDED: Final = int(Status.SUCCEEDED)
 
 
@@ -62,25 +73,6 @@ class Candidate(NamedTuple):
     known: ItemState | None
     generation: int
     page: Page | None = None
-
-
-class _Looked(NamedTuple):
-    """A chunk of the source, and what is known of its items: rows of the state, stored rows of the rest."""
-
-    chunk: Sequence[Any]
-    pages: Sequence[Page | None]
-    ids: Sequence[str]
-    rows: Sequence[Any]
-    values: Iterator[bytes | None]
-    generation: int
-
-
-class _Chunk(NamedTuple):
-    """Items that were pulled, with their pages if there are any, and their ids unless all are to be named later."""
-
-    items: list[Any]
-    pages: list[Page | None]
-    ids: list[str]
 
 
 class Stopped(BaseException):
@@ -117,7 +109,7 @@ class Feed:
         self._takes_text_as_it_is = rule.is_item_itself and self._seen is None and expect is None
         self._waiting: list[Candidate] = []
         self._taken: list[Candidate] = []
-        self._chunk = _Chunk([], [], [])
+        self._chunk = Chunk([], [], [])
         self.watch = ItemWatch(rule, self._pulled)
         self._reads_ahead = reads_ahead
         self.pulled_ahead: Sequence[tuple[Any, Any, str]] = ()
@@ -130,6 +122,8 @@ class Feed:
         """The thread in which the source has control: only there, and only then, may a signal break in."""
         self.is_stopped = False
         """Set by a signal, for the moment in which it could not break in yet and nobody asks any more."""
+        self.is_on_another_thread = False
+        """The source is read, and key= is called, on a thread that is not the caller's."""
 
     def begin(self, began_at: int) -> None:
         """Note the last seq before the run: failures up to there are older than it, and tried again."""
@@ -197,7 +191,7 @@ class Feed:
         missing = [item_id for item_id, row in zip(ids, rows, strict=True) if row is None] if any(rows) else ids
         values = self._writer.log.look_up(missing) if missing else ()
         may_skip = is_before_us and not self._settling.wants_outcomes
-        if may_skip and len(missing) == len(ids) and not pages and _are_all_done(values):
+        if may_skip and len(missing) == len(ids) and not pages and are_all_done(values):
             self._settling.skip(len(ids))
             return []
         if len(missing) == len(ids) and not any(values) and not pages:
@@ -205,9 +199,9 @@ class Feed:
                 _make(Candidate, (item, item_id, None, generation, None))
                 for item, item_id in zip(chunk, ids, strict=False)
             ]
-        return self._sift(_Looked(chunk, pages, ids, rows, iter(values), generation), may_skip=may_skip)
+        return self._sift(Looked(chunk, pages, ids, rows, iter(values), generation), may_skip=may_skip)
 
-    def _sift(self, looked: _Looked, *, may_skip: bool) -> list[Candidate]:
+    def _sift(self, looked: Looked, *, may_skip: bool) -> list[Candidate]:
         chunk, pages, ids, rows, values, generation = looked
         found: list[Candidate] = []
         settled: list[int] = []
@@ -246,7 +240,7 @@ class Feed:
         )
 
     def _ids(self, chunk: Sequence[Any]) -> Sequence[str]:
-        if self._takes_text_as_it_is and _is_plain_text(chunk):
+        if self._takes_text_as_it_is and is_plain_text(chunk):
             return chunk
         ids: list[str] = []
         try:
@@ -301,16 +295,19 @@ class Feed:
 
     def fail(self, error: BaseException) -> None:
         """Keep an error of the source for later, and pull nothing more."""
-        self.error = self.error or error
+        if self.is_on_another_thread and "thread" in printable(error, ERROR_CHARS_READ):
+            with suppress(Exception):  # the exception is the user's
+                error.add_note(ON_ANOTHER_THREAD)
+        self.error = error if self.error is None else self.error
         self.exhausted = True
 
     def _is_blocked(self) -> bool:
         """Say whether the source is known to have nothing now: what is at hand is run, and then it is waited for."""
         return self._would_block is not None and self._would_block()
 
-    def _pull(self, count: int, deadline: float) -> _Chunk:
+    def _pull(self, count: int, deadline: float) -> Chunk:
         assert self._iterator is not None, "an asynchronous source is pulled elsewhere"
-        chunk = self._chunk = _Chunk([], [], [])
+        chunk = self._chunk = Chunk([], [], [])
         before = self.watch.last
         began = time.perf_counter()
         is_short = False
@@ -339,7 +336,7 @@ class Feed:
             self._check_chunk(chunk, before)
         return chunk
 
-    def _pull_quickly(self, iterator: Iterator[Any], chunk: _Chunk, count: int) -> None:
+    def _pull_quickly(self, iterator: Iterator[Any], chunk: Chunk, count: int) -> None:
         """Pull up to *count* items, each named at once, from a source that is quick."""
         if self._takes_text_as_it_is:
             chunk.items.extend(islice(iterator, count))
@@ -349,7 +346,7 @@ class Feed:
             add_id(named(item))
             add(item)
 
-    def _pull_singly(self, iterator: Iterator[Any], chunk: _Chunk, count: int, deadline: float | None) -> bool:
+    def _pull_singly(self, iterator: Iterator[Any], chunk: Chunk, count: int, deadline: float | None) -> bool:
         """Pull up to *count* items, each named at once; return whether to run these before more are pulled."""
         items, pages, ids = chunk
         name = None if self._takes_text_as_it_is else self._named
@@ -367,7 +364,7 @@ class Feed:
                 return True
         return False
 
-    def _check_chunk(self, chunk: _Chunk, before: tuple[Any, str] | None) -> None:
+    def _check_chunk(self, chunk: Chunk, before: tuple[Any, str] | None) -> None:
         """Look whether the source changes what it has yielded; nothing that it changed is started."""
         items, pages, ids = chunk
         del ids[len(items) :]  # a signal broke in between the two
@@ -381,17 +378,3 @@ class Feed:
             for index in reversed(range(len(items))):
                 if not self.watch.is_as_named(items[index], ids[index]):
                     del items[index], ids[index], pages[index : index + 1]
-
-
-def _is_plain_text(chunk: Sequence[Any]) -> bool:
-    """Say whether every item is text that is its own id: what `item_id` returns as it is."""
-    return (
-        set(map(type, chunk)) == {str}
-        and all(map(str.isascii, chunk))
-        and 0 < min(map(len, chunk)) <= max(map(len, chunk)) <= ITEM_ID_BYTES_MAX
-    )
-
-
-def _are_all_done(values: Sequence[bytes | None]) -> bool:
-    """Say whether every stored row is that of an item that succeeded."""
-    return statuses_in(values) == {_SUCCEEDED}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WORKERS_MAX = 1024
 ON_DUPLICATE = ("skip", "error")
 RESULTS = ("optional", "required")
+CANCEL_WAIT_S = 10.0
+"""Time to wait for coroutines that were cancelled, by default. Those that go on are left behind, and in doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class RunOptions:
     progress: bool | Progress = False
     results: str = "optional"
     result_bytes_max: int = RESULT_BYTES_MAX
+    cancel_wait: float = CANCEL_WAIT_S
     # Not in the public API; the command line needs them.
     interrupt: Callable[[], None] | None = None
     """Ends what fn is doing; see `Stopping`."""
@@ -58,6 +61,10 @@ class RunOptions:
             raise TypeError("per_worker is called once a worker and gives a context manager; give a function.")
         if self.reconcile is not None and not callable(self.reconcile):
             raise TypeError("reconcile is called with a list of doubts; give a function.")
+        if isinstance(self.cancel_wait, bool) or not isinstance(self.cancel_wait, int | float):
+            raise TypeError(f"cancel_wait={self.cancel_wait!r} is not a number of seconds.")
+        if not self.cancel_wait >= 0:
+            raise ValueError(f"cancel_wait={self.cancel_wait} is out of range. Give 0 or more seconds.")
         unknown_when(self.outcome_unknown)
 
     @property

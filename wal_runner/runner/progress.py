@@ -89,12 +89,14 @@ class Progress:
         watch = _Watch(run, _display_for(stream, self._clock()), Meter(self._clock()), self._clock, total)
         self._ended.clear()
         thread = threading.Thread(target=self._watch, args=(watch,), name="wal_runner progress", daemon=True)
-        thread.start()
+        with suppress(RuntimeError):  # no more threads can be started: the run goes on unwatched
+            thread.start()
         try:
             yield
         finally:
             self._ended.set()
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
             watch.finish()
 
     def _watch(self, watch: _Watch) -> None:

@@ -36,6 +36,8 @@ class RunReport:
     starts without a durable outcome there were at most: what a power cut could have left in doubt.
     *first_omitted* is the first item whose result could not be kept, and why. *ended_because* says why
     the run ended before its source did ("result_required"), or is None.
+    *left_behind* names the items whose fn still ran when the run ended: it was cancelled, or interrupted a second
+    time, and did not end. They are in doubt.
     """
 
     succeeded: int = 0
@@ -55,6 +57,7 @@ class RunReport:
     totals: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
     ended_because: str | None = None
+    left_behind: list[str] = field(default_factory=list)
 
     @property
     def seen(self) -> int:
@@ -145,6 +148,7 @@ class RunReport:
             "totals": dict(self.totals),
             "interrupted": self.interrupted,
             "ended_because": self.ended_because,
+            "left_behind": list(self.left_behind),
             "ok": self.ok,
             "exit_code": self.exit_code,
         }

@@ -6,7 +6,6 @@ durable outcome, was released, or is in doubt on record, also when an exception 
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -24,16 +23,19 @@ from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
 from wal_runner.recovery.verdicts import Verdict, resolve
+from wal_runner.runner.cancelling import is_main_task
 from wal_runner.runner.coroutines import run_in_coroutines
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.doubts import doubts_in
 from wal_runner.runner.execution import Execution, name_of
 from wal_runner.runner.feed import Candidate, Feed
 from wal_runner.runner.flusher import Flusher
+from wal_runner.runner.left_behind import name_left_behind, naming_left_behind
 from wal_runner.runner.serial import run_serially
 from wal_runner.runner.settling import Settling
 from wal_runner.runner.stopping import Stopping
 from wal_runner.runner.threads import run_in_threads
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from wal_runner.runner.pages import Pages
     from wal_runner.runner.report import RunReport
 
-logger = logging.getLogger(__name__)
+logger = ShieldedLogger(__name__)
 
 ENDED_NOT_OK: Final = "The run of %s ended with %s."
 """The one warning at the end of a run; the command line leaves it out, for it says so itself."""
@@ -148,6 +150,7 @@ class Run:
 
     async def perform(self, concurrency: int, source: AsyncIterator[Any] | None) -> None:
         """Run everything in coroutines."""
+        self.stopping.in_background = not is_main_task()
         with self.running():
             while True:
                 await run_in_coroutines(
@@ -157,6 +160,7 @@ class Run:
                     concurrency=concurrency,
                     source=source,
                     per_worker=self.options.per_worker,
+                    cancel_wait=self.options.cancel_wait,
                 )
                 source = None
                 if not self.another_round():
@@ -167,7 +171,7 @@ class Run:
         """Do what comes before and after; raise what the run must raise."""
         began = time.perf_counter()
         self.stopping.feed = self.feed
-        with self.stopping.handling_signals(wanted=self.options.signals):
+        with naming_left_behind(self.report), self.stopping.handling_signals(wanted=self.options.signals):
             try:
                 self.begin()
                 try:
@@ -296,13 +300,22 @@ class Run:
 
     def _raise_what_is_due(self) -> None:
         if self.stopping.is_asked:
-            raise Interrupted(
+            held = self.stopping.held
+            if held is not None and not isinstance(held, KeyboardInterrupt):
+                name_left_behind(held, self.report)
+                raise held  # SystemExit, mostly, of a handler that the program has set
+            if self.stopping.in_background:
+                return  # the report says so
+            interrupted = Interrupted(
                 f"The run was asked to stop, and did: {_in_words(self.report)}. Run the same again to go on.",
                 report=self.report,
                 signal_number=self.stopping.signal_number,
             )
+            name_left_behind(interrupted, self.report)
+            raise interrupted from held
         for error in (self.execution.fatal, self.feed.error):
             if error is not None:
+                name_left_behind(error, self.report)
                 raise error
 
 

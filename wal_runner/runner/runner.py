@@ -21,11 +21,12 @@ from wal_runner.log.named_values import classes_by_name
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import open_writer
-from wal_runner.runner.claims import Claims
-from wal_runner.runner.doubts import Doubt, doubts_in
+from wal_runner.runner.cancelling import check_asyncio
+from wal_runner.runner.claims import Claims, no_function
+from wal_runner.runner.doubts import attempt_named, doubts_in
 from wal_runner.runner.execution import check_function
 from wal_runner.runner.one_run import OneRun
-from wal_runner.runner.options import RunOptions
+from wal_runner.runner.options import CANCEL_WAIT_S, RunOptions
 from wal_runner.runner.ordering import Ordering
 from wal_runner.runner.pages import Pages, read_pages, read_pages_async
 from wal_runner.runner.progress import Progress
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from wal_runner.recovery.reader import HistoryEntry, Item
     from wal_runner.recovery.verdicts import Verdict
     from wal_runner.recovery.writer import LogWriter
-    from wal_runner.runner.doubts import Reconciler
+    from wal_runner.runner.doubts import Doubt, Reconciler
     from wal_runner.runner.outcome import Outcome
     from wal_runner.runner.report import RunReport
 
@@ -72,7 +73,7 @@ class Runner:
         self._writer, self.created = open_writer(path, must_exist=must_exist)
         self._view = LogView(self._writer.log, self._writer.state, live=self._writer, classes=self._classes)
         self._one_run = OneRun()
-        self._finalizer = weakref.finalize(self, _close_dropped, self._writer)
+        self._finalizer = weakref.finalize(self, self._writer.close)
 
     # --- Opening and closing ---------------------------------------------------------------
 
@@ -139,7 +140,8 @@ class Runner:
         entered once a worker, whose value fn gets as second argument. *max_in_doubt* bounds what a
         power cut can leave in doubt; 1 commits each item by itself. *on_duplicate* "error" refuses an
         id that comes twice. *signals* takes SIGINT and SIGTERM over during the run, in the main
-        thread.
+        thread; a handler that the program has set is called as well, and what it raises is raised when the run
+        has stopped.
 
         A result that cannot be kept, or takes more than *result_bytes_max* bytes (32 MiB at most), is
         omitted: the item has succeeded all the same, and the report says how many and why. With
@@ -195,13 +197,21 @@ class Runner:
         *,
         concurrency: int = 100,
         per_worker: Callable[[], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]] | None = None,
+        cancel_wait: float = CANCEL_WAIT_S,
         **options: Any,  # noqa: ANN401 - those of `run`
     ) -> RunReport:
-        """As `run`, with *concurrency* coroutines; *items* may be an asynchronous iterator.
+        """Run as `run` does, with *concurrency* coroutines; *items* may be an asynchronous iterator.
 
-        Cancelling it leaves what was running in doubt.
+        Cancelling it cancels every fn, and leaves what was running in doubt. It raises CancelledError when all of
+        them have ended, also if it is cancelled again meanwhile. An fn that goes on for *cancel_wait* seconds
+        (it swallows the cancellation, or works in a thread) is left behind: named in the report's `left_behind`,
+        and in that of the exception.
+
+        Raises RuntimeError outside of asyncio. After a signal, `Interrupted` is raised in the main task only, the one
+        of ``asyncio.run``; another task gets the report, with `interrupted` set, and nothing is raised into the loop.
         """
-        settings = RunOptions(workers=concurrency, per_worker=per_worker, **options)
+        check_asyncio("run_async")
+        settings = RunOptions(workers=concurrency, per_worker=per_worker, cancel_wait=cancel_wait, **options)
         check_function(fn, is_async=True, arguments="run_async(items, fn)")
         with self._one_at_a_time():
             source = items.__aiter__() if hasattr(items, "__aiter__") else None
@@ -242,10 +252,12 @@ class Runner:
         page_size: int = 200,
         source: str = "pages",
         concurrency: int = 100,
+        cancel_wait: float = CANCEL_WAIT_S,
         **options: Any,  # noqa: ANN401 - those of `run`
     ) -> RunReport:
-        """As `run_pages`, with coroutine functions."""
-        settings = RunOptions(workers=concurrency, **options)
+        """Run as `run_pages` does, with coroutine functions; see `run_async` for what cancelling it does."""
+        check_asyncio("run_pages_async")
+        settings = RunOptions(workers=concurrency, cancel_wait=cancel_wait, **options)
         check_function(fn, is_async=True, arguments="run_pages_async(fetch_page, fn)")
         check_function(fetch_page, is_async=True, arguments="run_pages_async(fetch_page, fn)")
         with self._one_at_a_time():
@@ -272,7 +284,7 @@ class Runner:
         if on_error not in {"swallow", "raise"}:
             raise ValueError(f'on_error={on_error!r} is unknown. Give "swallow" or "raise".')
         settings = RunOptions(**options)
-        run = self._new_run(items, _no_function, settings, on_error_raise=on_error == "raise")
+        run = self._new_run(items, no_function, settings, on_error_raise=on_error == "raise")
         return Claims(run, self._one_at_a_time)
 
     # --- Looking -----------------------------------------------------------------------------
@@ -330,12 +342,7 @@ class Runner:
             ItemUnknown: The log does not know the item.
 
         """
-        if isinstance(item, Doubt):
-            if start_seq not in {None, item.start_seq}:
-                raise ValueError(f"start_seq={start_seq} is not that of {item!r:.80}. Pass one of the two.")
-            name, start_seq = item.item_id, item.start_seq
-        else:
-            name = self._view.id_of(item)
+        name, start_seq = attempt_named(item, start_seq, self._view.id_of)
         starts = {} if start_seq is None else {name: start_seq}
         verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note, starts=starts)
 
@@ -389,11 +396,3 @@ class Runner:
             raise LogClosed(f"The Runner on {self.path} was closed. Open another one.")
         with self._one_run.running():
             yield
-
-
-def _no_function(_item: object) -> None:
-    raise AssertionError("a claim runs no function")
-
-
-def _close_dropped(writer: LogWriter) -> None:
-    writer.close()

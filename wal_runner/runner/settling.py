@@ -15,16 +15,20 @@ from wal_runner.core.decide import Course
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded, Status
 from wal_runner.log.results import NO_CLASSES, decode_result
+from wal_runner.runner.left_behind import sentence
 from wal_runner.runner.outcome import Outcome
 from wal_runner.runner.report import RunReport
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from wal_runner.core.events import OutcomeEvent
     from wal_runner.core.items import ItemState
     from wal_runner.runner.attempt import Attempt
+
+logger = ShieldedLogger(__name__)
 
 AT_HAND_MAX: Final = 100_000
 """Items that another session runs, and doubts of our own, are kept for the end up to so many."""
@@ -163,6 +167,13 @@ class Settling:
         """Count attempts that were claimed and never begun."""
         with self._lock:
             self.report.released += count
+
+    def left_behind(self, attempts: Iterable[Attempt]) -> None:
+        """Name attempts in the report whose fn still runs although nobody waits for it any more."""
+        names = [attempt.item_id for attempt in attempts]
+        if names:
+            self.report.left_behind += names
+            logger.warning(sentence(names))
 
     def recount(self, item_id: str, known: ItemState) -> Any | None:  # noqa: ANN401 - the user's item
         """Count an item at hand anew, of which *known* is the latest news; give it if it may run now."""

@@ -1,12 +1,14 @@
 """Stop a run in order: signals, and the flag that they set.
 
 Imported by the drivers. Invariant: a handler never raises inside a transaction. The first signal
-sets a flag, and breaks into the source if that has control; the second ends fn itself. Once the last
-run has ended, in whatever order they began, the signals are what they were before.
+sets a flag, and breaks into the source if that has control; the second ends fn itself. A handler that the
+program has set itself is called as well. Once the last run has ended, in whatever order they began, the signals
+are what they were before.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -42,6 +44,12 @@ class Stopping:
         """True while the main thread is inside fn: only then a second signal may raise there."""
         self.on_ask: Callable[[], None] | None = None
         """Called each time that it is asked, maybe by a signal handler."""
+        self.cancel_body: Callable[[], object] | None = None
+        """Cancels the task that is inside the body of an asynchronous claim; called by a signal handler."""
+        self.held: BaseException | None = None
+        """What a handler of the program raised, such as SystemExit; it is raised when the run has stopped in order."""
+        self.in_background = False
+        """The run belongs to a task that is not the main one: raising Interrupted there would tear down the loop."""
 
     def ask(self, number: int | None = None) -> None:
         """Ask the run to start nothing more; asked again, to end what runs."""
@@ -55,6 +63,8 @@ class Stopping:
                 self._interrupt()
             elif self.in_fn:
                 raise KeyboardInterrupt
+            elif self.cancel_body is not None:
+                self.cancel_body()
         if self.feed is not None:
             self.feed.is_stopped = True
             if self.feed.pulled_by == threading.get_ident():
@@ -74,14 +84,23 @@ class Stopping:
     @contextmanager
     def handling_signals(self, *, wanted: bool) -> Iterator[None]:
         """Take SIGINT and SIGTERM over, and give them back. Only the main thread can."""
-        if not wanted or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        _handlers.add(self)
+        took = self.take_signals(wanted=wanted)
         try:
             yield
         finally:
-            _handlers.remove(self)
+            if took:
+                self.give_signals_back()
+
+    def take_signals(self, *, wanted: bool) -> bool:
+        """Take SIGINT and SIGTERM over if *wanted*, and return whether that was done. Only the main thread can."""
+        if not wanted or threading.current_thread() is not threading.main_thread():
+            return False
+        _handlers.add(self)
+        return True
+
+    def give_signals_back(self) -> None:
+        """Leave the signals alone from now on. Giving them back again does nothing."""
+        _handlers.remove(self)
 
 
 class _Handlers:
@@ -98,17 +117,21 @@ class _Handlers:
         """Ask *run* to stop, too, when a signal comes."""
         self._runs.append(run)
         for number in SIGNALS:
-            if signal.getsignal(number) != self._handle:
+            # None: a handler that is not Python's could neither be called nor given back.
+            if signal.getsignal(number) not in {self._handle, None}:
                 self._before[number] = signal.signal(number, self._handle)
 
     def remove(self, run: Stopping) -> None:
         """Leave *run* alone from now on; the last one gives the signals back."""
-        self._runs.remove(run)
+        if run in self._runs:
+            self._runs.remove(run)
         if self._runs or threading.current_thread() is not threading.main_thread():
             return  # a handler that finds no run does what was done before
         for number, handler in self._before.items():
             if signal.getsignal(number) == self._handle:
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+                signal.signal(number, handler)
+                if _is_of_an_event_loop(handler):
+                    signal.siginterrupt(number, False)  # noqa: FBT003 - as add_signal_handler does; signal() resets it
         self._before.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -116,11 +139,19 @@ class _Handlers:
             self._do_as_before(number, frame)
             return
         broken_in: BaseException | None = None
-        for run in list(self._runs):
+        runs = list(self._runs)
+        for run in runs:
             try:
                 run.ask(number)
             except (Stopped, KeyboardInterrupt) as error:
                 broken_in = error
+        before = self._before.get(number)
+        if callable(before) and not _only_interrupts(before):
+            try:
+                before(number, frame)
+            except BaseException as error:  # noqa: BLE001 - raised again by the runs, when they have stopped
+                for run in runs:
+                    run.held = error
         if broken_in is not None:
             raise broken_in
 
@@ -133,6 +164,18 @@ class _Handlers:
             os.kill(os.getpid(), number)
 
 
+def _only_interrupts(handler: Callable[..., Any]) -> bool:
+    """Return whether *handler* is Python's own: it raises KeyboardInterrupt, or cancels the main task for it."""
+    inner = getattr(handler, "func", handler)  # asyncio.run sets a partial of a method
+    return inner is signal.default_int_handler or getattr(inner, "__func__", None) is _ON_SIGINT
+
+
+def _is_of_an_event_loop(handler: object) -> bool:
+    module = getattr(handler, "__module__", None) or ""
+    return module.partition(".")[0] in {"asyncio", "uvloop"} and callable(handler) and not _only_interrupts(handler)
+
+
+_ON_SIGINT: Final = getattr(asyncio.Runner, "_on_sigint", None)
 _handlers: Final = _Handlers()
 
 

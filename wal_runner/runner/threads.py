@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from contextlib import nullcontext
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,6 +47,7 @@ def run_in_threads(
     # The dispatcher looks up every 50 ms. Nothing wakes it sooner: a signal handler that takes the bell's
     # lock may interrupt the very thread that holds it.
     try:
+        crew.start()
         yield from _dispatch(crew, dispatcher, execution, stopping)
     except BaseException:
         crew.release_waiting()
@@ -102,12 +104,17 @@ class _Crew:
         self._ended = 0
         self._pace = Pace(workers, time.perf_counter())
         self._threads = [
-            threading.Thread(target=self._work, name=f"wal_runner worker {n}", daemon=True) for n in range(workers)
+            # fn and per_worker are the caller's code: they see the caller's context on any thread.
+            threading.Thread(target=copy_context().run, args=(self._work,), name=f"wal_runner worker {n}", daemon=True)
+            for n in range(workers)
         ]
-        for thread in self._threads:
-            thread.start()
 
     # --- The dispatcher's side -----------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the workers. If a thread cannot be started, call `dismiss`: the others wait for items already."""
+        for thread in self._threads:
+            thread.start()
 
     def wanted(self) -> int:
         """Say how many items to start now."""
@@ -163,6 +170,7 @@ class _Crew:
                 thread.join(FLUSH_SECONDS)
                 if patience is None and stopping.is_urgent:
                     return self.dismiss(stopping)
+        self._dispatcher.settling.left_behind(list(self._running.values()))
         return None
 
     def raise_broken(self) -> None:
@@ -180,7 +188,7 @@ class _Crew:
             with nullcontext() if self._per_worker is None else self._per_worker() as value:
                 self._run_items(() if self._per_worker is None else (value,))
         except BaseException as error:  # noqa: BLE001 - raised again by the dispatcher, in the caller's thread
-            self.broken = self.broken or error
+            self.broken = error if self.broken is None else self.broken
         finally:
             self._bell.set()
 

@@ -68,6 +68,10 @@ class LogReplaced(LogError):
     """GATE, the folder or the session's file was moved or deleted while the log was open."""
 
 
+class LogUnsafe(LogError):
+    """A link, FIFO or other special file stands in place of a file of the log, or its folder is another user's."""
+
+
 class LogClosed(LogError):
     """The handle was closed, or belongs to the parent of this forked process."""
 

@@ -21,6 +21,7 @@ from wal_runner.errors import (
     LogReadOnly,
     StorageFailed,
 )
+from wal_runner.log.files import open_file
 from wal_runner.log.format import FILE_MODE, MAP_BYTES, MAP_BYTES_MIN, ROOM_FLOOR_BYTES, TABLES_MAX
 
 
@@ -77,9 +78,7 @@ def open_env(file: Path, *, read_only: bool) -> lmdb.Environment:
 
 def create_env(file: Path) -> lmdb.Environment:
     """Make a new LMDB file. LMDB takes an empty file for a new one, so this is never an opening."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)
-    os.close(descriptor)
+    os.close(open_file(file.parent, file.name, os.O_RDWR, exclusive=True))
     return open_env(file, read_only=False)
 
 

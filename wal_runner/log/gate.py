@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wal_runner.errors import LogBusy, LogReadOnly, LogReplaced
+from wal_runner.log.files import open_file
 
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Gate:
         self._writable = writable
         flags = os.O_RDWR if writable else os.O_RDONLY
         try:
-            self._descriptor = os.open(path, flags | os.O_CLOEXEC)
+            self._descriptor = open_file(path.parent, path.name, flags)
         except FileNotFoundError:
             raise LogReplaced(f"{path} is gone. Restore the folder as it was, then open the log again.") from None
         except PermissionError:
@@ -111,7 +112,7 @@ class Gate:
     def _check_still_there(self) -> None:
         # Two processes with locks on two different GATE files would both be inside.
         try:
-            found = _identity(os.stat(self._path))  # noqa: PTH116 - each commit pays for it
+            found = _identity(os.lstat(self._path))
         except OSError:
             # Gone, or a file stands where the folder was, or the folder is closed to us.
             found = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogTooNew, LogWentBack
 from wal_runner.log.codec import decode_record, record_count
 from wal_runner.log.env import open_env, translate_system, translated
+from wal_runner.log.files import open_file
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
@@ -94,8 +95,8 @@ class DataFile:
         self._close_env()
         witness = read_head(self.folder / HEAD_NAME)
         try:
-            self.descriptor = os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            self.descriptor = open_file(self.folder, DATA_NAME, os.O_RDONLY if self._read_only else os.O_RDWR)
+        except (FileNotFoundError, NotADirectoryError):
             raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
         except OSError as error:
             raise translate_system(error, self.path, "opened") from error
@@ -136,7 +137,7 @@ class DataFile:
     def follow_swap(self) -> None:
         """Open the file anew where a compaction swapped it: the old inode is written in vain."""
         try:
-            found = os.stat(self.path)  # noqa: PTH116 - each commit pays for it
+            found = os.lstat(self.path)
         except FileNotFoundError:
             raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
         if (found.st_dev, found.st_ino) != self._inode:

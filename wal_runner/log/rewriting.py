@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from wal_runner.errors import LogBusy, LogCorrupt, listed
 from wal_runner.failpoints import failpoint
 from wal_runner.log.env import create_env, open_env, translated
+from wal_runner.log.files import opened, remove_file
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import DATA_NAME, ITEMS_TABLE, LOG_TABLE, META_TABLE, OPEN_TABLE, REWRITE_NAME
 
@@ -42,18 +43,18 @@ def swap_for_copy(folder: Path, source: lmdb.Environment, tables: Tables, others
     data, copy = folder / DATA_NAME, folder / REWRITE_NAME
     try:
         with translated(copy, "written"):
-            copy.unlink(missing_ok=True)
+            remove_file(folder, REWRITE_NAME)
             failpoint("compact.before_copy")
             _copy(source, tables, copy)
             failpoint("compact.after_copy")
             _compare(source, tables, copy)
-            _sync_file(copy)
+            _sync_file(folder)
             failpoint("compact.before_swap")
             copy.replace(data)
     except BaseException:
         # On a disk that is full, half a copy would take what little room there is.
         with contextlib.suppress(OSError):
-            copy.unlink(missing_ok=True)
+            remove_file(folder, REWRITE_NAME)
         raise
     failpoint("compact.after_swap")
     sync_folder(folder)
@@ -69,12 +70,9 @@ def _copy(source: lmdb.Environment, tables: Tables, copy: Path) -> None:
         target.close()
 
 
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+def _sync_file(folder: Path) -> None:
+    with opened(folder, REWRITE_NAME) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _copy_table(source: lmdb.Environment, table: lmdb._Database, target: lmdb.Environment, name: bytes) -> None:

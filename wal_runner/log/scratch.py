@@ -27,9 +27,10 @@ import msgpack
 
 from wal_runner.core.arrays import from_array, to_array
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
-from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogTooNew
+from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogTooNew, LogUnsafe
 from wal_runner.log.codec import UNPACK_ERRORS
-from wal_runner.log.format import FILE_MODE, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
+from wal_runner.log.files import inside, open_file, opened
+from wal_runner.log.format import SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Scratch:
                 words[at] = start_seq << _CODE_BITS | _SUCCEEDED
             else:
                 self._finish(slot, start_seq, event)
-        except (OSError, DiskFull):
+        except (OSError, DiskFull, LogUnsafe):
             logger.debug("The slot of start %d could not be written.", start_seq, exc_info=True)
 
     def _finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
@@ -198,7 +199,7 @@ class Scratch:
         self.begin(slot, start_seq)
         with self._beside_lock:
             if self._beside is None:
-                self._beside = os.open(self._beside_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+                self._beside = open_file(*inside(self._beside_path), os.O_RDWR, create=True)
             descriptor, at = self._beside, self._beside_end
             self._beside_end += len(packed)
             self._beside_users.add(slot)
@@ -266,7 +267,7 @@ def allocate(descriptor: int) -> None:
 def read_remains(path: Path, beside: Path, *, log_id: str, session: int, boot: str) -> dict[int, Remains]:
     """Give what the slots of a dead session say, by start_seq; nothing where the file is not to be believed."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_file(*inside(path))
     except OSError:
         return {}
     try:
@@ -309,10 +310,10 @@ def _read_beside(beside: Path, payload: bytes) -> bytes:
     at, size = _BESIDE.unpack_from(payload)
     (crc,) = _CRC.unpack_from(payload, _BESIDE.size)
     try:
-        with beside.open("rb") as file:
-            file.seek(at)
-            packed = file.read(size)
-    except OSError:
+        with opened(*inside(beside)) as descriptor:
+            # A size that is damaged must not be allocated.
+            packed = os.pread(descriptor, min(size, os.fstat(descriptor).st_size), at)
+    except (OSError, OverflowError):
         return b""
     return packed if zlib.crc32(packed) == crc else b""
 

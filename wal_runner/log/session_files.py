@@ -18,9 +18,10 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from wal_runner.errors import DiskFull, LogReplaced
+from wal_runner.errors import DiskFull, LogReplaced, LogUnsafe
 from wal_runner.log.env import translate_system
-from wal_runner.log.format import FILE_MODE
+from wal_runner.log.files import inside, open_file, remove_file
+from wal_runner.log.files import names_in as names_in_folder
 from wal_runner.log.protocol import Liveness
 
 
@@ -63,7 +64,7 @@ class SessionFile:
         """Raise `LogReplaced` when the file was deleted: others could not tell that we live."""
         assert self.descriptor is not None, "a closed session appends nothing"
         try:
-            same = os.path.samestat(self._path.stat(), os.fstat(self.descriptor))
+            same = os.path.samestat(self._path.lstat(), os.fstat(self.descriptor))
         except OSError:
             # Gone, or a file stands where the folder was, or the folder is closed to us.
             same = False
@@ -97,8 +98,8 @@ def beside(folder: Path, number: int) -> Path:
 def numbers_in(folder: Path) -> set[int]:
     """Give the session numbers that have files, a crash between file and commit included."""
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - names only
-    except FileNotFoundError:
+        names = names_in_folder(folder.parent, folder.name)
+    except (FileNotFoundError, NotADirectoryError):
         raise LogReplaced(f"{folder} is gone. Restore the folder as it was, then open the log again.") from None
     return {int(match[1]) for name in names if (match := _NAME.match(name))}
 
@@ -118,21 +119,20 @@ def remove(folder: Path, number: int) -> None:
 
 
 def _create_locked(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)
+    descriptor = open_file(*inside(path), os.O_RDWR, exclusive=True)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
 
 
 def _unlink(path: Path) -> None:
     # What stays, for whatever reason, is a file that nobody holds: that of a dead session.
-    with contextlib.suppress(OSError):
-        path.unlink()
+    with contextlib.suppress(OSError, LogUnsafe):
+        remove_file(*inside(path))
 
 
 def _is_held(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_file(*inside(path))
     except FileNotFoundError:
         return False
     try:

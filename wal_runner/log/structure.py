@@ -14,6 +14,7 @@ from lmdb.verify import verify as find_problems
 
 from wal_runner.errors import LogCorrupt
 from wal_runner.log.branches import misleading_branches, used_bytes
+from wal_runner.log.files import check_file
 from wal_runner.log.format import CHECK_ALWAYS_BYTES_MAX, DATA_NAME, GATE_NAME
 from wal_runner.log.gate import Gate
 from wal_runner.log.protocol import GATE_WAIT_S
@@ -54,6 +55,7 @@ def is_always_checked(data: Path) -> bool:
 
 def problems_of(data: Path) -> list[str]:
     """Walk the pages of *data*; give what is wrong with them."""
+    check_file(data.parent, data.name)  # lmdb.verify opens it by its path, and would follow a link
     try:
         problems = [str(problem) for problem in find_problems(str(data), subdir=False)]
         return problems or list(misleading_branches(data))

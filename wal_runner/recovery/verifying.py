@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.arrays import events_of
 from wal_runner.core.events import Status
-from wal_runner.errors import Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogWentBack
+from wal_runner.errors import Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogUnsafe, LogWentBack
 from wal_runner.log import opening
 from wal_runner.log.folder import read_identity
 from wal_runner.log.rows import SUM_MODULUS, encode_row, row_key, stored_checksum
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TRIES_MAX: Final = 3
 """A log that is written while it is verified is looked at again, so many times."""
 
-DAMAGE: Final = (LogCorrupt, LogWentBack, LogLost, LogTooNew)
+DAMAGE: Final = (LogCorrupt, LogWentBack, LogLost, LogTooNew, LogUnsafe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ def verify(path: str | os.PathLike[str]) -> Iterator[Problem]:
     folder = Path(path).absolute()
     try:
         read_identity(folder)
+        problems = list(structural_problems(folder))
     except DAMAGE as error:
         yield Problem("folder", str(error))
         return
-    problems = list(structural_problems(folder))
     if problems:
         yield from (Problem("structure", text) for text in problems)
         return

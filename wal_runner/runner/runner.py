@@ -58,7 +58,7 @@ class Runner:
     at a time.
 
     Raises `NotALog`, `LogLost`, `LogWentBack`, `LogCorrupt`, `LogTooNew`, `LogBusy`, `LogReadOnly`,
-    `DiskFull`, `UnsafeFileSystem`, and `LogAlreadyOpen` where this process has a Runner on it.
+    `DiskFull`, `UnsafeFileSystem`, `LogUnsafe`, and `LogAlreadyOpen` where this process has a Runner on it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, must_exist: bool = False) -> None:

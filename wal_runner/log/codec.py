@@ -136,6 +136,14 @@ def decode_record(first_seq: int, value: bytes, previous: bytes | None) -> Recor
     return Record(first_seq, session, time_ns, tuple(arrays), chain)
 
 
+def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> Iterator[Record]:
+    """Yield the decoded records of *raw*, which follow the hash *previous*. Do it outside the log lock if you can."""
+    for first_seq, value in raw:
+        record = decode_record(first_seq, value, previous)
+        yield record
+        previous = record.chain
+
+
 def record_count(value: bytes) -> int:
     """Read how many events a stored record holds, without decoding them."""
     head = value[CHAIN_BYTES : CHAIN_BYTES + 3]

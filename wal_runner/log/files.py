@@ -19,7 +19,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from wal_runner.errors import LogUnsafe
+from wal_runner.errors import LogReplaced, LogUnsafe
 from wal_runner.log.format import FILE_MODE
 
 
@@ -35,6 +35,8 @@ _FILE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _NOT_A_FILE: Final = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EMLINK}
 _TRIES_MAX: Final = 10
 _ROOT: Final = 0
+_DESCRIPTORS_TRIED: Final = 1024
+"""How many numbers are tried for open descriptors on a system that does not list them."""
 
 Inode = tuple[int, int]
 """Device and inode number: which file a descriptor is open on."""
@@ -211,6 +213,70 @@ def inode_of(descriptor: int) -> Inode:
     """Return which file *descriptor* is open on. Raises OSError if it is closed."""
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
+
+
+class HeldFile:
+    """A file that stays open for as long as the log does: its descriptor, and which file that is.
+
+    The program around us may close descriptors that are not its own (a daemonizer, a double close), and open a file
+    that gets the same number. A write by number would then go into that file.
+    """
+
+    __slots__ = ("descriptor", "inode", "path")
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.descriptor = descriptor
+        self.path = path
+        self.inode = inode_of(descriptor)
+
+    def check(self) -> None:
+        """Raise `LogReplaced` unless the descriptor is still open on this file. Takes about 1 us."""
+        try:
+            found = os.fstat(self.descriptor)
+        except OSError:
+            found = None
+        if found is None or found.st_ino != self.inode[1] or found.st_dev != self.inode[0]:
+            raise LogReplaced(
+                f"Descriptor {self.descriptor}, which wal_runner had open on {self.path}, was "
+                f"{'closed' if found is None else 'closed and used again'} by this program. Nothing was written to it. "
+                "Look for os.closerange, a daemonizer or a double close; then end this process and run the same again."
+            )
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the descriptor is still open on this file."""
+        try:
+            return inode_of(self.descriptor) == self.inode
+        except OSError:
+            return False
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the descriptor's number is another file's by now."""
+        try:
+            return inode_of(self.descriptor) != self.inode
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close the descriptor if it is still open on this file. Raises nothing."""
+        if self.is_ours:
+            with suppress(OSError):
+                os.close(self.descriptor)
+
+
+def descriptors_on(inode: Inode) -> frozenset[int]:
+    """Return the descriptors of this process that are open on the file *inode*."""
+    try:
+        numbers = [int(name) for name in os.listdir("/dev/fd") if name.isdigit()]  # noqa: PTH208 - names only
+    except OSError:
+        numbers = list(range(_DESCRIPTORS_TRIED))
+    found = []
+    for number in numbers:
+        with suppress(OSError):
+            if inode_of(number) == inode:
+                found.append(number)
+    return frozenset(found)
 
 
 # --- Words ------------------------------------------------------------------------------------

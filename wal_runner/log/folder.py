@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog
 from wal_runner.failpoints import failpoint
 from wal_runner.log.codec import first_chain
-from wal_runner.log.env import create_env, translate_system, translated
+from wal_runner.log.env import close_env, create_env, translate_system, translated
 from wal_runner.log.files import make_folder, open_file, opened, read_file, sync_names
 from wal_runner.log.filesystems import check_file_system
 from wal_runner.log.format import (
@@ -147,7 +147,7 @@ def _build(folder: Path, identity: Identity) -> None:
             make_tables(env, identity.log_id)
             env.sync(True)  # noqa: FBT003 - py-lmdb's own signature
         finally:
-            env.close()
+            close_env(env)
     failpoint("create.after_build")
     _write_synced(folder, IDENTITY_NAME, _identity_text(identity))
     sync_folder(folder)

@@ -12,9 +12,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogTooNew, LogWentBack
-from wal_runner.log.codec import decode_record, record_count
-from wal_runner.log.env import open_env, translate_system, translated
-from wal_runner.log.files import open_file
+from wal_runner.log.codec import record_count
+from wal_runner.log.env import check_env, close_env, open_env, translate_system, translated
+from wal_runner.log.files import HeldFile, open_file
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
@@ -40,12 +40,11 @@ from wal_runner.log.structure import check_structure, is_always_checked
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import lmdb
 
-    from wal_runner.core.events import Record
     from wal_runner.log.folder import Identity
 
 
@@ -85,6 +84,8 @@ class DataFile:
         self._boot_mark = boot_mark(boot_id())
         self._head = -1 if read_only else open_head(folder / HEAD_NAME)
         self._inode = (0, 0)
+        self._held: list[HeldFile] = [] if read_only else [HeldFile(self._head, folder / HEAD_NAME)]
+        """HEAD, for a writer, then data.mdb while it is open."""
         self.suspect = True
         """Whether something may have happened to the file since HEAD was written; then it was walked."""
 
@@ -100,6 +101,7 @@ class DataFile:
             raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
         except OSError as error:
             raise translate_system(error, self.path, "opened") from error
+        self._held.append(HeldFile(self.descriptor, self.path))
         found = os.fstat(self.descriptor)
         self._inode = (found.st_dev, found.st_ino)
         as_remembered = witness is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == witness[2:5]
@@ -130,9 +132,8 @@ class DataFile:
     def close(self) -> None:
         """Let go of the file and of HEAD."""
         self._close_env()
-        if self._head >= 0:
-            os.close(self._head)
-            self._head = -1
+        while self._held:
+            self._held.pop().close()
 
     def follow_swap(self) -> None:
         """Open the file anew where a compaction swapped it: the old inode is written in vain."""
@@ -145,10 +146,10 @@ class DataFile:
 
     def _close_env(self) -> None:
         if self._is_open:
-            self.env.close()
+            close_env(self.env)
             self._is_open = False
         if self.descriptor >= 0:
-            os.close(self.descriptor)
+            self._held.pop().close()
             self.descriptor = -1
 
     def _is_left_by_a_crash(self, found: os.stat_result, witness: Witness | None) -> bool:
@@ -223,8 +224,15 @@ class DataFile:
 
     # --- Committing -------------------------------------------------------------------------
 
+    def check_descriptors(self) -> None:
+        """Raise `LogReplaced` if the program closed one: what is written next would be written into its file."""
+        for file in self._held:
+            file.check()
+
     def committing(self) -> None:
         """Mark in HEAD that data.mdb is about to change."""
+        self.check_descriptors()
+        check_env(self.env)
         # What this handle remembers may be older than what others committed; the witness never steps back.
         seq, chain = self.known
         write_head(self._head, self._witness._replace(seq=seq, chain=chain, writing=self._boot_mark))
@@ -232,9 +240,14 @@ class DataFile:
     def committed(self, seq: int, chain: bytes) -> None:
         """Remember the new end of the log, here and in HEAD."""
         self.known = (seq, chain)
-        stat = os.fstat(self.descriptor)
+        try:
+            stat = os.fstat(self.descriptor)
+        except OSError:
+            # The program closed it during the commit, which must not be reported as failed.
+            stat = os.lstat(self.path)
         self._witness = Witness(seq, chain, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        write_head(self._head, self._witness)
+        if self._held[0].is_ours:
+            write_head(self._head, self._witness)
 
     def used_bytes(self) -> int:
         """Give how far the pages in use reach."""
@@ -383,11 +396,3 @@ def _in_order(cursor: lmdb.Cursor[bytes], keys: Sequence[bytes]) -> list[bytes |
         return None
     found = dict(walked)
     return [found.get(key) for key in keys]
-
-
-def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> Iterator[Record]:
-    """Decode stored records that follow the hash *previous*; take them outside the gate where you can."""
-    for first_seq, value in raw:
-        record = decode_record(first_seq, value, previous)
-        yield record
-        previous = record.chain

@@ -15,6 +15,7 @@ import lmdb
 
 from wal_runner.core.state import State
 from wal_runner.errors import LogClosed, LogError, LogForked, LogReadOnly
+from wal_runner.log.codec import decoded
 from wal_runner.log.env import translate, translated
 from wal_runner.log.format import (
     GATE_NAME,
@@ -23,7 +24,7 @@ from wal_runner.log.format import (
     SESSIONS_NAME,
 )
 from wal_runner.log.gate import Gate
-from wal_runner.log.lmdb_data import DataFile, decoded
+from wal_runner.log.lmdb_data import DataFile
 from wal_runner.log.lmdb_sessions import Sessions
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room

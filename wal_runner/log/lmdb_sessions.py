@@ -83,10 +83,9 @@ class Sessions:
                 "files there that are not the log's, and run `walrun verify`."
             )
         file = session_files.SessionFile(self._folder, number)
-        assert file.descriptor is not None, "it was just made"
         try:
             slots = scratch.Scratch(
-                file.descriptor,
+                file.slots.descriptor,
                 session_files.beside(self._folder, number),
                 log_id=self._log_id,
                 session=number,

@@ -129,6 +129,7 @@ class LmdbTurn:
 
     def reserve(self, running: int) -> None:
         """Make sure of room for outcomes. See `Turn.reserve`."""
+        self._data.check_descriptors()
         room.reserve(
             self._data.path,
             self._data.descriptor,

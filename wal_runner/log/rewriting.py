@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wal_runner.errors import LogBusy, LogCorrupt, listed
 from wal_runner.failpoints import failpoint
-from wal_runner.log.env import create_env, open_env, translated
+from wal_runner.log.env import check_env, close_env, create_env, open_env, translated
 from wal_runner.log.files import opened, remove_file
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import DATA_NAME, ITEMS_TABLE, LOG_TABLE, META_TABLE, OPEN_TABLE, REWRITE_NAME
@@ -67,7 +67,7 @@ def _copy(source: lmdb.Environment, tables: Tables, copy: Path) -> None:
             _copy_table(source, table, target, name)
         target.sync(True)  # noqa: FBT003 - py-lmdb's own signature
     finally:
-        target.close()
+        close_env(target)
 
 
 def _sync_file(folder: Path) -> None:
@@ -88,6 +88,7 @@ def _copy_table(source: lmdb.Environment, table: lmdb._Database, target: lmdb.En
                     if written == ROWS_A_TRANSACTION:
                         more = True
                         break
+                check_env(target)
 
 
 def _compare(source: lmdb.Environment, tables: Tables, copy: Path) -> None:
@@ -103,4 +104,4 @@ def _compare(source: lmdb.Environment, tables: Tables, copy: Path) -> None:
                             f"The copy {copy} differs from the log. The log is as it was; run `walrun verify`."
                         )
     finally:
-        env.close()
+        close_env(env)

@@ -27,9 +27,9 @@ import msgpack
 
 from wal_runner.core.arrays import from_array, to_array
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
-from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogTooNew, LogUnsafe
+from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogReplaced, LogTooNew, LogUnsafe
 from wal_runner.log.codec import UNPACK_ERRORS
-from wal_runner.log.files import inside, open_file, opened
+from wal_runner.log.files import HeldFile, descriptors_on, inode_of, inside, open_file, opened
 from wal_runner.log.format import SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 
 
@@ -72,6 +72,10 @@ _PAYLOAD_BYTES_MIN: Final = {
 }
 
 
+_never_closed: Final[list[mmap.mmap]] = []
+"""Maps whose descriptor the program closed, and whose number is now a file of the program's."""
+
+
 class Remains(NamedTuple):
     """What a slot says of one start: whether its fn began, and its outcome if it ended."""
 
@@ -87,15 +91,18 @@ class Scratch:
         os.pwrite(descriptor, _header(descriptor, log_id, session, boot), 0)
         self._descriptor = descriptor
         self._beside_path = beside
-        self._beside: int | None = None
+        self._beside: HeldFile | None = None
         self._beside_end = 0
         self._beside_users: set[int] = set()
         self._beside_lock = threading.Lock()
         self._free = deque(range(SCRATCH_SLOTS))
         # On file systems that copy on write, a store into preallocated memory may still need space.
+        before = descriptors_on(inode_of(descriptor))
         self._map = mmap.mmap(descriptor, SCRATCH_BYTES) if shared else None
-        self._bytes: Any = _Written(descriptor)
-        self._words: Any = _WrittenWords(descriptor)
+        # Python keeps a descriptor of its own for a map, and closes it by number with the map.
+        self._map_files = [HeldFile(number, beside) for number in descriptors_on(inode_of(descriptor)) - before]
+        self._bytes: Any = _Written(HeldFile(descriptor, beside))
+        self._words: Any = _WrittenWords(HeldFile(descriptor, beside))
         if self._map is not None:
             self._bytes = memoryview(self._map)
             self._words = self._bytes.cast("Q")
@@ -137,7 +144,7 @@ class Scratch:
                 words[at] = start_seq << _CODE_BITS | _SUCCEEDED
             else:
                 self._finish(slot, start_seq, event)
-        except (OSError, DiskFull, LogUnsafe):
+        except (OSError, DiskFull, LogReplaced, LogUnsafe):
             logger.debug("The slot of start %d could not be written.", start_seq, exc_info=True)
 
     def _finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
@@ -180,10 +187,13 @@ class Scratch:
         if self._map is not None:
             words.release()
             mapped.release()
-            self._map.close()
+            if any(file.is_foreign for file in self._map_files):
+                _never_closed.append(self._map)
+            else:
+                self._map.close()
             self._map = None
         if self._beside is not None:
-            os.close(self._beside)
+            self._beside.close()
             self._beside = None
 
     def _put(self, slot: int, start_seq: int, code: int, payload: bytes) -> None:
@@ -199,11 +209,13 @@ class Scratch:
         self.begin(slot, start_seq)
         with self._beside_lock:
             if self._beside is None:
-                self._beside = open_file(*inside(self._beside_path), os.O_RDWR, create=True)
-            descriptor, at = self._beside, self._beside_end
+                descriptor = open_file(*inside(self._beside_path), os.O_RDWR, create=True)
+                self._beside = HeldFile(descriptor, self._beside_path)
+            file, at = self._beside, self._beside_end
             self._beside_end += len(packed)
             self._beside_users.add(slot)
-        if os.pwrite(descriptor, packed, at) == len(packed):
+        file.check()
+        if os.pwrite(file.descriptor, packed, at) == len(packed):
             self._put(slot, start_seq, _EVENT_BESIDE, _BESIDE.pack(at, len(packed)) + _CRC.pack(zlib.crc32(packed)))
 
 
@@ -224,26 +236,27 @@ class _Closed:
 class _Written:
     """What stands in for mapped memory where a store must be a write."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: HeldFile) -> None:
+        self._file = file
 
     def __setitem__(self, place: slice, payload: bytes) -> None:
-        _write(self._descriptor, payload, place.start)
+        _write(self._file, payload, place.start)
 
 
 class _WrittenWords:
     """As `_Written`, by words of eight bytes."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: HeldFile) -> None:
+        self._file = file
 
     def __setitem__(self, word: int, value: int) -> None:
-        _write(self._descriptor, _ELAPSED.pack(value), word * 8)
+        _write(self._file, _ELAPSED.pack(value), word * 8)
 
 
-def _write(descriptor: int, payload: bytes, at: int) -> None:
+def _write(file: HeldFile, payload: bytes, at: int) -> None:
+    file.check()
     try:
-        written = os.pwrite(descriptor, payload, at)
+        written = os.pwrite(file.descriptor, payload, at)
     except OSError as error:
         raise DiskFull(
             f"A session's slots cannot be written ({error.strerror}). Nothing more was started. Free some space, then "

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from wal_runner.errors import DiskFull, LogReplaced, LogUnsafe
 from wal_runner.log.env import translate_system
-from wal_runner.log.files import inside, open_file, remove_file
+from wal_runner.log.files import HeldFile, inside, open_file, remove_file
 from wal_runner.log.files import names_in as names_in_folder
 from wal_runner.log.protocol import Liveness
 
@@ -42,14 +42,15 @@ class SessionFile:
         self._owner_path = folder / f"{number}.owner"
         self.descriptor: int | None = None
         try:
-            self._owner_descriptor = _create_locked(self._owner_path)
+            self._owner = _create_locked(self._owner_path)
             try:
-                self.descriptor = _create_locked(self._path)
+                self._lock, self.slots = _create_slots(self._path)
             except BaseException:
                 # Half a session would look alive as long as this process lives.
-                os.close(self._owner_descriptor)
+                self._owner.close()
                 _unlink(self._owner_path)
                 raise
+            self.descriptor = self._lock.descriptor
         except FileExistsError:
             raise  # a number that was free a moment ago, inside the gate, is not: a bug of ours
         except OSError as error:
@@ -61,14 +62,17 @@ class SessionFile:
             ) from error
 
     def check_still_there(self) -> None:
-        """Raise `LogReplaced` when the file was deleted: others could not tell that we live."""
+        """Raise `LogReplaced` if a file or a lock of the session is gone: others could not tell that we are alive."""
         assert self.descriptor is not None, "a closed session appends nothing"
+        # A lock goes with its descriptor: without it others hold us dead.
+        self._lock.check()
+        self._owner.check()
         try:
-            same = os.path.samestat(self._path.lstat(), os.fstat(self.descriptor))
+            found = os.lstat(self._path)
         except OSError:
             # Gone, or a file stands where the folder was, or the folder is closed to us.
-            same = False
-        if not same:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._lock.inode:
             raise LogReplaced(
                 f"{self._path} was deleted or replaced while its session ran. Other processes may hold the "
                 "session dead; stop this process and open the log again."
@@ -85,8 +89,9 @@ class SessionFile:
         """Close our descriptors and leave the files: what a forked child does, and what a crash does."""
         if self.descriptor is None:
             return
-        os.close(self.descriptor)
-        os.close(self._owner_descriptor)
+        self.slots.close()
+        self._lock.close()
+        self._owner.close()
         self.descriptor = None
 
 
@@ -118,10 +123,27 @@ def remove(folder: Path, number: int) -> None:
         _unlink(path)
 
 
-def _create_locked(path: Path) -> int:
-    descriptor = open_file(*inside(path), os.O_RDWR, exclusive=True)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
+def _create_locked(path: Path) -> HeldFile:
+    file = HeldFile(open_file(*inside(path), os.O_RDWR, exclusive=True), path)
+    fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def _create_slots(path: Path) -> tuple[HeldFile, HeldFile]:
+    """Create the slots file; return the descriptor that is locked, and the one that may write.
+
+    Two openings, because a lock belongs to the opening: a map of the slots would hold the lock until it is unmapped,
+    and a command that inherits the lock could write, or cut off, the slots.
+    """
+    slots = HeldFile(open_file(*inside(path), os.O_RDWR, exclusive=True), path)
+    try:
+        lock = HeldFile(open_file(*inside(path)), path)
+        fcntl.flock(lock.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        slots.close()
+        _unlink(path)
+        raise
+    return lock, slots
 
 
 def _unlink(path: Path) -> None:

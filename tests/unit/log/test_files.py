@@ -1,5 +1,6 @@
 """The files of a log: no link is followed, no FIFO is waited for, nobody else's file is touched."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -51,8 +52,8 @@ def put(kind, path, precious):
         case "folder":
             path.mkdir()
         case "socket":
-            with socket.socket(socket.AF_UNIX) as made:
-                made.bind(os.path.relpath(path))
+            with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+                made.bind(path.name)  # the whole path may be too long
         case "link to a device":
             path.symlink_to("/dev/zero")
         case "link to a folder":

@@ -27,13 +27,8 @@ from wal_runner.log.codec import encode_records, first_chain  # noqa: E402
 from wal_runner.log.folder import create_folder, read_identity  # noqa: E402
 from wal_runner.log.format import FORMAT_VERSION, META_BASE_STATE, META_SNAPSHOT  # noqa: E402
 from wal_runner.log.lmdb_log import LmdbLog  # noqa: E402
-from wal_runner.log.rows import (  # noqa: E402
-    encode_base_state,
-    encode_open,
-    encode_row,
-    encode_snapshot,
-    row_key,
-)
+from wal_runner.log.rows import encode_row, row_key  # noqa: E402
+from wal_runner.log.stored_state import encode_base_state, encode_open, encode_snapshot  # noqa: E402
 
 
 if TYPE_CHECKING:

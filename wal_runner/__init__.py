@@ -8,7 +8,8 @@ with Runner("emails-2026-11.wal") as runner:
 
 from __future__ import annotations
 
-from wal_runner.core.events import ErrorInfo, Status
+from wal_runner.core.error_info import ErrorInfo
+from wal_runner.core.events import Status
 from wal_runner.core.identity import by_content
 from wal_runner.core.lost_reply import lost_reply
 from wal_runner.core.state import State

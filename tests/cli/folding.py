@@ -34,10 +34,10 @@ def _beginning(lines: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[int, d
         return status, opened
     zeros = ("seq", "results_omitted", "conflicts", "timed", "elapsed_ns", "last_session", "snapshot_seq", "base_seq")
     status = {**dict.fromkeys(zeros, 0), "counts": dict.fromkeys(STATUSES, 0)}
-    return {**status, "key_rule": None, "cursors": {}, "sessions": {}}, {}
+    return {**status, "key_rule": None, "cursors": {}, "sessions": {}, "paused": None, "source_ends": {}}, {}
 
 
-def _apply(  # noqa: C901, PLR0912 - one case an event
+def _apply(  # noqa: C901, PLR0912, PLR0915 - one case an event
     status: dict[str, Any], opened: dict[int, dict[str, Any]], line: dict[str, Any]
 ) -> None:
     counts, sessions = status["counts"], status["sessions"]
@@ -45,7 +45,7 @@ def _apply(  # noqa: C901, PLR0912 - one case an event
     status["seq"] = line["seq"]
     match line["type"]:
         case "session_opened":
-            session = {name: line[name] for name in SESSION_FIELDS}
+            session = {name: line[name] for name in (*SESSION_FIELDS, "accepted") if name in line}
             sessions[line["session"]] = {**session, "opened": line["time"], "ended": None, "ending": None}
             status["last_session"] = line["session"]
         case "session_closed":
@@ -63,6 +63,11 @@ def _apply(  # noqa: C901, PLR0912 - one case an event
         case "item_reopened":
             counts[line["before"]] -= 1
             counts["pending"] += 1
+        case "item_given_up":
+            counts[line["before"]] -= 1
+            counts["abandoned"] += 1
+        case "item_held" | "item_attested":
+            _doubt_or_attest(status, opened, line)
         case "item_interrupted":
             if line["start_seq"] not in opened:
                 status["conflicts"] += 1
@@ -80,6 +85,24 @@ def _apply(  # noqa: C901, PLR0912 - one case an event
             status["base_seq"] = line["base_seq"]
         case "key_rule_set":
             status["key_rule"] = line["rule"]
+        case "session_reached":
+            reached = {"engine": line["engine"], "where": line["where"]}
+            sessions[line["reaching_session"]].setdefault("reached", []).append(reached)
+        case "text_seen":
+            pass
+        case "pause_set":
+            pause = {"by": line["by"], "note": line["note"], "since": line["time"]}
+            status["paused"] = pause if line["paused"] else None
+        case "run_ended":
+            status["source_ends"].pop(line["source"], None)
+            if not line["source_ended"]:
+                status["source_ends"][line["source"]] = {
+                    "session": line["run_session"],
+                    "because": line["because"] or None,
+                    "seen": line["seen"],
+                    "not_started": line["not_started"],
+                    "ended": line["time"],
+                }
         case unknown:
             raise AssertionError(f"{unknown} is no type of event")
     if line["session"] in sessions:
@@ -96,14 +119,28 @@ def _settle(status: dict[str, Any], opened: dict[int, dict[str, Any]], line: dic
         becomes = AFTER_A_VERDICT[line["decision"]]
     elif line["type"] == "item_released":
         becomes = "pending"
+    elif line.get("error"):
+        becomes = "abandoned" if line.get("final") else "failed"
     else:
-        becomes = "failed" if line.get("error") else "succeeded"
+        becomes = "succeeded"
     _move(status["counts"], item, becomes)
     if line["type"] == "item_succeeded":
         status["timed"] += 1
         status["elapsed_ns"] += line["elapsed_ns"]
     if line.get("omitted") is not None:
         status["results_omitted"] += 1
+
+
+def _doubt_or_attest(status: dict[str, Any], opened: dict[int, dict[str, Any]], line: dict[str, Any]) -> None:
+    if line["type"] == "item_held":
+        status["counts"][line["before"]] -= 1
+        start_seq, becomes = line["start_seq"], "in_doubt"
+    else:
+        start_seq, becomes = line["seq"], line["status"]
+        status["results_omitted"] += line["omitted"] is not None and becomes == "succeeded"
+    status["counts"][becomes] += 1
+    if becomes == "in_doubt":
+        opened[start_seq] = {"item_id": line["item_id"], "session": line["session"], "status": "in_doubt"}
 
 
 def _move(counts: dict[str, int], item: dict[str, Any], becomes: str) -> None:

@@ -230,7 +230,7 @@ def _is_refused(item_id: str, item: Item) -> bool:
         and error is not None
         and error.type.endswith("Refused")
         and error.message.startswith(f"{item_id}: ")
-        and "_refuse" in error.traceback
+        and "_refuse" in str(error.traceback)
     )
 
 

@@ -6,10 +6,10 @@ snapshot of it; and what its items are. `tools/make_golden.py` wrote the files f
 
 from __future__ import annotations
 
+from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import (
     CursorAdvanced,
     Decision,
-    ErrorInfo,
     Event,
     ItemFailed,
     ItemInterrupted,

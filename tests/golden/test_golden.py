@@ -15,16 +15,29 @@ import pytest
 from tests.golden.expected import ITEMS, LONG_ID, RECORDS, ROWS
 from tests.support.folded import loaded, replayed
 from wal_runner.core.arrays import events_of
-from wal_runner.core.events import TYPE_NUMBERS, Status
+from wal_runner.core.events import (
+    TYPE_NUMBERS,
+    ItemFailed,
+    ItemReconciled,
+    ItemReopened,
+    ItemStarted,
+    SessionOpened,
+    Status,
+)
 from wal_runner.core.items import ItemState, OpenAttempt
 from wal_runner.core.state import fold
 from wal_runner.log import opening
 from wal_runner.log.codec import decode_record, encode_records, first_chain
-from wal_runner.log.rows import decode_base_state, decode_row, decode_snapshot, encode_row, row_key
+from wal_runner.log.rows import decode_row, encode_row, row_key
+from wal_runner.log.stored_state import decode_base_state, decode_snapshot
 from wal_runner.recovery.recover import open_writer
 from wal_runner.recovery.verifying import verify
 
 
+FIELDS_ADDED = {SessionOpened: 1, ItemStarted: 6, ItemFailed: 3, ItemReconciled: 1, ItemReopened: 1}
+FIELDS_OF_FORMAT_1 = {
+    kind: len(kind._fields) - FIELDS_ADDED.get(kind, 0) for kind, number in TYPE_NUMBERS.items() if number <= 15
+}
 FOLDER = Path(__file__).parent / "v1"
 LOG_ID = "00" * 16
 ITEM_STATES = {item_id: ItemState(*item) for item_id, item in ITEMS.items()}
@@ -62,9 +75,9 @@ def test_golden_records_hold_every_type():
     """No type of event is missing, and of each every field is seen away from its default."""
     events = [event for *_, event in EXPECTED]
 
-    assert set(TYPE_NUMBERS) == {type(event) for event in events}
-    for kind in TYPE_NUMBERS:
-        for name, default in kind._field_defaults.items():
+    assert {kind for kind, number in TYPE_NUMBERS.items() if number <= 15} == {type(event) for event in events}
+    for kind, fields in FIELDS_OF_FORMAT_1.items():
+        for name, default in list(kind._field_defaults.items())[: fields - len(kind._fields) or None]:
             assert any(getattr(event, name) != default for event in events if type(event) is kind), (kind, name)
 
 

@@ -28,10 +28,10 @@ from hypothesis.stateful import (
 
 from tests.support.folded import live, loaded, replayed
 from wal_runner import failpoints
+from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import (
     CursorAdvanced,
     Decision,
-    ErrorInfo,
     ItemFailed,
     ItemInterrupted,
     ItemReleased,

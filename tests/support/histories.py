@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
+from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import (
     CursorAdvanced,
     Decision,
-    ErrorInfo,
+    ItemAttested,
     ItemFailed,
+    ItemGivenUp,
+    ItemHeld,
     ItemInterrupted,
     ItemReconciled,
     ItemReleased,
@@ -25,10 +28,14 @@ from wal_runner.core.events import (
     ItemSucceeded,
     KeyRuleSet,
     LateOutcome,
+    PauseSet,
+    RunEnded,
     SessionClosed,
     SessionLost,
     SessionOpened,
+    SessionReached,
     Status,
+    TextSeen,
 )
 from wal_runner.log.codec import encode_records, first_chain
 
@@ -55,6 +62,9 @@ class Known:
     attempts: int
     generation: int
     result: bytes | None = None
+    failures: int = 0
+    deaths: int = 0
+    by_verdict: bool = False
 
 
 @dataclass
@@ -69,6 +79,9 @@ class History:
     dead: list[int] = field(default_factory=list)
     cursors: dict[str, bytes] = field(default_factory=dict)
     key_rule: str | None = None
+    texts: dict[int, str] = field(default_factory=dict)
+    paused: str | None = None
+    source_ends: dict[str, int] = field(default_factory=dict)
     conflicts: int = 0
     sessions: int = 0
     seq: int = 0
@@ -154,7 +167,7 @@ class History:
                         ]
                     )
             case _:
-                yield from self._settle_or_set(choose)
+                yield from self._settle_or_set(session, choose, seq)
 
     def _start(self, session: int, choose: Callable[[Sequence[Any]], Any], seq: int) -> Iterator[Event]:
         free = [i for i in IDS if i not in self.items or self.items[i].status in {Status.PENDING, Status.FAILED}]
@@ -163,8 +176,10 @@ class History:
         item_id = choose(free)
         known = self.items.get(item_id)
         attempts, generation = (known.attempts + 1, known.generation) if known else (1, 0)
-        yield ItemStarted(item_id, attempts, generation, known.status if known else None)
-        self.items[item_id] = Known(Status.STARTED, seq, attempts, generation)
+        counted = (known.failures, known.deaths + 1) if known else (2, 1)
+        failures, deaths = choose([(0, 0), (0, 0), counted, (counted[0], 0)])
+        yield ItemStarted(item_id, attempts, generation, known.status if known else None, failures, deaths)
+        self.items[item_id] = Known(Status.STARTED, seq, attempts, generation, failures=failures, deaths=deaths)
         self.open[seq] = (item_id, session)
 
     def _end(self, session: int, choose: Callable[[Sequence[Any]], Any]) -> Iterator[Event]:
@@ -174,7 +189,7 @@ class History:
         if not started + doubted:
             return
         item_id, start_seq = choose(started + doubted)
-        endings = ["success", "result", "failure", "interrupt"]
+        endings = ["success", "result", "failure", "counted failure", "last failure", "interrupt"]
         ending = choose([*endings, "release"] if (item_id, start_seq) in started else endings)
         known = self.items[item_id]
         match ending:
@@ -183,8 +198,17 @@ class History:
                 yield ItemSucceeded(start_seq, 5, known.result)
                 self._over(start_seq, Status.SUCCEEDED)
             case "failure":
-                yield ItemFailed(start_seq, 5, ERROR)
+                known.failures = 0
+                yield ItemFailed(start_seq, 5, self._error(choose))
                 self._over(start_seq, Status.FAILED)
+            case "counted failure":
+                known.failures += 1
+                yield ItemFailed(start_seq, 5, ERROR, known.failures, choose([0, 10**18]))
+                self._over(start_seq, Status.FAILED)
+            case "last failure":
+                known.failures = 3
+                yield ItemFailed(start_seq, 5, ERROR, 3, final=True)
+                self._over(start_seq, Status.ABANDONED)
             case "release":
                 yield ItemReleased(start_seq)
                 self._over(start_seq, Status.PENDING)
@@ -192,17 +216,29 @@ class History:
                 yield ItemInterrupted(start_seq, 5, "Ctrl-C")
                 known.status = Status.IN_DOUBT
 
-    def _settle_or_set(self, choose: Callable[[Sequence[Any]], Any]) -> Iterator[Event]:
+    def _settle_or_set(self, session: int, choose: Callable[[Sequence[Any]], Any], seq: int) -> Iterator[Event]:
         doubted = self._open_of(Status.IN_DOUBT)
         ended = [i for i, known in self.items.items() if known.status in _MAY_BE_REOPENED]
-        what = choose(["verdict"] * bool(doubted) + ["late"] * bool(doubted) + ["reopen"] * bool(ended) + ["set"])
+        answered = [i for i, known in self.items.items() if known.by_verdict and known.status in _MAY_BE_HELD]
+        failed = [i for i, known in self.items.items() if known.status is Status.FAILED]
+        unknown = [i for i in IDS if i not in self.items]
+        what = choose(
+            ["verdict", "late"] * bool(doubted)
+            + ["reopen"] * bool(ended)
+            + ["hold"] * bool(answered)
+            + ["give up"] * bool(failed)
+            + ["attest"] * bool(unknown)
+            + ["set"]
+        )
         match what:
             case "verdict":
                 item_id, start_seq = choose(doubted)
                 decision = choose(list(Decision))
-                result = b"\x02" if decision is Decision.HAPPENED else None
-                yield ItemReconciled(start_seq, decision, "ann", "looked", result)
-                self.items[item_id].result = result
+                known = self.items[item_id]
+                known.deaths = choose([0, known.deaths])
+                known.result = b"\x02" if decision is Decision.HAPPENED else None
+                yield ItemReconciled(start_seq, decision, "ann", "looked", known.result, deaths=known.deaths)
+                known.by_verdict = True
                 self._over(start_seq, _AFTER_VERDICT[decision])
             case "late":
                 item_id, start_seq = choose(doubted)
@@ -216,17 +252,67 @@ class History:
                     item_id, known.start_seq, known.status, known.attempts, known.generation + 1, "ann", "again"
                 )
                 self.items[item_id] = Known(Status.PENDING, known.start_seq, known.attempts, known.generation + 1)
+            case "hold":
+                item_id = choose(answered)
+                known = self.items[item_id]
+                last = (known.start_seq, known.status, known.attempts, known.generation)
+                yield ItemHeld(item_id, *last, "ann", "a mistake", deaths=known.deaths)
+                self.items[item_id] = Known(
+                    Status.IN_DOUBT, known.start_seq, known.attempts, known.generation, deaths=known.deaths
+                )
+                self.open[known.start_seq] = (item_id, session)
+                self.over.remove(known.start_seq)
+            case "give up":
+                item_id = choose(failed)
+                known = self.items[item_id]
+                last = (known.start_seq, known.status, known.attempts, known.generation)
+                yield ItemGivenUp(item_id, *last, "ann", "no such mailbox", choose([None, ERROR]))
+                self.items[item_id] = Known(Status.ABANDONED, *last[:1], *last[2:])
+            case "attest":
+                item_id, status = choose(unknown), choose(sorted(_MAY_BE_ATTESTED))
+                error = None if status is Status.SUCCEEDED else ERROR
+                result = choose([None, b"\x03"]) if error is None else None
+                yield ItemAttested(item_id, status, "ann", "joblog", choose([0, 7]), result, error=error)
+                self.items[item_id] = Known(status, seq, 0, 0, result)
+                if status is Status.IN_DOUBT:
+                    self.open[seq] = (item_id, session)
             case _:
-                yield from self._set(choose)
+                yield from self._set(session, choose)
 
-    def _set(self, choose: Callable[[Sequence[Any]], Any]) -> Iterator[Event]:
-        event = choose([KeyRuleSet("field id", "", ""), CursorAdvanced("s", b"1"), CursorAdvanced("s", None)])
-        if isinstance(event, KeyRuleSet):
-            self.key_rule = event.rule
-        elif event.cursor is None:
-            self.cursors.pop(event.source, None)
-        else:
-            self.cursors[event.source] = event.cursor
+    def _error(self, choose: Callable[[Sequence[Any]], Any]) -> ErrorInfo:
+        """Choose an error that holds its traceback, or names one of the texts."""
+        return choose([ERROR, *(ERROR._replace(traceback=number) for number in self.texts)])
+
+    def _set(self, session: int, choose: Callable[[Sequence[Any]], Any]) -> Iterator[Event]:
+        event = choose(
+            [
+                KeyRuleSet("field id", "", ""),
+                CursorAdvanced("s", b"1"),
+                CursorAdvanced("s", None),
+                TextSeen(1, "Traceback"),
+                TextSeen(choose([2, 3]), "Traceback (most recent call last)"),
+                PauseSet(paused=True, by="ann", note="the server is down"),
+                PauseSet(paused=False, by="ann", note=""),
+                RunEnded(session, "s", source_ended=False, because="halt", seen=5, not_started=2),
+                RunEnded(session, "s", source_ended=True, because="", seen=9, not_started=0),
+                SessionReached(session, "dask", "tcp://scheduler"),
+            ]
+        )
+        match event:
+            case KeyRuleSet():
+                self.key_rule = event.rule
+            case CursorAdvanced(cursor=None):
+                self.cursors.pop(event.source, None)
+            case CursorAdvanced():
+                self.cursors[event.source] = event.cursor
+            case TextSeen():
+                self.texts[event.number] = event.text
+            case PauseSet():
+                self.paused = event.by if event.paused else None
+            case RunEnded(source_ended=True):
+                self.source_ends.pop(event.source, None)
+            case RunEnded():
+                self.source_ends[event.source] = event.not_started
         yield event
 
     def _over(self, start_seq: int, status: Status) -> None:
@@ -236,6 +322,8 @@ class History:
 
 
 _MAY_BE_REOPENED = {Status.SUCCEEDED, Status.FAILED, Status.ABANDONED}
+_MAY_BE_HELD = {Status.SUCCEEDED, Status.PENDING, Status.ABANDONED}
+_MAY_BE_ATTESTED = {Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT}
 _AFTER_VERDICT = {
     Decision.HAPPENED: Status.SUCCEEDED,
     Decision.DID_NOT_HAPPEN: Status.PENDING,

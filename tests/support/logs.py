@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wal_runner.core.events import ErrorInfo, ItemFailed, ItemInterrupted, ItemStarted, ItemSucceeded
+from wal_runner.core.error_info import ErrorInfo
+from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemStarted, ItemSucceeded
 from wal_runner.recovery.recover import open_writer
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.arrays import from_array
 from wal_runner.core.events import (
@@ -172,7 +172,7 @@ class Model:
             case SnapshotTaken() | LogCompacted():
                 pass
             case _:
-                assert_never(event)
+                raise Violation(f"event {seq} is a {type(event).__name__}, and nothing asked for one")
 
     def _start(self, seq: int, session: int, event: ItemStarted) -> None:
         known = self.items.get(event.item_id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.simulation.world import Tripwire, World
 from wal_runner import failpoints
-from wal_runner.core import state
+from wal_runner.core import state_sessions
 from wal_runner.core.events import SessionOpened
 from wal_runner.log import codec, memory_store
 from wal_runner.log.memory_log import MemoryLog
@@ -68,7 +68,7 @@ def simulated(world: World, sizes: Sizes) -> Iterator[None]:
         (loading, "READ_RECORDS_MAX", sizes.records_a_page),
         (codec, "RECORD_BYTES_MAX", sizes.record_bytes),
         (memory_store, "SCRATCH_SLOTS", sizes.slots),
-        (state, "SESSIONS_REMEMBERED_MAX", sizes.sessions_remembered),
+        (state_sessions, "SESSIONS_REMEMBERED_MAX", sizes.sessions_remembered),
         (feed, "PULL_MAX", sizes.pull),
         (feed, "LOOK_AHEAD_MIN", 2),
         (dispatcher, "DISK_FULL_WAIT_S", 0.6),

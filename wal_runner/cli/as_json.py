@@ -12,12 +12,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from wal_runner.core import events as ev
-from wal_runner.core.events import TYPE_NUMBERS, ErrorInfo
+from wal_runner.core.events import TYPE_NUMBERS
 from wal_runner.log.results import decode_result
 
 
 if TYPE_CHECKING:
-    from wal_runner.core.items import OpenAttempt, SessionInfo
+    from wal_runner.core.error_info import ErrorInfo
+    from wal_runner.core.items import OpenAttempt, Pause, SessionInfo, SourceEnd
+    from wal_runner.core.places import Effects
     from wal_runner.core.state import State
     from wal_runner.recovery.reader import HistoryEntry, Item
 
@@ -57,6 +59,22 @@ def status_of(state: State) -> Json:
         "sessions": [session_of(info) for _, info in sorted(state.sessions.items()) if not info.ending],
         "snapshot_seq": state.snapshot_seq,
         "base_seq": state.base_seq,
+        "paused": None if state.paused is None else _pause(state.paused),
+        "source_ends": {source: _source_end(end) for source, end in sorted(state.source_ends.items())},
+    }
+
+
+def _pause(pause: Pause) -> Json:
+    return {"by": pause.by, "note": pause.note, "since": iso(pause.since_ns)}
+
+
+def _source_end(end: SourceEnd) -> Json:
+    return {
+        "session": end.session,
+        "because": end.because or None,
+        "seen": end.seen,
+        "not_started": end.not_started,
+        "ended": iso(end.ended_ns),
     }
 
 
@@ -84,6 +102,8 @@ def session_of(info: SessionInfo) -> Json:
         "last": iso(info.last_ns),
         "ended": iso(info.ended_ns),
         "ending": info.ending or None,
+        **({"accepted": info.accepted} if info.accepted else {}),
+        **({"reached": [{"engine": engine, "where": where} for engine, where in info.reached]} if info.reached else {}),
     }
 
 
@@ -99,6 +119,7 @@ def attempt_of(start_seq: int, attempt: OpenAttempt) -> Json:
         "started": iso(attempt.started_ns),
         "doubted": iso(attempt.doubted_ns),
         "reason": attempt.reason or None,
+        **_counted(attempt.failures, attempt.deaths),
     }
 
 
@@ -113,7 +134,14 @@ def item_of(item: Item) -> Json:
         "result": item.result,
         "omitted": item.omitted,
         "error": None if item.error is None else item.error._asdict(),
+        **_counted(item.failures, item.deaths),
+        **({"not_before": iso(item.not_before_ns)} if item.not_before_ns else {}),
     }
+
+
+def _counted(failures: int, deaths: int) -> Json:
+    """Return the counts that are not 0: most logs never count, and their lines stay as they were."""
+    return {word: count for word, count in (("failures", failures), ("deaths", deaths)) if count}
 
 
 # --- Events ----------------------------------------------------------------------------
@@ -130,8 +158,9 @@ def event_of(entry: HistoryEntry, item_id: str | None) -> Json:
     }
     if item_id is not None:
         shown["item_id"] = item_id
-    for (word, write), value in zip(_SHAPES[kind], entry.event, strict=True):
-        shown[word] = value if write is None else write(value)
+    for (word, write, omit), value in zip(_SHAPES[kind], entry.event, strict=True):
+        if value != omit:
+            shown[word] = value if write is None else write(value)
     return shown
 
 
@@ -143,8 +172,23 @@ def _error(value: ErrorInfo | None) -> Json | None:
     return None if value is None else value._asdict()
 
 
+def _effects(value: Effects | None) -> list[Json] | None:
+    if value is None:
+        return None
+    return [
+        {"name": name, "seq": seq, "done": done, "result": decode_result(result), "omitted": omitted}
+        for name, seq, done, result, omitted in value
+    ]
+
+
 _FIELDS: Final[dict[tuple[type | None, str], tuple[str, Any]]] = {
     (None, "before"): ("before", _word),
+    (None, "status"): ("status", _word),
+    (None, "effects"): ("effects", _effects),
+    (None, "payload"): ("payload", decode_result),
+    (None, "item_hash"): ("item_hash", bytes.hex),
+    (None, "not_before_ns"): ("not_before", iso),
+    (None, "happened_ns"): ("happened", iso),
     (None, "decision"): ("decision", _word),
     (None, "error"): ("error", _error),
     (None, "result"): ("result", decode_result),
@@ -156,11 +200,30 @@ _FIELDS: Final[dict[tuple[type | None, str], tuple[str, Any]]] = {
     (ev.SessionClosed, "session"): ("closed_session", None),
     (ev.SessionLost, "session"): ("lost_session", None),
     (ev.SessionLost, "last_ns"): ("last", iso),
+    (ev.SessionReached, "session"): ("reaching_session", None),
+    (ev.RunEnded, "session"): ("run_session", None),
+    (ev.ItemStarted, "digest"): ("digest", bytes.hex),
     (ev.SnapshotTaken, "seq"): ("snapshot_seq", None),
 }
 
-# For each event its fields in order: what they are called, and how they are written (None: as they are).
-_SHAPES: Final[dict[type, list[tuple[str, Any]]]] = {
-    kind: [_FIELDS.get((kind, name)) or _FIELDS.get((None, name)) or (name, None) for name in cast("Any", kind)._fields]
-    for kind in TYPE_NUMBERS
+_SINCE_FORMAT_2: Final = {
+    (ev.SessionOpened, "accepted"),
+    *((ev.ItemStarted, name) for name in ("failures", "deaths", "effects", "digest", "function", "payload")),
+    *((ev.ItemFailed, name) for name in ("failures", "not_before_ns", "final")),
+    (ev.ItemReconciled, "deaths"),
+    (ev.ItemReopened, "effects"),
 }
+"""Fields that format 1 did not have. They are shown only if they are set, so that its lines stay as they were."""
+
+_ALWAYS: Final = object()
+
+
+def _shape_of(kind: type, name: str) -> tuple[str, Any, object]:
+    word, write = _FIELDS.get((kind, name)) or _FIELDS.get((None, name)) or (name, None)
+    return word, write, cast("Any", kind)._field_defaults[name] if (kind, name) in _SINCE_FORMAT_2 else _ALWAYS
+
+
+_SHAPES: Final[dict[type, list[tuple[str, Any, object]]]] = {
+    kind: [_shape_of(kind, name) for name in cast("Any", kind)._fields] for kind in TYPE_NUMBERS
+}
+"""For each event its fields in order: name, how it is written (None: as it is), and the value that is left out."""

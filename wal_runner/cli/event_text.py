@@ -5,18 +5,35 @@ Imported by replay. Invariant: one event, one line, in the order seq, time, sess
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from wal_runner.cli.as_json import EVENT_WORDS
 from wal_runner.cli.output import json_text
 from wal_runner.cli.words import count_of, duration, local_time, shown_id, visible
 from wal_runner.core import events as ev
+from wal_runner.core import places
 from wal_runner.log.results import decode_result
 
 
 if TYPE_CHECKING:
-    from wal_runner.core.events import ErrorInfo, Event
+    from wal_runner.core.error_info import ErrorInfo
+    from wal_runner.core.events import Event
     from wal_runner.recovery.reader import HistoryEntry
+
+EventOfFormat2: TypeAlias = (
+    ev.ItemAttested
+    | places.EffectStarted
+    | places.EffectSucceeded
+    | places.EffectFailed
+    | places.FunctionSeen
+    | ev.SessionReached
+    | ev.TextSeen
+    | ev.PauseSet
+    | ev.RunEnded
+    | ev.ItemHeld
+    | places.ItemForgotten
+    | ev.ItemGivenUp
+)
 
 WORD_WIDTH = max(len(word) for word in EVENT_WORDS.values())
 
@@ -36,7 +53,9 @@ def _details(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one case an
     match event:
         case ev.SessionOpened():
             argv = visible(" ".join(event.argv))
-            return f"pid {event.pid} of {visible(event.user)} on {visible(event.host)}: {argv} in {visible(event.cwd)}"
+            accepted = f" ({visible(event.accepted)})" if event.accepted else ""
+            place = f"{visible(event.user)} on {visible(event.host)}"
+            return f"pid {event.pid} of {place}: {argv} in {visible(event.cwd)}{accepted}"
         case ev.SessionClosed():
             return ""
         case ev.SessionLost():
@@ -44,11 +63,11 @@ def _details(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one case an
             return f"session {event.session} died{heard}"
         case ev.ItemStarted():
             before = "" if event.before is None else f", before that {event.before.word.replace('_', ' ')}"
-            return f"attempt {event.attempt}{_generation(event.generation)}{before}"
+            return f"attempt {event.attempt}{_generation(event.generation)}{before}{_counts(event)}"
         case ev.ItemSucceeded():
             return f"in {duration(event.elapsed_ns)}{_result(event.result, event.omitted)}"
         case ev.ItemFailed():
-            return f"in {duration(event.elapsed_ns)}{_error(event.error)}"
+            return f"in {duration(event.elapsed_ns)}{_error(event.error)}{_after_failure(event)}"
         case ev.ItemInterrupted():
             return f"after {duration(event.elapsed_ns)}: {visible(event.reason)}{_error(event.error)}"
         case ev.ItemReleased():
@@ -72,7 +91,56 @@ def _details(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one case an
         case ev.KeyRuleSet():
             return f"{visible(event.rule)}, {_said(event.by, event.note)}"
         case _:
+            return _details_of_format_2(event)
+
+
+def _details_of_format_2(event: EventOfFormat2) -> str:  # noqa: C901, PLR0911 - one case an event
+    match event:
+        case ev.ItemAttested():
+            status = event.status.word.replace("_", " ")
+            outcome = _result(event.result, event.omitted) if event.error is None else _error(event.error)
+            when = f" at {local_time(event.happened_ns)}" if event.happened_ns else ""
+            return f"{status}{when}, {_said(event.by, event.note)}{outcome}"
+        case ev.ItemHeld() | ev.ItemGivenUp():
+            before = event.before.word.replace("_", " ")
+            error = _error(event.error) if isinstance(event, ev.ItemGivenUp) else ""
+            return f"before that {before}, {_said(event.by, event.note)}{error}"
+        case places.ItemForgotten():
+            return f"{event.item_hash.hex()}, {_said(event.by, event.note)}"
+        case places.EffectStarted():
+            return f"of event {event.start_seq:,}: {visible(event.name)}"
+        case places.EffectSucceeded():
+            took = duration(event.elapsed_ns)
+            return f"of event {event.effect_seq:,}, in {took}{_result(event.result, event.omitted)}"
+        case places.EffectFailed():
+            return f"of event {event.effect_seq:,}, in {duration(event.elapsed_ns)}{_error(event.error)}"
+        case places.FunctionSeen():
+            return f"number {event.number}: {visible(event.name)} {visible(event.version)}"
+        case ev.SessionReached():
+            return f"session {event.session} runs items by {visible(event.engine)} at {visible(event.where)}"
+        case ev.TextSeen():
+            return f"number {event.number}, {count_of(len(event.text), 'character')}"
+        case ev.PauseSet():
+            return f"{'paused' if event.paused else 'goes on'}, {_said(event.by, event.note)}"
+        case ev.RunEnded():
+            ended = (
+                "its source ended" if event.source_ended else f"before its source did ({event.because or 'unknown'})"
+            )
+            seen = f"{count_of(event.seen, 'item')} seen, {event.not_started:,} not started"
+            return f"{visible(event.source)} of session {event.session}: {visible(ended)}, {seen}"
+        case _:
             assert_never(event)
+
+
+def _counts(event: ev.ItemStarted) -> str:
+    failures = f", after {count_of(event.failures, 'failure')}" if event.failures else ""
+    return failures + (f", after {count_of(event.deaths, 'death')} of its process" if event.deaths else "")
+
+
+def _after_failure(event: ev.ItemFailed) -> str:
+    count = f", {count_of(event.failures, 'failure')} so far" if event.failures else ""
+    wait = f", not before {local_time(event.not_before_ns)}" if event.not_before_ns else ""
+    return f"{count}{wait}{', given up' if event.final else ''}"
 
 
 def _generation(generation: int) -> str:

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wal_runner.core.events import ItemFailed, ItemReleased, ItemReopened, ItemStarted, ItemSucceeded, LateOutcome
+from wal_runner.core.events import (
+    ItemAttested,
+    ItemFailed,
+    ItemGivenUp,
+    ItemHeld,
+    ItemReleased,
+    ItemReopened,
+    ItemStarted,
+    ItemSucceeded,
+    LateOutcome,
+)
+from wal_runner.core.places import EffectFailed, EffectStarted, EffectSucceeded
 
 
 if TYPE_CHECKING:
@@ -30,19 +41,32 @@ class Names:
             if wanted is None or attempt.item_id == wanted
         }
 
-    def of(self, entry: HistoryEntry) -> str | None:
-        """Give the id of the item that the next event speaks of; None where there is none, or it is not known."""
+    def of(self, entry: HistoryEntry) -> str | None:  # noqa: PLR0911 - one case a kind of event
+        """Return the id of the item that the next event speaks of, or None if there is none, or it is not known."""
         event = entry.event
         match event:
-            case ItemStarted():
-                if self._wanted is None or event.item_id == self._wanted:
-                    self._by_start[entry.seq] = event.item_id
+            case ItemStarted() | ItemAttested():
+                self._remember(entry.seq, event.item_id)
                 return event.item_id
-            case ItemReopened() | LateOutcome():
+            case ItemHeld():
+                self._remember(event.start_seq, event.item_id)
                 return event.item_id
+            case ItemReopened() | ItemGivenUp() | LateOutcome():
+                return event.item_id
+            case EffectStarted():
+                name = self._by_start.get(event.start_seq)
+                if name is not None:
+                    self._remember(entry.seq, name)
+                return name
+            case EffectSucceeded() | EffectFailed():
+                return self._by_start.get(event.effect_seq)
             case ItemSucceeded() | ItemFailed() | ItemReleased() if self._wanted is None:
                 # The end of an attempt that ran its course. One that was in doubt and settled by a verdict
                 # stays: its process may still report, and that is what an auditor looks for.
                 return self._by_start.pop(event.start_seq, None)
             case _:
                 return self._by_start.get(getattr(event, "start_seq", 0))
+
+    def _remember(self, start_seq: int, item_id: str) -> None:
+        if self._wanted is None or item_id == self._wanted:
+            self._by_start[start_seq] = item_id

@@ -5,8 +5,9 @@ event)) == event``, and an array that no event of ours makes is `LogCorrupt` or 
 guess and never skipped.
 
 An array is ``(type number, field, ...)``; trailing fields that have their default are left out.
-Where the first field is ``start_seq`` it is stored as the distance back from the event's own seq,
-which takes one byte instead of five for most outcomes.
+If the first field is ``start_seq`` or ``effect_seq`` it is stored as the distance back from the event's
+own seq, which takes one byte instead of five for most outcomes. An array with more fields than its event
+has here was written by a newer version: `LogTooNew`. One with fewer, or with wrong ones, is `LogCorrupt`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from wal_runner.core import events as ev
-from wal_runner.core.events import TYPE_NUMBERS, Decision, ErrorInfo, Event, EventArray, Record, Status
+from wal_runner.core import places
+from wal_runner.core.error_info import ErrorInfo
+from wal_runner.core.events import TYPE_NUMBERS, Decision, Event, EventArray, Record, Status
 from wal_runner.errors import LogCorrupt, LogTooNew
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wal_runner.core.places import Effects
+
 STARTED: Final = TYPE_NUMBERS[ev.ItemStarted]
 SUCCEEDED: Final = TYPE_NUMBERS[ev.ItemSucceeded]
 RELEASED: Final = TYPE_NUMBERS[ev.ItemReleased]
 SESSION_OPENED: Final = TYPE_NUMBERS[ev.SessionOpened]
+
+_FIRST_START: Final = tuple(ev.ItemStarted._field_defaults.values())
 
 
 def to_array(seq: int, event: Event | EventArray) -> EventArray:
@@ -33,9 +40,8 @@ def to_array(seq: int, event: Event | EventArray) -> EventArray:
         return event
     # The two commonest by hand; what comes below says the same of them.
     if isinstance(event, ev.ItemStarted):
-        item_id, attempt, generation, before = event
-        if attempt == 1 and generation == 0 and before is None:
-            return (STARTED, item_id)
+        if event[1:] == _FIRST_START:
+            return (STARTED, event.item_id)
     elif isinstance(event, ev.ItemSucceeded):
         start_seq, elapsed_ns, result, omitted = event
         if omitted is None:
@@ -47,7 +53,7 @@ def to_array(seq: int, event: Event | EventArray) -> EventArray:
         if fields[value] != default:
             break
         fields.pop()
-    if kind in _NAMES_A_START:
+    if kind in _NAMES_AN_EARLIER_SEQ:
         fields[0] = seq - fields[0]
     return (TYPE_NUMBERS[kind], *fields)
 
@@ -64,17 +70,18 @@ def from_array(seq: int, array: object) -> Event:
     number, *fields = array
     kind = _KINDS.get(number)
     if kind is None:
-        raise LogTooNew(
-            f"Event {seq} is of type {number}, which this version of wal_runner does not know. "
-            "Use the version that wrote it, or a newer one."
-        )
+        raise too_new(seq, f"is of type {number}")
     event_type, checks, required = kind
-    if not required <= len(fields) <= len(checks):
+    if len(fields) > len(checks):
+        raise too_new(seq, f"is a {event_type.__name__} with {len(fields)} fields")
+    if len(fields) < required:
         raise corrupt(seq, f"a {event_type.__name__} has {len(fields)} fields")
-    if event_type in _NAMES_A_START and type(fields[0]) is int and fields[0] >= 0:
-        fields[0] = seq - fields[0]  # a negative one would name a start that is still to come
+    if event_type in _NAMES_AN_EARLIER_SEQ and type(fields[0]) is int and fields[0] >= 0:
+        fields[0] = seq - fields[0]  # a negative one would name an event that is still to come
     try:
         made = [check(field) for check, field in zip(checks, fields, strict=False)]
+    except _NewerField as newer:
+        raise too_new(seq, f"holds {newer}") from None
     except _BadField as bad:
         raise corrupt(seq, f"a {event_type.__name__} holds {bad}") from None
     return cast("Event", event_type(*made))
@@ -95,11 +102,23 @@ def corrupt(seq: int | None, why: str) -> LogCorrupt:
     )
 
 
+def too_new(seq: int, what: str) -> LogTooNew:
+    """Return the error for an event that a newer version wrote, or that has no meaning in this one yet."""
+    return LogTooNew(
+        f"Event {seq} {what}, which this version of wal_runner does not know. The log is not damaged: use the "
+        "version that wrote it, or a newer one."
+    )
+
+
 # --- Fields ---------------------------------------------------------------------------
 
 
 class _BadField(Exception):
     """A field is not of its type; the message says what it is."""
+
+
+class _NewerField(Exception):
+    """A field is of its type and holds more than this version knows; the message says what it is."""
 
 
 def _count(value: object) -> int:
@@ -154,32 +173,76 @@ def _whole(value: object) -> int:
     return value
 
 
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise _BadField(f"{value!r:.50} where true or false belongs")
+    return value
+
+
 def _error(value: object) -> ErrorInfo:
-    if not isinstance(value, tuple) or len(value) != len(ErrorInfo._fields):
+    if not isinstance(value, tuple) or len(value) < len(ErrorInfo._fields):
         raise _BadField(f"{value!r:.50} where an error belongs")
-    return ErrorInfo(*(_text(part) for part in value))
+    if len(value) > len(ErrorInfo._fields):
+        raise _NewerField(f"an error with {len(value)} fields")
+    kind, message, traceback = value
+    return ErrorInfo(_text(kind), _text(message), _count(traceback) if type(traceback) is int else _text(traceback))
+
+
+def _effects(value: object) -> Effects:
+    if type(value) is not tuple:
+        raise _BadField(f"{value!r:.50} where effects belong")
+    return tuple(_effect(part) for part in value)
+
+
+def _effect(value: object) -> tuple[str, int, bool, bytes | None, str | None]:
+    if type(value) is not tuple or len(value) < len(_EFFECT):
+        raise _BadField(f"{value!r:.50} where an effect belongs")
+    if len(value) > len(_EFFECT):
+        raise _NewerField(f"an effect with {len(value)} fields")
+    name, seq, done, result, omitted = (check(field) for check, field in zip(_EFFECT, value, strict=True))
+    return name, seq, done, result, omitted
 
 
 _maybe_bytes = _maybe(_bytes)
 _maybe_text = _maybe(_text)
 _maybe_error = _maybe(_error)
+_maybe_effects = _maybe(_effects)
+_EFFECT: tuple[Callable[[Any], Any], ...] = (_text, _count, _flag, _maybe_bytes, _maybe_text)
 
 _CHECKS: dict[type, tuple[Callable[[Any], object], ...]] = {
-    ev.SessionOpened: (_count, _text, _count, _text, _texts, _text, _text, _text, _text),
+    ev.SessionOpened: (_count, _text, _count, _text, _texts, _text, _text, _text, _text, _text),
     ev.SessionClosed: (_count,),
     ev.SessionLost: (_count, _count),
-    ev.ItemStarted: (_text, _count, _count, _maybe(_status)),
+    ev.ItemStarted: (
+        *(_text, _count, _count, _maybe(_status)),
+        *(_count, _count, _maybe_effects, _bytes, _count, _maybe_bytes),
+    ),
     ev.ItemSucceeded: (_count, _count, _maybe_bytes, _maybe_text),
-    ev.ItemFailed: (_count, _count, _error),
+    ev.ItemFailed: (_count, _count, _error, _count, _count, _flag),
     ev.ItemInterrupted: (_count, _count, _text, _maybe_error),
     ev.ItemReleased: (_count,),
-    ev.ItemReconciled: (_count, _decision, _text, _text, _maybe_bytes, _maybe_text),
-    ev.ItemReopened: (_text, _count, _status, _count, _count, _text, _text),
+    ev.ItemReconciled: (_count, _decision, _text, _text, _maybe_bytes, _maybe_text, _count),
+    ev.ItemReopened: (_text, _count, _status, _count, _count, _text, _text, _maybe_effects),
     ev.LateOutcome: (_text, _count, _count, _maybe_bytes, _maybe_text, _maybe_error),
     ev.CursorAdvanced: (_text, _maybe_bytes),
     ev.SnapshotTaken: (_count, _count),
     ev.LogCompacted: (_count, _bytes, _text),
     ev.KeyRuleSet: (_text, _text, _text),
+    ev.ItemAttested: (
+        *(_text, _status, _text, _text, _count),
+        *(_maybe_bytes, _maybe_text, _maybe_error, _count, _count),
+    ),
+    places.EffectStarted: (_count, _text),
+    places.EffectSucceeded: (_count, _count, _maybe_bytes, _maybe_text),
+    places.EffectFailed: (_count, _count, _maybe_error),
+    places.FunctionSeen: (_count, _text, _text),
+    ev.SessionReached: (_count, _text, _text),
+    ev.TextSeen: (_count, _text),
+    ev.PauseSet: (_flag, _text, _text),
+    ev.RunEnded: (_count, _text, _flag, _text, _count, _count),
+    ev.ItemHeld: (_text, _count, _status, _count, _count, _text, _text, _count),
+    places.ItemForgotten: (_bytes, _text, _text),
+    ev.ItemGivenUp: (_text, _count, _status, _count, _count, _text, _text, _maybe_error),
 }
 
 _KINDS: dict[int, tuple[Any, tuple[Callable[[Any], object], ...], int]] = {
@@ -187,7 +250,9 @@ _KINDS: dict[int, tuple[Any, tuple[Callable[[Any], object], ...], int]] = {
     for kind, checks in _CHECKS.items()
 }
 
-_NAMES_A_START: frozenset[type] = frozenset(kind for kind in _CHECKS if cast("Any", kind)._fields[0] == "start_seq")
+_NAMES_AN_EARLIER_SEQ: frozenset[type] = frozenset(
+    kind for kind in _CHECKS if cast("Any", kind)._fields[0] in {"start_seq", "effect_seq"}
+)
 
 _DEFAULTS_BACKWARD: dict[type, tuple[tuple[int, object], ...]] = {
     kind: tuple(

@@ -10,7 +10,13 @@ folded: a named tuple costs a third of a frozen dataclass and packs as the array
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from wal_runner.core import places
+
+
+if TYPE_CHECKING:
+    from wal_runner.core.error_info import ErrorInfo
 
 
 class Status(IntEnum):
@@ -42,16 +48,11 @@ class Decision(IntEnum):
         return self.name.lower()
 
 
-class ErrorInfo(NamedTuple):
-    """An exception as text, capped in size; never a pickle."""
-
-    type: str
-    message: str
-    traceback: str = ""
-
-
 class SessionOpened(NamedTuple):
-    """A process opened the log for running. *boot* names the boot of *host*."""
+    """A process opened the log for running. *boot* names the boot of *host*.
+
+    *accepted* states what the session was allowed to do on opening ("copy of PLACE, accepted by NAME").
+    """
 
     session: int
     host: str
@@ -62,6 +63,7 @@ class SessionOpened(NamedTuple):
     user: str
     version: str
     pid_started: str = ""
+    accepted: str = ""
 
 
 class SessionClosed(NamedTuple):
@@ -85,14 +87,21 @@ class ItemStarted(NamedTuple):
     """An attempt began; its name is the seq of this event. Durable before fn is called.
 
     Complete in itself, so that folding a tail needs no look-up: *before* is the item's status
-    (None where the log did not know it). Fields behind these are kept for a content digest, a
-    function version and a payload.
+    (None if the log did not know it). *failures* and *deaths* are what the item had before this
+    start, as far as its writer counts them; the fold copies them and never counts. The fields from
+    *effects* on are places: the fold refuses them as too new until they get a meaning.
     """
 
     item_id: str
     attempt: int = 1
     generation: int = 0
     before: Status | None = None
+    failures: int = 0
+    deaths: int = 0
+    effects: places.Effects | None = None
+    digest: bytes = b""
+    function: int = 0
+    payload: bytes | None = None
 
 
 class ItemSucceeded(NamedTuple):
@@ -105,11 +114,18 @@ class ItemSucceeded(NamedTuple):
 
 
 class ItemFailed(NamedTuple):
-    """fn raised, and the effect is known not to be complete."""
+    """fn raised, and the effect is known not to be complete.
+
+    *failures* includes this one, if its writer counts them. *not_before_ns* is the wall time before
+    which the item is not to be tried again, or 0. *final* gives the item up: it is ABANDONED.
+    """
 
     start_seq: int
     elapsed_ns: int
     error: ErrorInfo
+    failures: int = 0
+    not_before_ns: int = 0
+    final: bool = False
 
 
 class ItemInterrupted(NamedTuple):
@@ -128,7 +144,10 @@ class ItemReleased(NamedTuple):
 
 
 class ItemReconciled(NamedTuple):
-    """Evidence settled a doubt. Applies only while that very start is in doubt."""
+    """Evidence settled a doubt. Applies only while that very start is in doubt.
+
+    *deaths* is what is left of the item's count: a person's verdict resets it, a policy's does not.
+    """
 
     start_seq: int
     decision: Decision
@@ -136,6 +155,7 @@ class ItemReconciled(NamedTuple):
     note: str
     result: bytes | None = None
     omitted: str | None = None
+    deaths: int = 0
 
 
 class ItemReopened(NamedTuple):
@@ -151,6 +171,7 @@ class ItemReopened(NamedTuple):
     generation: int
     by: str
     note: str
+    effects: places.Effects | None = None
 
 
 class LateOutcome(NamedTuple):
@@ -194,6 +215,96 @@ class KeyRuleSet(NamedTuple):
     note: str
 
 
+# --- Since format 2 ---------------------------------------------------------------------
+
+
+class ItemAttested(NamedTuple):
+    """An import states how an item ended elsewhere: SUCCEEDED, FAILED or IN_DOUBT.
+
+    Only for an item that the log does not know. The event's own seq is the item's start_seq, and
+    *attempts* 0 marks an item that this log never started. *happened_ns* is 0 if nobody knows.
+    """
+
+    item_id: str
+    status: Status
+    by: str
+    note: str
+    happened_ns: int = 0
+    result: bytes | None = None
+    omitted: str | None = None
+    error: ErrorInfo | None = None
+    generation: int = 0
+    attempts: int = 0
+
+
+class SessionReached(NamedTuple):
+    """The session runs items by *engine* at *where*, on hosts whose death nobody here can see."""
+
+    session: int
+    engine: str
+    where: str
+
+
+class TextSeen(NamedTuple):
+    """Errors name *text*, such as a traceback that many share, by *number*. A later text replaces it."""
+
+    number: int
+    text: str
+
+
+class PauseSet(NamedTuple):
+    """Somebody paused the log, or let it go on: while *paused* is true, runs start nothing."""
+
+    paused: bool
+    by: str
+    note: str
+
+
+class RunEnded(NamedTuple):
+    """A run over *source* ended before its source did, or took back that one had.
+
+    *because* is "", "halt", "deadline", "connection", "result_required", "stopped", "signal", "paused"
+    or "source". *seen* and *not_started* count the run's items. Not written if the source ended and
+    nothing else is on record for it.
+    """
+
+    session: int
+    source: str
+    source_ended: bool
+    because: str
+    seen: int
+    not_started: int
+
+
+class ItemHeld(NamedTuple):
+    """A verdict was taken back: the item is in doubt again, with the same start and generation.
+
+    Complete in itself like `ItemReopened`. The open attempt belongs to the session that appends this.
+    """
+
+    item_id: str
+    start_seq: int
+    before: Status
+    attempts: int
+    generation: int
+    by: str
+    note: str
+    deaths: int = 0
+
+
+class ItemGivenUp(NamedTuple):
+    """A person gave a failed item up: it is ABANDONED. Complete in itself like `ItemReopened`."""
+
+    item_id: str
+    start_seq: int
+    before: Status
+    attempts: int
+    generation: int
+    by: str
+    note: str
+    error: ErrorInfo | None = None
+
+
 TYPE_NUMBERS: dict[type, int] = {
     SessionOpened: 1,
     SessionClosed: 2,
@@ -210,8 +321,18 @@ TYPE_NUMBERS: dict[type, int] = {
     SnapshotTaken: 13,
     LogCompacted: 14,
     KeyRuleSet: 15,
-    # 16 is kept for ItemAttested (imports), 17 to 19 for EffectStarted, EffectSucceeded and
-    # EffectFailed. Do not give them to anything else.
+    ItemAttested: 16,
+    places.EffectStarted: 17,
+    places.EffectSucceeded: 18,
+    places.EffectFailed: 19,
+    places.FunctionSeen: 20,
+    SessionReached: 21,
+    TextSeen: 22,
+    PauseSet: 23,
+    RunEnded: 24,
+    ItemHeld: 25,
+    places.ItemForgotten: 26,
+    ItemGivenUp: 27,
 }
 
 Event = (
@@ -230,6 +351,18 @@ Event = (
     | SnapshotTaken
     | LogCompacted
     | KeyRuleSet
+    | ItemAttested
+    | places.EffectStarted
+    | places.EffectSucceeded
+    | places.EffectFailed
+    | places.FunctionSeen
+    | SessionReached
+    | TextSeen
+    | PauseSet
+    | RunEnded
+    | ItemHeld
+    | places.ItemForgotten
+    | ItemGivenUp
 )
 
 OutcomeEvent: TypeAlias = ItemSucceeded | ItemFailed | ItemInterrupted

@@ -11,10 +11,14 @@ started. They cost no object of their own.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from wal_runner.core.events import ErrorInfo, Status
+from wal_runner.core.error_info import ErrorInfo
+from wal_runner.core.events import Status
 
+
+if TYPE_CHECKING:
+    from wal_runner.core.places import Effects
 
 Row: TypeAlias = tuple[Any, ...]
 """`ItemState` or `OpenAttempt` as a plain tuple, its trailing defaults left out."""
@@ -29,7 +33,8 @@ class ItemState(NamedTuple):
 
     *start_seq* names its last attempt. *failed_seq* is the seq of the failure while the status is
     FAILED, else 0. *result* is packed; None stands for None unless *omitted* says why there is no
-    result. *error* is the last failure.
+    result. *error* is the last failure. *failures*, *deaths* and *not_before_ns* are what the item's
+    last event states; nothing is counted here. The fields from *effects* on are places without a meaning.
     """
 
     status: Status
@@ -40,6 +45,13 @@ class ItemState(NamedTuple):
     result: bytes | None = None
     omitted: str | None = None
     error: ErrorInfo | None = None
+    failures: int = 0
+    deaths: int = 0
+    not_before_ns: int = 0
+    effects: Effects | None = None
+    digest: bytes = b""
+    function: int = 0
+    payload: bytes | None = None
 
 
 class OpenAttempt(NamedTuple):
@@ -53,10 +65,37 @@ class OpenAttempt(NamedTuple):
     status: Status = Status.STARTED
     doubted_ns: int = 0
     reason: str = ""
+    failures: int = 0
+    deaths: int = 0
+    effects: Effects | None = None
+    digest: bytes = b""
+    function: int = 0
+    payload: bytes | None = None
+
+
+class Pause(NamedTuple):
+    """Who paused the log, why, and when: while it stands, runs start nothing."""
+
+    by: str
+    note: str
+    since_ns: int
+
+
+class SourceEnd(NamedTuple):
+    """How the last run over a source ended before the source did: see `events.RunEnded`."""
+
+    session: int
+    because: str
+    seen: int
+    not_started: int
+    ended_ns: int
 
 
 class SessionInfo(NamedTuple):
-    """One session: who opened it, and how it ended ("", "closed" or "lost")."""
+    """One session: who opened it, and how it ended ("", "closed" or "lost").
+
+    *accepted* is as in `events.SessionOpened`; *reached* holds the (engine, where) that it runs items by.
+    """
 
     number: int
     host: str
@@ -71,6 +110,8 @@ class SessionInfo(NamedTuple):
     last_ns: int = 0
     ended_ns: int = 0
     ending: str = ""
+    accepted: str = ""
+    reached: tuple[tuple[str, str], ...] = ()
 
 
 # Plain numbers for the rows: a Status would be looked up, packed and compared more slowly.
@@ -87,20 +128,19 @@ def long_row(row: ShortRow) -> Row:
 
 def item_row(item: ItemState) -> Row:
     """Give *item* as a row."""
-    return _cut(item, _ITEM_DEFAULTS)
+    return trimmed(item, _ITEM_DEFAULTS)
 
 
 def item_of(row: Row) -> ItemState:
     """Give the item that *row* stands for. Raise ValueError or TypeError where it is none."""
-    status, start_seq, *more = row
-    if len(more) == len(_ITEM_DEFAULTS) and more[-1] is not None:
-        more[-1] = ErrorInfo(*more[-1])
-    return ItemState(Status(status), start_seq, *more)
+    item = ItemState(*row)
+    error = None if item.error is None else ErrorInfo(*item.error)
+    return item._replace(status=Status(item.status), error=error)
 
 
 def attempt_row(attempt: OpenAttempt) -> Row:
     """Give *attempt* as a row."""
-    return _cut(attempt, _ATTEMPT_DEFAULTS)
+    return trimmed(attempt, _ATTEMPT_DEFAULTS)
 
 
 def attempt_of(row: Row) -> OpenAttempt:
@@ -109,7 +149,71 @@ def attempt_of(row: Row) -> OpenAttempt:
     return attempt._replace(status=Status(attempt.status))
 
 
-def _cut(fields: tuple[Any, ...], defaults: tuple[Any, ...]) -> Row:
+def session_row(info: SessionInfo) -> Row:
+    """Return *info* as a plain tuple, without the fields of format 2 that have their default."""
+    return trimmed(info, _SESSION_DEFAULTS)
+
+
+def started_rows(seq: int, session: int, time_ns: int, array: Row) -> tuple[str, Status | None, Row, Row] | None:
+    """Return what the `ItemStarted` in *array* makes: (item id, status before, item's row, attempt's row).
+
+    The short way of the fold for starts with trailing fields. None leaves the array to the long way,
+    which judges what is wrong or too new.
+    """
+    missing = _START_FIELDS - len(array)
+    if missing < 0 or len(array) < 2:  # noqa: PLR2004 - (type, item id)
+        return None
+    _, item_id, attempt, generation, before, failures, deaths = array + _START_DEFAULTS[-missing:] if missing else array
+    if (
+        type(item_id) is not str
+        or type(attempt) is not int
+        or type(generation) is not int
+        or type(failures) is not int
+        or type(deaths) is not int
+        or min(attempt, generation, failures, deaths) < 0
+        or (before is not None and (type(before) not in _STATUS_TYPES or before not in _STARTABLE))
+    ):
+        return None
+    status = None if before is None else _STARTABLE[before]
+    row: Row = (_STARTED, seq, attempt, generation, 0, None, None, None, failures, deaths)
+    open_row: Row = (item_id, session, time_ns, attempt, generation, _STARTED, 0, "", failures, deaths)
+    if not deaths:
+        if failures:
+            row, open_row = row[:-1], open_row[:-1]
+        elif generation:
+            row, open_row = row[:4], open_row[:5]
+        elif attempt != 1:
+            row, open_row = row[:3], open_row[:4]
+        else:
+            row, open_row = row[:2], open_row[:3]
+    return item_id, status, row, open_row
+
+
+def succeeded_row(start_seq: int, attempt: Row, result: Row) -> Row | None:
+    """Return the item's row after the open *attempt* succeeded; *result* holds its packed result or nothing.
+
+    The short way of the fold. None leaves the event to the long way: the attempt is not STARTED, or the
+    result is not bytes.
+    """
+    size = len(attempt)
+    if size > _CARRIED_UNTIL or (size > _STATUS_AT and attempt[_STATUS_AT] != _STARTED):
+        return None
+    packed = result[0] if result else None
+    if result and type(packed) is not bytes:
+        return None
+    number = attempt[3] if size > 3 else 1  # noqa: PLR2004 - the place of the number
+    generation = attempt[4] if size > 4 else 0  # noqa: PLR2004 - the place of the generation
+    if size > _FAILURES_AT:
+        return (_SUCCEEDED, start_seq, number, generation, 0, packed, None, None, *attempt[_FAILURES_AT:])
+    if packed is not None:
+        return (_SUCCEEDED, start_seq, number, generation, 0, packed)
+    if generation:
+        return (_SUCCEEDED, start_seq, number, generation)
+    return (_SUCCEEDED, start_seq, number) if number != 1 else (_SUCCEEDED, start_seq)
+
+
+def trimmed(fields: tuple[Any, ...], defaults: tuple[Any, ...]) -> Row:
+    """Return *fields* as a plain tuple without the trailing ones that have their default."""
     end = len(fields)
     required = end - len(defaults)
     while end > required and fields[end - 1] == defaults[end - 1 - required]:
@@ -119,3 +223,16 @@ def _cut(fields: tuple[Any, ...], defaults: tuple[Any, ...]) -> Row:
 
 _ITEM_DEFAULTS: Final = tuple(ItemState._field_defaults.values())
 _ATTEMPT_DEFAULTS: Final = tuple(OpenAttempt._field_defaults.values())
+_SESSION_DEFAULTS: Final = (SessionInfo._field_defaults["accepted"], SessionInfo._field_defaults["reached"])
+"""Format 1 stores the fields before these whatever they hold."""
+
+_START_DEFAULTS: Final = (1, 0, None, 0, 0)
+_START_FIELDS: Final = 2 + len(_START_DEFAULTS)
+"""Type, item id, then attempt, generation, status before, failures, deaths: with more fields it goes the long way."""
+
+_STATUS_TYPES: Final = frozenset({int, Status})
+_STARTABLE: Final[dict[int, Status]] = {int(Status.PENDING): Status.PENDING, int(Status.FAILED): Status.FAILED}
+_STATUS_AT: Final = OpenAttempt._fields.index("status")
+_FAILURES_AT: Final = OpenAttempt._fields.index("failures")
+_CARRIED_UNTIL: Final = OpenAttempt._fields.index("deaths") + 1
+"""What a start carries over to the item's row ends here; the fields behind it are places."""

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from wal_runner.core.arrays import SESSION_OPENED, STARTED, SUCCEEDED, corrupt, from_array
+from wal_runner.core.arrays import SESSION_OPENED, STARTED, SUCCEEDED, corrupt, from_array, too_new
 from wal_runner.core.events import (
     TYPE_NUMBERS,
     CursorAdvanced,
     Decision,
-    ErrorInfo,
+    ItemAttested,
     ItemFailed,
+    ItemGivenUp,
+    ItemHeld,
     ItemInterrupted,
     ItemReconciled,
     ItemReleased,
@@ -32,31 +34,43 @@ from wal_runner.core.events import (
     KeyRuleSet,
     LateOutcome,
     LogCompacted,
+    PauseSet,
+    RunEnded,
     SessionClosed,
     SessionLost,
     SessionOpened,
+    SessionReached,
     SnapshotTaken,
     Status,
+    TextSeen,
 )
 from wal_runner.core.items import (
     ItemState,
     OpenAttempt,
-    SessionInfo,
+    Pause,
     attempt_row,
     item_row,
+    started_rows,
+    succeeded_row,
 )
-from wal_runner.core.state_tables import StateTables
+from wal_runner.core.places import (
+    PLACE_FIELDS,
+    PLACES,
+    EffectFailed,
+    EffectStarted,
+    EffectSucceeded,
+    FunctionSeen,
+    ItemForgotten,
+)
+from wal_runner.core.state_decisions import StateOfDecisions
 from wal_runner.core.transitions import CONFLICT, Attempt, Happening, transition
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wal_runner.core.events import EventArray, Record
-
-SESSIONS_REMEMBERED_MAX = 64
-"""Sessions that ended are forgotten beyond this many, oldest first, unless a doubt names them."""
-
+    from wal_runner.core.error_info import ErrorInfo
+    from wal_runner.core.events import Event, EventArray, Record
 
 _SUCCEEDED: Final = int(Status.SUCCEEDED)
 _FIELDS_OF_A_FIRST_ATTEMPT: Final = 3
@@ -69,17 +83,17 @@ _VERDICTS = {
 }
 
 
-class State(StateTables):
+class State(StateOfDecisions):
     """The fold of a log up to `seq`. Read its attributes; change it by `apply` only."""
 
     __slots__ = ()
 
-    def apply(self, record: Record) -> None:  # noqa: C901, PLR0912 - inline on purpose
-        """Fold *record* in. Raise `LogCorrupt` where no writer of ours can have written it.
+    def apply(self, record: Record) -> None:  # noqa: C901, PLR0912, PLR0915 - inline on purpose
+        """Fold *record* in. Raise `LogCorrupt` if no writer can have written it, `LogTooNew` if a newer one did.
 
-        The two commonest events, a first start and a success without a result, are folded inline:
-        a log of ten million items is mostly these, and start-up waits for them. Whatever is not
-        plainly one of the two goes the long way, which says the same (a property test holds both).
+        Starts and successes are folded inline, the first start of an item and its success with the
+        fewest steps: a log of ten million items is mostly these, and start-up waits for them. An event
+        that is not plainly one of them goes the long way, which says the same (a property test holds both).
         """
         first_seq, session, time_ns, arrays, chain = record
         if first_seq != self.seq + 1:
@@ -109,14 +123,32 @@ class State(StateTables):
                                 successes += 1
                                 elapsed_ns += took
                                 continue
+                        elif attempt[1] == session and took >= 0:
+                            row = succeeded_row(start_seq, attempt, array[3:])
+                            if row is not None:
+                                items[attempt[0]] = row
+                                successes += 1
+                                elapsed_ns += took
+                                continue
                         attempts[start_seq] = attempt
-            elif kind == STARTED and len(array) == 2:  # noqa: PLR2004 - (type, item id)
-                item_id = array[1]
-                if type(item_id) is str and item_id not in items and item_id not in frozen:
-                    items[item_id] = -seq
-                    attempts[seq] = (item_id, session, time_ns)
-                    starts += 1
-                    continue
+            elif kind == STARTED:
+                if len(array) == 2:  # noqa: PLR2004 - (type, item id)
+                    item_id = array[1]
+                    if type(item_id) is str and item_id not in items and item_id not in frozen:
+                        items[item_id] = -seq
+                        attempts[seq] = (item_id, session, time_ns)
+                        starts += 1
+                        continue
+                elif (rows := started_rows(seq, session, time_ns, array)) is not None:
+                    item_id, before, row, attempt = rows
+                    known = items.get(item_id) or frozen.get(item_id)
+                    if known is None or (type(known) is tuple and known[0] == before):
+                        if before is not None:
+                            self.counts[before] -= 1
+                        items[item_id] = row
+                        attempts[seq] = attempt
+                        starts += 1
+                        continue
             self._apply_event(seq, session, time_ns, array)
             if kind in _ENDINGS and seq < record.last_seq:
                 # The short cuts do not ask; behind its own end a session appends nothing.
@@ -132,12 +164,14 @@ class State(StateTables):
         if info is not None:
             self.sessions[session] = info._replace(last_ns=time_ns)
 
-    def _apply_event(  # noqa: C901, PLR0912 - one case an event
+    def _apply_event(  # noqa: C901, PLR0912, PLR0915 - one case an event
         self, seq: int, session: int, time_ns: int, array: EventArray
     ) -> None:
         event = from_array(seq, array)
         if not isinstance(event, SessionOpened):
             self._refuse_the_dead(seq, session)
+        _refuse_places(seq, event)
+        self._check_text(seq, getattr(event, "error", None))
         match event:
             case ItemStarted():
                 self._start(seq, session, time_ns, event)
@@ -146,7 +180,8 @@ class State(StateTables):
                     self.timed += 1
                     self.elapsed_ns += event.elapsed_ns
             case ItemFailed():
-                self._settle(seq, session, event.start_seq, Happening.FAILED, event)
+                kind = Happening.FAILED_FINALLY if event.final else Happening.FAILED
+                self._settle(seq, session, event.start_seq, kind, event)
             case ItemInterrupted():
                 self._interrupt(seq, session, time_ns, event)
             case ItemReleased():
@@ -157,7 +192,13 @@ class State(StateTables):
                 kind = Happening.LATE_SUCCESS if event.error is None else Happening.LATE_FAILURE
                 self._settle(seq, None, event.start_seq, kind, event)
             case ItemReopened():
-                self._reopen(seq, event)
+                self._change_what_is_over(seq, event, Happening.REOPENED)
+            case ItemHeld():
+                self._hold(seq, session, time_ns, event)
+            case ItemGivenUp():
+                self._change_what_is_over(seq, event, Happening.GIVEN_UP)
+            case ItemAttested():
+                self._attest(seq, session, time_ns, event)
             case SessionOpened():
                 self._open_session(seq, session, time_ns, event)
             case SessionClosed():
@@ -175,6 +216,16 @@ class State(StateTables):
                 self.base_seq = event.base_seq
             case KeyRuleSet():
                 self.key_rule = event.rule
+            case SessionReached():
+                self._reach(seq, event)
+            case TextSeen():
+                self._see_text(seq, event)
+            case PauseSet():
+                self.paused = Pause(event.by, event.note, time_ns) if event.paused else None
+            case RunEnded():
+                self._end_run(seq, time_ns, event)
+            case EffectStarted() | EffectSucceeded() | EffectFailed() | FunctionSeen() | ItemForgotten():
+                raise AssertionError("places were refused above")
             case _:
                 assert_never(event)
 
@@ -190,8 +241,10 @@ class State(StateTables):
         if event.before is not None:
             self.counts[before] -= 1
         self.counts[Status.STARTED] += 1
-        self.items[event.item_id] = item_row(ItemState(Status.STARTED, seq, event.attempt, event.generation))
-        self.open[seq] = attempt_row(OpenAttempt(event.item_id, session, time_ns, event.attempt, event.generation))
+        started = ItemState(Status.STARTED, seq, event.attempt, event.generation)
+        self.items[event.item_id] = item_row(started._replace(failures=event.failures, deaths=event.deaths))
+        attempt = OpenAttempt(event.item_id, session, time_ns, event.attempt, event.generation)
+        self.open[seq] = attempt_row(attempt._replace(failures=event.failures, deaths=event.deaths))
 
     def _settle(
         self,
@@ -242,37 +295,9 @@ class State(StateTables):
         self.counts[Status.STARTED] -= 1
         self.counts[Status.IN_DOUBT] += 1
         self.open[start_seq] = attempt_row(attempt._replace(status=Status.IN_DOUBT, doubted_ns=time_ns, reason=reason))
-        self.items[attempt.item_id] = item_row(
-            ItemState(Status.IN_DOUBT, start_seq, attempt.attempt, attempt.generation, error=error)
-        )
-
-    def _reopen(self, seq: int, event: ItemReopened) -> None:
-        known = self.item(event.item_id)
-        if known is not None and known.status is not event.before:
-            raise corrupt(seq, f"it reopens an item that is {known.status.word}")
-        if transition(event.before, Happening.REOPENED, Attempt.STALE) is not Status.PENDING:
-            raise corrupt(seq, f"it reopens an item that is {event.before.word}")
-        last = (event.start_seq, event.attempts, event.generation - 1)
-        if known is not None and last != (known.start_seq, known.attempts, known.generation):
-            raise corrupt(seq, f"it reopens attempt {event.start_seq}, and the item's last is {known.start_seq}")
-        self.counts[event.before] -= 1
-        self.counts[Status.PENDING] += 1
-        self.items[event.item_id] = item_row(
-            ItemState(Status.PENDING, event.start_seq, event.attempts, event.generation)
-        )
+        self.items[attempt.item_id] = item_row(_of_attempt(Status.IN_DOUBT, start_seq, attempt)._replace(error=error))
 
     # --- Sessions ---------------------------------------------------------------
-
-    def _refuse_the_dead(self, seq: int, session: int) -> None:
-        info = self.sessions.get(session)
-        if info is None or info.ending:
-            raise corrupt(seq, f"it was appended by session {session}, which was not open")
-
-    def _open_session(self, seq: int, session: int, time_ns: int, event: SessionOpened) -> None:
-        if event.session <= self.last_session or event.session != session:
-            raise corrupt(seq, f"session number {event.session} was used before")
-        self.last_session = event.session
-        self.sessions[event.session] = SessionInfo(*event, opened_ns=time_ns)
 
     def _close_session(self, seq: int, session: int, time_ns: int) -> None:
         if any(attempt.session == session for _, attempt in self.attempts(Status.STARTED)):
@@ -287,20 +312,6 @@ class State(StateTables):
         for start_seq, attempt in self.attempts(Status.STARTED):
             if attempt.session == session:
                 self._doubt(start_seq, attempt, f"session {session} died", time_ns)
-
-    def _end_session(self, seq: int, session: int, ending: str, time_ns: int) -> None:
-        info = self.sessions.get(session)
-        if info is None or info.ending:
-            raise corrupt(seq, f"session {session}, which it ends, was not open")
-        self.sessions[session] = info._replace(ending=ending, ended_ns=time_ns)
-        if len(self.sessions) > SESSIONS_REMEMBERED_MAX:
-            self._forget_sessions()
-
-    def _forget_sessions(self) -> None:
-        named = {attempt.session for _, attempt in self.attempts()}
-        ended = [n for n, info in self.sessions.items() if info.ending and n not in named]
-        for number in sorted(ended)[: max(0, len(self.sessions) - SESSIONS_REMEMBERED_MAX)]:
-            del self.sessions[number]
 
 
 def fold(records: Iterable[Record], initial: State | None = None) -> State:
@@ -321,12 +332,20 @@ def _settled(
     status: Status,
     event: ItemSucceeded | ItemFailed | ItemReleased | ItemReconciled | LateOutcome,
 ) -> ItemState:
-    item = ItemState(status, start_seq, attempt.attempt, attempt.generation)
+    item = _of_attempt(status, start_seq, attempt)
     match event:
-        case ItemSucceeded() | ItemReconciled():
+        case ItemSucceeded():
             return item._replace(result=event.result, omitted=event.omitted)
+        case ItemReconciled():
+            return item._replace(result=event.result, omitted=event.omitted, deaths=event.deaths)
         case ItemFailed():
-            return item._replace(failed_seq=seq, error=event.error)
+            failed_seq = seq if status is Status.FAILED else 0
+            return item._replace(
+                failed_seq=failed_seq,
+                error=event.error,
+                failures=event.failures,
+                not_before_ns=event.not_before_ns,
+            )
         case ItemReleased():
             return item
         case LateOutcome():
@@ -334,3 +353,24 @@ def _settled(
             return item._replace(result=event.result, omitted=event.omitted, error=event.error, failed_seq=failed_seq)
         case _:
             assert_never(event)
+
+
+def _of_attempt(status: Status, start_seq: int, attempt: OpenAttempt) -> ItemState:
+    """Return the item of an open *attempt*, with the counts that its start carried."""
+    item = ItemState(status, start_seq, attempt.attempt, attempt.generation)
+    return item._replace(failures=attempt.failures, deaths=attempt.deaths)
+
+
+def _refuse_places(seq: int, event: Event) -> None:
+    """Raise `LogTooNew` for an event or a field that is only a place in this version: its meaning is not guessed."""
+    if type(event) in PLACES:
+        raise too_new(seq, f"is a {type(event).__name__}")
+    for name, default in _PLACES_IN_EVENTS.get(type(event), ()):
+        if getattr(event, name) != default:
+            raise too_new(seq, f"is a {type(event).__name__} with {name}")
+
+
+_PLACES_IN_EVENTS: Final[dict[type, tuple[tuple[str, object], ...]]] = {
+    kind: tuple((name, default) for name, default in kind._field_defaults.items() if name in PLACE_FIELDS)
+    for kind in (ItemStarted, ItemReopened)
+}

@@ -16,13 +16,16 @@ from wal_runner.core.items import attempt_of, item_of, long_row
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wal_runner.core.items import ItemState, OpenAttempt, Row, SessionInfo, ShortRow
+    from wal_runner.core.error_info import ErrorInfo
+    from wal_runner.core.items import ItemState, OpenAttempt, Pause, Row, SessionInfo, ShortRow, SourceEnd
 
 
 class StateTables:
     """The tables and totals of a state at `seq`.
 
-    *elapsed_ns* is the time that the *timed* successes took in all.
+    *elapsed_ns* is the time that the *timed* successes took in all. *texts* holds what errors name by
+    number, *paused* who paused the log, and *source_ends* how the last run over each source ended, if
+    that was before the source did.
     """
 
     __slots__ = (
@@ -38,10 +41,13 @@ class StateTables:
         "key_rule",
         "last_session",
         "open",
+        "paused",
         "results_omitted",
         "seq",
         "sessions",
         "snapshot_seq",
+        "source_ends",
+        "texts",
         "timed",
     )
 
@@ -63,6 +69,9 @@ class StateTables:
         self.last_session = 0
         self.snapshot_seq = 0
         self.base_seq = 0
+        self.texts: dict[int, str] = {}
+        self.paused: Pause | None = None
+        self.source_ends: dict[str, SourceEnd] = {}
 
     def copy(self) -> Self:
         """Give a state that can be folded further without touching this one."""
@@ -110,6 +119,12 @@ class StateTables:
         """Give the rows of the items that were touched since the fold began."""
         yield from ((item_id, long_row(row)) for item_id, row in self.items.items())
         yield from ((item_id, long_row(row)) for item_id, row in self.frozen.items() if item_id not in self.items)
+
+    def with_text(self, error: ErrorInfo | None) -> ErrorInfo | None:
+        """Return *error* with the text of its traceback, if it names that by number."""
+        if error is None or isinstance(error.traceback, str):
+            return error
+        return error._replace(traceback=self.texts.get(error.traceback, ""))
 
     def attempt(self, start_seq: int) -> OpenAttempt | None:
         """Give the attempt *start_seq* while it is open: STARTED or IN_DOUBT."""

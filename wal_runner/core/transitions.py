@@ -23,12 +23,18 @@ class Happening(Enum):
     STARTED = "started"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    FAILED_FINALLY = "failed for good"
     INTERRUPTED = "interrupted"
     RELEASED = "released"
     VERDICT_HAPPENED = "verdict: happened"
     VERDICT_DID_NOT_HAPPEN = "verdict: did not happen"
     VERDICT_ABANDON = "verdict: abandon"
     REOPENED = "reopened"
+    HELD = "held"
+    GIVEN_UP = "given up"
+    ATTESTED_SUCCEEDED = "attested: succeeded"
+    ATTESTED_FAILED = "attested: failed"
+    ATTESTED_IN_DOUBT = "attested: in doubt"
     LATE_SUCCESS = "late success"
     LATE_FAILURE = "late failure"
     SESSION_LOST = "session lost"
@@ -52,6 +58,7 @@ CONFLICT: Final = Conflict.CONFLICT
 OUTCOMES: Final = (
     Happening.SUCCEEDED,
     Happening.FAILED,
+    Happening.FAILED_FINALLY,
     Happening.INTERRUPTED,
     Happening.LATE_SUCCESS,
     Happening.LATE_FAILURE,
@@ -64,6 +71,7 @@ TRANSITIONS: Final[dict[tuple[Status, Happening, Attempt], Status | Conflict]] =
     # What the session that runs the item says of its open attempt.
     (Status.STARTED, Happening.SUCCEEDED, Attempt.CURRENT): Status.SUCCEEDED,
     (Status.STARTED, Happening.FAILED, Attempt.CURRENT): Status.FAILED,
+    (Status.STARTED, Happening.FAILED_FINALLY, Attempt.CURRENT): Status.ABANDONED,
     (Status.STARTED, Happening.INTERRUPTED, Attempt.CURRENT): Status.IN_DOUBT,
     (Status.STARTED, Happening.RELEASED, Attempt.CURRENT): Status.PENDING,
     (Status.STARTED, Happening.SESSION_LOST, Attempt.CURRENT): Status.IN_DOUBT,
@@ -71,6 +79,7 @@ TRANSITIONS: Final[dict[tuple[Status, Happening, Attempt], Status | Conflict]] =
     # evidence there is.
     (Status.IN_DOUBT, Happening.SUCCEEDED, Attempt.CURRENT): Status.SUCCEEDED,
     (Status.IN_DOUBT, Happening.FAILED, Attempt.CURRENT): Status.FAILED,
+    (Status.IN_DOUBT, Happening.FAILED_FINALLY, Attempt.CURRENT): Status.ABANDONED,
     (Status.IN_DOUBT, Happening.INTERRUPTED, Attempt.CURRENT): Status.IN_DOUBT,
     (Status.IN_DOUBT, Happening.LATE_SUCCESS, Attempt.CURRENT): Status.SUCCEEDED,
     (Status.IN_DOUBT, Happening.LATE_FAILURE, Attempt.CURRENT): Status.FAILED,
@@ -83,6 +92,15 @@ TRANSITIONS: Final[dict[tuple[Status, Happening, Attempt], Status | Conflict]] =
     (Status.SUCCEEDED, Happening.REOPENED, Attempt.STALE): Status.PENDING,
     (Status.FAILED, Happening.REOPENED, Attempt.STALE): Status.PENDING,
     (Status.ABANDONED, Happening.REOPENED, Attempt.STALE): Status.PENDING,
+    # A verdict that is taken back, and an item that is given up by hand, name an attempt that is over.
+    (Status.SUCCEEDED, Happening.HELD, Attempt.STALE): Status.IN_DOUBT,
+    (Status.PENDING, Happening.HELD, Attempt.STALE): Status.IN_DOUBT,
+    (Status.ABANDONED, Happening.HELD, Attempt.STALE): Status.IN_DOUBT,
+    (Status.FAILED, Happening.GIVEN_UP, Attempt.STALE): Status.ABANDONED,
+    # An import has no attempt of this log. The fold demands in addition that the log does not know the item.
+    (Status.PENDING, Happening.ATTESTED_SUCCEEDED, Attempt.STALE): Status.SUCCEEDED,
+    (Status.PENDING, Happening.ATTESTED_FAILED, Attempt.STALE): Status.FAILED,
+    (Status.PENDING, Happening.ATTESTED_IN_DOUBT, Attempt.STALE): Status.IN_DOUBT,
     # News of an attempt that is over changes nothing, whatever became of the item since.
     **{(status, happening, Attempt.STALE): CONFLICT for status in Status for happening in OUTCOMES},
 }

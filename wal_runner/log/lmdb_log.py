@@ -29,14 +29,8 @@ from wal_runner.log.lmdb_sessions import Sessions
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rewriting import swap_for_copy
-from wal_runner.log.rows import (
-    base_state_seq,
-    check_history,
-    decode_row,
-    decode_snapshot,
-    read_base_state,
-    snapshot_seq,
-)
+from wal_runner.log.rows import decode_row
+from wal_runner.log.stored_state import base_state_seq, check_history, decode_snapshot, read_base_state, snapshot_seq
 
 
 if TYPE_CHECKING:

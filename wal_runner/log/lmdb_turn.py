@@ -31,17 +31,14 @@ from wal_runner.log.format import (
 from wal_runner.log.rows import (
     CRC_BYTES,
     SUM_MODULUS,
-    decode_base_state,
-    encode_base_state,
-    encode_open,
     encode_row,
-    encode_snapshot,
     pack,
     row_key,
     seq_in,
     stored_checksum,
     unpack_number,
 )
+from wal_runner.log.stored_state import decode_base_state, encode_base_state, encode_open, encode_snapshot
 
 
 if TYPE_CHECKING:

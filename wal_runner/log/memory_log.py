@@ -19,24 +19,17 @@ from wal_runner.log.codec import encode_records, record_count
 from wal_runner.log.format import CHAIN_BYTES, META_BASE, META_BASE_STATE, META_ROWS, META_SNAPSHOT, META_SNAPSHOTTER
 from wal_runner.log.memory_store import Fault, Marks, MemoryScratch
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
-from wal_runner.log.rows import (
-    SUM_MODULUS,
+from wal_runner.log.rows import SUM_MODULUS, decode_row, encode_row, pack, row_key, stored_checksum, unpack, unseal
+from wal_runner.log.stored_state import (
     base_state_seq,
     check_history,
     decode_base_state,
-    decode_row,
     decode_snapshot,
     encode_base_state,
     encode_open,
-    encode_row,
     encode_snapshot,
-    pack,
     read_base_state,
-    row_key,
     snapshot_seq,
-    stored_checksum,
-    unpack,
-    unseal,
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import msgpack
 
-from wal_runner.core.events import ErrorInfo
+from wal_runner.core.error_info import ErrorInfo
 from wal_runner.errors import LogCorrupt
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import ERROR_MESSAGE_CHARS_MAX, RESULT_BYTES_MAX, TRACEBACK_CHARS_MAX

@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from wal_runner.core import arrays
-from wal_runner.core.events import ItemInterrupted, ItemReopened, ItemStarted, LateOutcome, Status
+from wal_runner.core.events import (
+    ItemAttested,
+    ItemGivenUp,
+    ItemHeld,
+    ItemInterrupted,
+    ItemReopened,
+    ItemStarted,
+    LateOutcome,
+    Status,
+)
 from wal_runner.core.identity import item_id as id_text
 from wal_runner.core.items import item_of
+from wal_runner.core.places import EffectFailed, EffectStarted, EffectSucceeded
 from wal_runner.errors import Compacted
 from wal_runner.log import opening
 from wal_runner.log.protocol import Liveness
@@ -28,7 +38,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-    from wal_runner.core.events import ErrorInfo, Event, Record
+    from wal_runner.core.error_info import ErrorInfo
+    from wal_runner.core.events import Event, Record
     from wal_runner.core.items import ItemState, OpenAttempt, Row, SessionInfo
     from wal_runner.core.state import State
     from wal_runner.log.protocol import Log
@@ -43,7 +54,11 @@ LOOKS_MAX: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item as the log knows it. *result* is None too where *omitted* says why it was not kept."""
+    """An item as the log knows it. *result* is None too if *omitted* says why it was not kept.
+
+    *failures* and *deaths* are 0 if nothing counts them. *not_before_ns* is the wall time (ns since 1970)
+    before which a failed item is not tried again, or 0.
+    """
 
     item_id: str
     status: Status
@@ -53,6 +68,9 @@ class Item:
     result: Any = None
     omitted: str | None = None
     error: ErrorInfo | None = None
+    failures: int = 0
+    deaths: int = 0
+    not_before_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +199,16 @@ class LogView:
         """Give one item, or None where the log has never heard of it."""
         name = self.id_of(item_id)
         with self._lock:
-            row = self.state().row(name) or row_of(name, self._log.look_up([name])[0])
-        return None if row is None else public_item(name, item_of(row))
+            state = self.state()
+            row = state.row(name) or row_of(name, self._log.look_up([name])[0])
+        return None if row is None else public_item(name, item_of(row), state)
 
     def items(self, status: Status | None = None) -> Iterator[Item]:
         """Give every item that the log knows, those of *status* if one is given, in id order."""
+        state = self.state()
         for name, row in self._rows():
             if status is None or row[0] == status:
-                yield public_item(name, item_of(row))
+                yield public_item(name, item_of(row), state)
 
     def results(self) -> Iterator[tuple[str, Any]]:
         """Give (item id, result) of every item that succeeded and whose result was not omitted."""
@@ -287,8 +307,8 @@ class LogView:
                 return state, liveness, remains
 
 
-def public_item(name: str, item: ItemState) -> Item:
-    """Give an item as the API shows it: its result decoded."""
+def public_item(name: str, item: ItemState, state: State) -> Item:
+    """Return an item as the API shows it: its result decoded, and the text that its error names by number."""
     return Item(
         name,
         item.status,
@@ -297,21 +317,34 @@ def public_item(name: str, item: ItemState) -> Item:
         item.start_seq,
         decode_result(item.result),
         item.omitted,
-        item.error,
+        state.with_text(item.error),
+        item.failures,
+        item.deaths,
+        item.not_before_ns,
     )
 
 
-def _events_of_item(record: Record, name: str, starts: set[int]) -> Iterator[tuple[int, Event]]:
+def _events_of_item(  # noqa: C901 - one case a kind of event
+    record: Record, name: str, starts: set[int]
+) -> Iterator[tuple[int, Event]]:
     for seq, array in enumerate(record.arrays, record.first_seq):
         if array[0] == arrays.STARTED and array[1] != name:
             continue  # most events of a log are starts of other items
         event = arrays.from_array(seq, array)
         match event:
-            case ItemStarted():
-                starts.add(seq)
-                yield seq, event
-            case ItemReopened() | LateOutcome():
+            case ItemStarted() | ItemAttested():
                 if event.item_id == name:
+                    starts.add(seq)
+                    yield seq, event
+            case ItemReopened() | ItemHeld() | ItemGivenUp() | LateOutcome():
+                if event.item_id == name:
+                    yield seq, event
+            case EffectStarted():
+                if event.start_seq in starts:
+                    starts.add(seq)
+                    yield seq, event
+            case EffectSucceeded() | EffectFailed():
+                if event.effect_seq in starts:
                     yield seq, event
             case _:
                 if getattr(event, "start_seq", None) in starts:

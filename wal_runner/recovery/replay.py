@@ -74,9 +74,10 @@ def item_at(view: LogView, item_id: str, until: Until = None) -> Item | None:
     base = base_state(view.log, until)
     if until is None:
         return view.item(item_id)
-    row = replay_log(view.log, until).row(item_id)
+    state = replay_log(view.log, until)
+    row = state.row(item_id)
     if row is not None:
-        return public_item(item_id, item_of(row))
+        return public_item(item_id, item_of(row), state)
     if not base.seq:
         return None
     if replay_log(view.log).row(item_id) is not None:

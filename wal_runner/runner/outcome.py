@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 
 if TYPE_CHECKING:
-    from wal_runner.core.events import ErrorInfo, Status
+    from wal_runner.core.error_info import ErrorInfo
+    from wal_runner.core.events import Status
 
 Item = TypeVar("Item")
 

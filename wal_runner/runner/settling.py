@@ -12,7 +12,8 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.decide import Course
-from wal_runner.core.events import ErrorInfo, ItemFailed, ItemInterrupted, ItemSucceeded, Status
+from wal_runner.core.error_info import ErrorInfo
+from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded, Status
 from wal_runner.log.results import decode_result
 from wal_runner.runner.outcome import Outcome
 from wal_runner.runner.report import RunReport

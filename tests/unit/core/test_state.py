@@ -6,27 +6,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.examples import events_at
+from tests.support.examples import FULL, SEQ, events_at
 from tests.support.histories import IDS, History, histories
 from wal_runner.core.arrays import to_array
+from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import (
     CursorAdvanced,
+    Decision,
+    ItemAttested,
+    ItemFailed,
+    ItemGivenUp,
+    ItemHeld,
     ItemInterrupted,
+    ItemReconciled,
+    ItemReleased,
     ItemReopened,
     ItemStarted,
     ItemSucceeded,
     KeyRuleSet,
     LateOutcome,
     LogCompacted,
+    PauseSet,
     Record,
+    RunEnded,
     SessionClosed,
     SessionLost,
     SessionOpened,
+    SessionReached,
     SnapshotTaken,
     Status,
+    TextSeen,
 )
-from wal_runner.core.state import SESSIONS_REMEMBERED_MAX, State, fold
+from wal_runner.core.items import OpenAttempt, Pause, SourceEnd
+from wal_runner.core.places import PLACES
+from wal_runner.core.state import State, fold
+from wal_runner.core.state_sessions import SESSIONS_REMEMBERED_MAX, TEXTS_CHARS_MAX, TEXTS_MAX
 from wal_runner.errors import LogCorrupt, LogTooNew
+
+
+ERROR = ErrorInfo("builtins.OSError", "no route", "Traceback")
 
 
 def opened(session):
@@ -55,6 +73,11 @@ def test_fold_agrees_with_plain_dicts(history):
     assert {i: (known.attempts, known.generation) for i, known in history.items.items()} == {
         i: (state.item(i).attempts, state.item(i).generation) for i in history.items
     }
+    assert {i: (known.failures, known.deaths) for i, known in history.items.items()} == {
+        i: (state.item(i).failures, state.item(i).deaths) for i in history.items
+    }
+    assert (history.texts, history.paused) == (state.texts, None if state.paused is None else state.paused.by)
+    assert history.source_ends == {source: end.not_started for source, end in state.source_ends.items()}
     assert history.open == {seq: (attempt.item_id, attempt.session) for seq, attempt in state.attempts()}
     assert history.cursors == state.cursors
     assert history.conflicts == state.conflicts
@@ -156,11 +179,16 @@ def test_short_cuts_say_the_same(history):
 near_arrays = st.one_of(
     st.tuples(st.just(4), st.sampled_from(IDS)),
     st.tuples(st.just(4), st.sampled_from([*IDS, 1, None, b"a"]), st.sampled_from([1, 2, None])),
+    st.tuples(
+        *(st.just(4), st.sampled_from(IDS), st.sampled_from([1, 2, True]), st.sampled_from([0, 1, -1, False])),
+        *(st.sampled_from([None, 0, 3, 2, False, 3.0, Status.FAILED]), st.sampled_from([0, 2, True, "1"])),
+        *(st.sampled_from([0, 1, None, -1]), st.sampled_from([None, (), 1]), st.sampled_from([b"", b"d", ""])),
+    ).flatmap(lambda array: st.integers(2, len(array)).map(lambda size: array[:size])),
     st.tuples(st.just(5), st.integers(-2, 6), st.sampled_from([0, 7, -1, None, True, 1.5])),
     st.tuples(st.just(5), st.integers(-2, 6), st.just(7), st.sampled_from([None, b"r", "r", 1])),
     st.tuples(st.just(5), st.integers(-2, 6), st.just(7), st.just(None), st.sampled_from([None, "why"])),
     st.tuples(st.sampled_from([2, 3]), st.sampled_from([1, 2, 3])),
-    st.tuples(st.integers(0, 20), st.integers(0, 6)),
+    st.tuples(st.integers(0, 30), st.integers(0, 6)),
 )
 
 
@@ -253,30 +281,48 @@ def test_start_that_misremembers_is_corrupt(before):
         state.apply(record(4, 1, ItemStarted("a", 2, 0, before)))
 
 
-@pytest.mark.parametrize("told", [(3, 1, 1), (2, 2, 1), (2, 1, 2)])
-def test_reopening_that_misremembers_is_corrupt(told):
-    """So does a reopening: the item's last attempt, how many there were, and which generation is next."""
+OVER = {"reopened": (ItemReopened, 1), "held": (ItemHeld, 0), "given up": (ItemGivenUp, 0)}
+"""What names an attempt that is over, and by how much it raises the generation."""
+
+
+def about_what_is_over(word, start_seq, before, attempts, generation):
+    kind, step = OVER[word]
+    return kind("a", start_seq, before, attempts, generation + step, "ann", "")
+
+
+def state_before(word):
+    """Give a state whose item "a" may be reopened, held or given up: attempt 2, generation 0."""
+    ended = ItemFailed(2, 1, ERROR) if word == "given up" else ItemSucceeded(2, 1)
+    return fold(log_of(ItemStarted("a"), ended))
+
+
+@pytest.mark.parametrize("word", OVER)
+@pytest.mark.parametrize("told", [(3, 1, 0), (2, 2, 0), (2, 1, 1)])
+def test_change_that_misremembers_the_attempt_is_corrupt(word, told):
+    """A reopening names the item's last attempt, how many there were, and the generation; so do its kin."""
+    state = state_before(word)
     start_seq, attempts, generation = told
-    state = fold(log_of(ItemStarted("a"), ItemSucceeded(2, 1)))
 
-    with pytest.raises(LogCorrupt, match="reopens attempt"):
-        state.apply(record(4, 1, ItemReopened("a", start_seq, Status.SUCCEEDED, attempts, generation, "ann", "")))
-
-
-def test_reopening_that_misremembers_the_status_is_corrupt():
-    """It tells the status before it, as a start does."""
-    state = fold(log_of(ItemStarted("a"), ItemSucceeded(2, 1)))
-
-    with pytest.raises(LogCorrupt, match="reopens an item that is succeeded"):
-        state.apply(record(4, 1, ItemReopened("a", 2, Status.FAILED, 1, 1, "ann", "")))
+    with pytest.raises(LogCorrupt, match=f"what is {word} is attempt"):
+        state.apply(record(4, 1, about_what_is_over(word, start_seq, state.item("a").status, attempts, generation)))
 
 
-def test_reopening_of_what_has_not_ended_is_corrupt():
-    """Where the item is in the snapshot's rows, the event's own word is checked."""
+@pytest.mark.parametrize("word", OVER)
+def test_change_that_misremembers_the_status_is_corrupt(word):
+    """It states the status before it, as a start does."""
+    state = state_before(word)
+
+    with pytest.raises(LogCorrupt, match=f"is not {word} as abandoned"):
+        state.apply(record(4, 1, about_what_is_over(word, 2, Status.ABANDONED, 1, 0)))
+
+
+@pytest.mark.parametrize("word", OVER)
+def test_change_of_what_has_not_ended_is_corrupt(word):
+    """If the item is in the snapshot's rows, the status that the event states is checked."""
     state = fold(log_of(ItemStarted("a"))).without_items()
 
-    with pytest.raises(LogCorrupt, match="reopens an item that is started"):
-        state.apply(record(3, 1, ItemReopened("a", 2, Status.STARTED, 1, 1, "ann", "")))
+    with pytest.raises(LogCorrupt, match=f"an item that is started cannot be {word}"):
+        state.apply(record(3, 1, about_what_is_over(word, 2, Status.STARTED, 1, 0)))
 
 
 @pytest.mark.parametrize(("place", "value"), [(1, "1"), (2, 1.5), (3, "result")])
@@ -406,3 +452,166 @@ def test_histories_reach_every_status():
         seen |= {"lost"} if history.dead else set()
 
     assert {*Status, "conflict", "lost"} == seen
+
+
+# --- Since format 2 ------------------------------------------------------------------------
+
+
+def test_counts_are_copied_and_never_counted():
+    """Failures and deaths stand in the events; an event that states none leaves the row without any."""
+    start = ItemStarted("a", 4, 0, None, 2, 1)
+    events = {
+        "counted": ItemFailed(2, 1, ERROR, 3, 99),
+        "not counted": ItemFailed(2, 1, ERROR),
+        "for good": ItemFailed(2, 1, ERROR, 3, final=True),
+        "released": ItemReleased(2),
+        "succeeded": ItemSucceeded(2, 1),
+        "with a result": ItemSucceeded(2, 1, b"r"),
+    }
+    items = {what: fold(log_of(start, event)).item("a") for what, event in events.items()}
+
+    assert {
+        "counted": (Status.FAILED, 3, 1, 99),
+        "not counted": (Status.FAILED, 0, 1, 0),
+        "for good": (Status.ABANDONED, 3, 1, 0),
+        "released": (Status.PENDING, 2, 1, 0),
+        "succeeded": (Status.SUCCEEDED, 2, 1, 0),
+        "with a result": (Status.SUCCEEDED, 2, 1, 0),
+    } == {what: (item.status, item.failures, item.deaths, item.not_before_ns) for what, item in items.items()}
+
+
+@pytest.mark.parametrize("deaths", [0, 2])
+def test_verdict_states_what_is_left_of_the_deaths(deaths):
+    """A person's verdict resets the count and a policy's does not: the event states which, the row copies it."""
+    doubted = [ItemStarted("a", 1, 0, None, 0, 2), ItemInterrupted(2, 1, "Ctrl-C")]
+    verdict = ItemReconciled(2, Decision.DID_NOT_HAPPEN, "ann", "", deaths=deaths)
+
+    assert deaths == fold(log_of(*doubted, verdict)).item("a").deaths
+
+
+def test_lost_session_keeps_the_counts_of_its_starts():
+    """A death leaves the counts that the start carried, in the row and in the open attempt."""
+    state = fold(log_of(ItemStarted("a", 1, 0, None, 2, 1)))
+    state.apply(record(3, 2, opened(2), SessionLost(1)))
+
+    assert (2, 1) == (state.item("a").failures, state.item("a").deaths)
+    assert (2, 1) == (state.attempt(2).failures, state.attempt(2).deaths)
+
+
+def test_held_item_is_in_doubt_again_with_its_start():
+    """A verdict that is taken back opens the same attempt, in the name of the session that took it back."""
+    doubted = [ItemStarted("a"), ItemInterrupted(2, 1, "Ctrl-C"), ItemReconciled(2, Decision.HAPPENED, "ann", "")]
+    state = fold(log_of(*doubted))
+    state.apply(record(5, 2, opened(2), ItemHeld("a", 2, Status.SUCCEEDED, 1, 0, "bob", "another order")))
+
+    assert Status.IN_DOUBT is state.item("a").status
+    assert OpenAttempt("a", 2, 50, 1, 0, Status.IN_DOUBT, 50, "held by bob: another order") == state.attempt(2)
+    state.apply(record(7, 2, ItemReconciled(2, Decision.DID_NOT_HAPPEN, "bob", "")))
+    assert (Status.PENDING, 2) == (state.item("a").status, state.item("a").start_seq)
+
+
+def test_attempt_that_is_open_cannot_be_held():
+    """A row that is not in the overlay cannot hide that the attempt which is to be held is open."""
+    state = fold(log_of(ItemStarted("a"))).without_items()
+
+    with pytest.raises(LogCorrupt, match="holds attempt 2, which is open"):
+        state.apply(record(3, 1, ItemHeld("a", 2, Status.PENDING, 1, 0, "ann", "")))
+
+
+def test_attested_doubt_is_answered_like_any_other():
+    """An import's own seq names the attempt; a verdict on it settles the item."""
+    doubt = ItemAttested("a", Status.IN_DOUBT, "ann", "joblog", 7, error=ERROR)
+    state = fold(log_of(doubt))
+
+    assert OpenAttempt("a", 1, 7, 0, 0, Status.IN_DOUBT, 20, "attested by ann: joblog") == state.attempt(2)
+    state.apply(record(3, 1, ItemReconciled(2, Decision.HAPPENED, "ann", "", b"r")))
+    assert (Status.SUCCEEDED, b"r", 0) == (state.item("a").status, state.item("a").result, state.item("a").attempts)
+
+
+def test_attested_result_that_is_omitted_is_counted():
+    """An import counts as a run does."""
+    state = fold(log_of(ItemAttested("a", Status.SUCCEEDED, "ann", "", omitted="too large")))
+
+    assert (1, "too large") == (state.results_omitted, state.item("a").omitted)
+
+
+def test_text_that_an_error_names_is_found():
+    """An error names its traceback by number; the text is the last one of that number."""
+    state = fold(log_of(TextSeen(3, "old"), TextSeen(3, "Traceback"), ItemStarted("a")))
+    state.apply(record(5, 1, ItemFailed(4, 1, ERROR._replace(traceback=3))))
+
+    assert ERROR == state.with_text(state.item("a").error)
+    assert ERROR == state.with_text(ERROR)
+    assert state.with_text(None) is None
+
+
+def test_error_that_names_no_text_is_corrupt():
+    """A traceback of another failure is never shown in the place of one that is missing."""
+    with pytest.raises(LogCorrupt, match="names text 4"):
+        fold(log_of(TextSeen(3, "x"), ItemStarted("a"), ItemFailed(3, 1, ERROR._replace(traceback=4))))
+
+
+@pytest.mark.parametrize(("count", "size"), [(TEXTS_MAX + 1, 1), (2, TEXTS_CHARS_MAX // 2 + 1)])
+def test_texts_beyond_the_bounds_are_corrupt(count, size):
+    """Texts are held in memory and stored with each snapshot, so a log cannot hold many of them."""
+    events = [TextSeen(number, "x" * size) for number in range(count)]
+
+    assert count - 1 == len(fold(log_of(*events[:-1])).texts)
+    with pytest.raises(LogCorrupt, match="more than 256 texts"):
+        fold(log_of(*events))
+
+
+def test_pause_stands_until_it_is_taken_back():
+    """The state says who paused the log, why and since when."""
+    paused = PauseSet(paused=True, by="ann", note="the server is down")
+
+    assert Pause("ann", "the server is down", 20) == fold(log_of(paused)).paused
+    assert fold(log_of(paused, PauseSet(paused=False, by="bob", note=""))).paused is None
+
+
+def test_source_that_ended_takes_its_early_end_back():
+    """The last early end of each source is kept, until a run reaches the end of that source."""
+    halted = RunEnded(1, "pages", source_ended=False, because="halt", seen=63, not_started=2)
+    other = RunEnded(1, "list", source_ended=False, because="", seen=1, not_started=0)
+    ended = RunEnded(1, "pages", source_ended=True, because="", seen=300, not_started=0)
+
+    assert {"pages": SourceEnd(1, "halt", 63, 2, 20)} == fold(log_of(halted)).source_ends
+    assert {"list": SourceEnd(1, "", 1, 0, 30)} == fold(log_of(halted, other, ended)).source_ends
+
+
+def test_run_of_a_session_that_never_was_is_corrupt():
+    """The end of a run names a session of this log."""
+    with pytest.raises(LogCorrupt, match="was never opened"):
+        fold(log_of(RunEnded(2, "s", source_ended=False, because="", seen=0, not_started=0)))
+
+
+def test_session_states_where_it_runs_items():
+    """Each place is kept once; a session that is not open reaches nothing."""
+    reached = [SessionReached(1, "dask", "a"), SessionReached(1, "dask", "b"), SessionReached(1, "dask", "a")]
+
+    assert (("dask", "a"), ("dask", "b")) == fold(log_of(*reached)).sessions[1].reached
+    with pytest.raises(LogCorrupt, match="was not open"):
+        fold(log_of(SessionReached(2, "dask", "a")))
+
+
+@pytest.mark.parametrize("kind", sorted(PLACES, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+def test_event_that_is_only_a_place_is_too_new(kind):
+    """An event without a meaning in this version is refused, and no meaning is guessed."""
+    with pytest.raises(LogTooNew, match=kind.__name__):
+        fold([*log_of(ItemStarted("a")), Record(3, 1, 30, (to_array(SEQ, FULL[kind]),))])
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (ItemStarted("a", effects=()), "effects"),
+        (ItemStarted("a", digest=b"d"), "digest"),
+        (ItemStarted("a", function=1), "function"),
+        (ItemStarted("a", payload=b"p"), "payload"),
+        (ItemReopened("b", 2, Status.SUCCEEDED, 1, 1, "ann", "", ()), "effects"),
+    ],
+)
+def test_field_that_is_only_a_place_is_too_new(event, name):
+    """So is a field: a start with a digest is not folded as one without."""
+    with pytest.raises(LogTooNew, match=f"{type(event).__name__} with {name}"):
+        fold(log_of(event))

@@ -3,10 +3,13 @@
 import pytest
 
 from wal_runner.core.arrays import to_array
+from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import (
     Decision,
-    ErrorInfo,
+    ItemAttested,
     ItemFailed,
+    ItemGivenUp,
+    ItemHeld,
     ItemInterrupted,
     ItemReconciled,
     ItemReleased,
@@ -31,12 +34,18 @@ WRITTEN_DOWN = {
         STARTED                 STARTED  .          .          STARTED  .          .
         SUCCEEDED               .        SUCCEEDED  .          .        SUCCEEDED  .
         FAILED                  .        FAILED     .          .        FAILED     .
+        FAILED_FINALLY          .        ABANDONED  .          .        ABANDONED  .
         INTERRUPTED             .        IN_DOUBT   .          .        IN_DOUBT   .
         RELEASED                .        PENDING    .          .        .          .
         VERDICT_HAPPENED        .        .          .          .        SUCCEEDED  .
         VERDICT_DID_NOT_HAPPEN  .        .          .          .        PENDING    .
         VERDICT_ABANDON         .        .          .          .        ABANDONED  .
         REOPENED                .        .          .          .        .          .
+        HELD                    .        .          .          .        .          .
+        GIVEN_UP                .        .          .          .        .          .
+        ATTESTED_SUCCEEDED      .        .          .          .        .          .
+        ATTESTED_FAILED         .        .          .          .        .          .
+        ATTESTED_IN_DOUBT       .        .          .          .        .          .
         LATE_SUCCESS            .        .          .          .        SUCCEEDED  .
         LATE_FAILURE            .        .          .          .        FAILED     .
         SESSION_LOST            .        IN_DOUBT   .          .        IN_DOUBT   .
@@ -46,12 +55,18 @@ WRITTEN_DOWN = {
         STARTED                 .         .         .          .         .         .
         SUCCEEDED               CONFLICT  CONFLICT  CONFLICT   CONFLICT  CONFLICT  CONFLICT
         FAILED                  CONFLICT  CONFLICT  CONFLICT   CONFLICT  CONFLICT  CONFLICT
+        FAILED_FINALLY          CONFLICT  CONFLICT  CONFLICT   CONFLICT  CONFLICT  CONFLICT
         INTERRUPTED             CONFLICT  CONFLICT  CONFLICT   CONFLICT  CONFLICT  CONFLICT
         RELEASED                .         .         .          .         .         .
         VERDICT_HAPPENED        .         .         .          .         .         .
         VERDICT_DID_NOT_HAPPEN  .         .         .          .         .         .
         VERDICT_ABANDON         .         .         .          .         .         .
         REOPENED                .         .         PENDING    PENDING   .         PENDING
+        HELD                    IN_DOUBT  .         IN_DOUBT   .         .         IN_DOUBT
+        GIVEN_UP                .         .         .          ABANDONED .         .
+        ATTESTED_SUCCEEDED      SUCCEEDED .         .          .         .         .
+        ATTESTED_FAILED         FAILED    .         .          .         .         .
+        ATTESTED_IN_DOUBT       IN_DOUBT  .         .          .         .         .
         LATE_SUCCESS            CONFLICT  CONFLICT  CONFLICT   CONFLICT  CONFLICT  CONFLICT
         LATE_FAILURE            CONFLICT  CONFLICT  CONFLICT   CONFLICT  CONFLICT  CONFLICT
         SESSION_LOST            .         .         .          .         .         .
@@ -137,7 +152,7 @@ def state_with_item(status):
     return state
 
 
-def event_of(happening, status, start_seq):  # noqa: C901, PLR0911 - one line a happening
+def event_of(happening, status, start_seq):  # noqa: C901, PLR0911, PLR0912 - one line a happening
     match happening:
         case Happening.STARTED:
             return ItemStarted("a", 3, 0, status)
@@ -145,6 +160,8 @@ def event_of(happening, status, start_seq):  # noqa: C901, PLR0911 - one line a 
             return ItemSucceeded(start_seq, 1)
         case Happening.FAILED:
             return ItemFailed(start_seq, 1, ERROR)
+        case Happening.FAILED_FINALLY:
+            return ItemFailed(start_seq, 1, ERROR, final=True)
         case Happening.INTERRUPTED:
             return ItemInterrupted(start_seq, 1, "Ctrl-C")
         case Happening.RELEASED:
@@ -157,6 +174,10 @@ def event_of(happening, status, start_seq):  # noqa: C901, PLR0911 - one line a 
             return ItemReconciled(start_seq, Decision.ABANDON, "ann", "")
         case Happening.REOPENED:
             return ItemReopened("a", 5, status, 2, 1, "ann", "")  # it always names the last
+        case Happening.HELD:
+            return ItemHeld("a", 5, status, 2, 0, "ann", "")
+        case Happening.GIVEN_UP:
+            return ItemGivenUp("a", 5, status, 2, 0, "ann", "", ERROR)
         case Happening.LATE_SUCCESS:
             return LateOutcome("a", start_seq, 1)
         case Happening.LATE_FAILURE:
@@ -167,7 +188,12 @@ def event_of(happening, status, start_seq):  # noqa: C901, PLR0911 - one line a 
 
 # Item "a" has attempt 3, which is over, and attempt 5, which is over too unless it is started or in doubt.
 OPEN = {Status.STARTED, Status.IN_DOUBT}
-SPOKEN_OF_AN_ATTEMPT = [h for h in Happening if h not in {Happening.STARTED, Happening.SESSION_LOST}]
+ATTESTED = {
+    Happening.ATTESTED_SUCCEEDED: Status.SUCCEEDED,
+    Happening.ATTESTED_FAILED: Status.FAILED,
+    Happening.ATTESTED_IN_DOUBT: Status.IN_DOUBT,
+}
+SPOKEN_OF_AN_ATTEMPT = [h for h in Happening if h not in {Happening.STARTED, Happening.SESSION_LOST, *ATTESTED}]
 
 
 @pytest.mark.parametrize("status", Status, ids=name_of)
@@ -191,6 +217,30 @@ def test_fold_does_what_the_table_says(status, happening, start_seq):
         assert {now: 1} == {key: count for key, count in after.counts.items() if count}
         assert (answer is CONFLICT) == after.conflicts
         assert (now in OPEN) == (5 in after.open)
+
+
+@pytest.mark.parametrize("status", Status, ids=name_of)
+@pytest.mark.parametrize("happening", ATTESTED, ids=name_of)
+def test_attestation_needs_an_unknown_item(status, happening):
+    """An import states an item that the log does not know; one that it knows is refused, pending or not."""
+    state = state_with_item(status)
+    with pytest.raises(LogCorrupt, match="knows"):
+        state.copy().apply(record(state, MINE, [ItemAttested("a", ATTESTED[happening], "ann", "")]))
+    seq = state.seq + 1
+    after = fold([record(state, MINE, [ItemAttested("b", ATTESTED[happening], "ann", "")])], state)
+
+    assert EXPECTED[Status.PENDING, happening, Attempt.STALE] is after.item("b").status
+    assert (seq, 0) == (after.item("b").start_seq, after.item("b").attempts)
+    assert (happening is Happening.ATTESTED_IN_DOUBT) == (seq in after.open)
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.STARTED, Status.ABANDONED], ids=name_of)
+def test_attestation_of_another_status_is_corrupt(status):
+    """An import knows of successes, failures and doubts; nothing else ended elsewhere."""
+    state = state_with_item(Status.FAILED)
+
+    with pytest.raises(LogCorrupt, match="attests"):
+        state.apply(record(state, MINE, [ItemAttested("b", status, "ann", "")]))
 
 
 @pytest.mark.parametrize("status", Status, ids=name_of)

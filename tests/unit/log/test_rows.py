@@ -13,17 +13,13 @@ from wal_runner.core.state import State, fold
 from wal_runner.errors import LogCorrupt
 from wal_runner.log import rows
 from wal_runner.log.format import KEY_HASH_MARK, KEY_TEXT_BYTES_MAX, META_BASE_STATE, META_SNAPSHOT
-from wal_runner.log.rows import (
+from wal_runner.log.rows import decode_row, encode_row, row_key, status_in, stored_checksum
+from wal_runner.log.stored_state import (
     decode_base_state,
-    decode_row,
     decode_snapshot,
     encode_base_state,
     encode_open,
-    encode_row,
     encode_snapshot,
-    row_key,
-    status_in,
-    stored_checksum,
 )
 
 
@@ -39,6 +35,7 @@ items = st.builds(
     results,
     st.none() | texts,
     st.none() | errors,
+    *(counts, counts, counts),
 )
 ids = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
 

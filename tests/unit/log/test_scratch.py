@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wal_runner.core.arrays import to_array
-from wal_runner.core.events import ErrorInfo, ItemFailed, ItemInterrupted, ItemReleased, ItemSucceeded
+from wal_runner.core.error_info import ErrorInfo
+from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemReleased, ItemSucceeded
 from wal_runner.errors import DiskFull, LogClosed, LogForked
 from wal_runner.log import scratch
 from wal_runner.log.format import SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
@@ -130,7 +131,11 @@ def test_result_of_any_size_is_kept(slots, size):
 @given(
     outcome=st.one_of(
         st.builds(ItemSucceeded, st.just(40), st.integers(0, 2**63), st.none() | st.binary(max_size=300)),
-        st.builds(ItemFailed, st.just(40), st.integers(0, 2**63), st.builds(ErrorInfo, st.text(), st.text())),
+        st.builds(
+            ItemFailed,
+            *(st.just(40), st.integers(0, 2**63), st.builds(ErrorInfo, st.text(), st.text(), st.text())),
+            *(st.integers(0, 2**63), st.integers(0, 2**63), st.booleans()),
+        ),
     )
 )
 def test_any_outcome_is_kept(tmp_path_factory, outcome):

@@ -6,11 +6,20 @@ ends with advice, because the reader is an engineer at 3 a.m. and the log is all
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+ON_RESTORING: Final = (
+    "What a backup does not know is done again: settle that first, as docs/how-to/restore-a-backup.md shows."
+)
+"""Ends each message that leads to a backup."""
+
+RESTORE: Final = f"Restore the log from a backup. {ON_RESTORING}"
+"""The advice for a log that is damaged: what to do, and what to read before it."""
 
 
 class WalRunnerError(Exception):
@@ -38,6 +47,10 @@ class LogLost(LogError):
 
 class LogWentBack(LogError):
     """The log is older than its own witness: a backup was restored, or a commit rolled back."""
+
+
+class LogCopied(LogError):
+    """The folder is not where the log was last used: a copy, a restored backup, or moved to another disk."""
 
 
 class LogCorrupt(LogError):

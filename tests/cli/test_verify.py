@@ -1,6 +1,7 @@
 """``walrun verify``: sound, or a problem a line and code 12."""
 
 from tests.cli.terminal import flip_bits, walrun
+from wal_runner.errors import RESTORE
 from wal_runner.recovery.compact import compact
 
 
@@ -36,7 +37,7 @@ def test_broken_chain_is_a_problem(damageable):
 
     assert 12 == ended.code
     assert ended.out.startswith("chain: The record at event ")
-    assert "1 problem. Run nothing on this log: restore it from a backup.\n" == ended.err
+    assert f"1 problem. Run nothing on this log. {RESTORE}\n" == ended.err
 
 
 def test_broken_row_is_a_problem(damageable):

@@ -11,7 +11,17 @@ from typing import Final, Self
 
 import click
 
-from wal_runner.errors import LogBusy, LogCorrupt, LogLost, LogMissing, LogTooNew, LogUnsafe, LogWentBack, NotALog
+from wal_runner.errors import (
+    LogBusy,
+    LogCopied,
+    LogCorrupt,
+    LogLost,
+    LogMissing,
+    LogTooNew,
+    LogUnsafe,
+    LogWentBack,
+    NotALog,
+)
 
 
 class Exit(IntEnum):
@@ -34,7 +44,7 @@ class Exit(IntEnum):
     ELSEWHERE = 5, "done here; items are still running in another session"
     NO_LOG = 10, "there is no log at the path"
     BUSY = 11, "another process holds the log"
-    CORRUPT = 12, "the log is damaged, lost, unsafe to open, older than it was, or of a newer version"
+    CORRUPT = 12, "the log is damaged, lost, unsafe to open, copied, older than it was, or of a newer version"
     INTERRUPTED = 130, "stopped by Ctrl-C or SIGTERM; what ran is on record"
 
 
@@ -50,6 +60,6 @@ _CODES: Final[tuple[tuple[tuple[type[BaseException], ...], Exit], ...]] = (
     ((click.UsageError,), Exit.USAGE),
     ((LogMissing, NotALog), Exit.NO_LOG),
     ((LogBusy,), Exit.BUSY),
-    ((LogCorrupt, LogLost, LogWentBack, LogTooNew, LogUnsafe), Exit.CORRUPT),
+    ((LogCopied, LogCorrupt, LogLost, LogWentBack, LogTooNew, LogUnsafe), Exit.CORRUPT),
     ((KeyboardInterrupt, click.Abort), Exit.INTERRUPTED),
 )

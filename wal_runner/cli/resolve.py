@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from wal_runner.cli.options import by_option, ids_argument, ids_of, json_option, log_argument, note_option
+from wal_runner.cli.options import (
+    accept_copy_option,
+    by_option,
+    ids_argument,
+    ids_of,
+    json_option,
+    log_argument,
+    note_option,
+)
 from wal_runner.cli.output import put, say, tell
 from wal_runner.cli.settling import items_as_json, writing
 from wal_runner.cli.words import count_of, visible
@@ -37,6 +45,7 @@ _BECOMES: Final = {
 @click.option("--result", "result_json", metavar="JSON", help="With --happened: what fn would have returned.")
 @note_option
 @by_option
+@accept_copy_option
 @json_option
 def command(
     log: str,
@@ -48,6 +57,7 @@ def command(
     result_json: str | None,
     note: str,
     by: str | None,
+    accept_copy: bool,
     as_json: bool,
 ) -> None:
     """Settle items in doubt by what the outside world says, on record.
@@ -67,7 +77,7 @@ def command(
         raise click.UsageError("Name the items, or give - to read their ids from stdin.")
     verdict = _verdict(decisions[0], result_json)
     names = ids_of(ids, sys.stdin.buffer)
-    with writing(log) as (writer, view):
+    with writing(log, accept_copy=accept_copy) as (writer, view):
         settled = verdicts.resolve(writer, dict.fromkeys(names, verdict), by=by or host.user_name(), note=note)
         if as_json:
             items = items_as_json(view, names)

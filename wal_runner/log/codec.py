@@ -16,7 +16,7 @@ import msgpack
 
 from wal_runner.core.arrays import to_array
 from wal_runner.core.events import Record
-from wal_runner.errors import ItemIdInvalid, LogCorrupt
+from wal_runner.errors import RESTORE, ItemIdInvalid, LogCorrupt
 from wal_runner.log.format import (
     CHAIN_BYTES,
     EVENT_BYTES_MAX,
@@ -215,6 +215,6 @@ def _cut(arrays: Sequence[EventArray], session: int, time_ns: int) -> Iterator[t
 def _corrupt(seq: int | None, why: str) -> LogCorrupt:
     where = "A record" if seq is None else f"The record at event {seq}"
     return LogCorrupt(
-        f"{where} is not as it was written: {why}. Run `walrun verify`; restore the log from a backup.",
+        f"{where} is not as it was written: {why}. Run `walrun verify`. {RESTORE}",
         seq=seq,
     )

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import lmdb
 
 from wal_runner.errors import (
+    RESTORE,
     DiskFull,
     LogAlreadyOpen,
     LogCorrupt,
@@ -171,9 +172,7 @@ def translate(error: lmdb.Error, file: Path, doing: str) -> Exception:  # noqa: 
     if "already open in this process" in str(error):
         return LogAlreadyOpen(f"{file} is open in this process already. Use the Runner that has it open.")
     if isinstance(error, _DAMAGED):
-        return LogCorrupt(
-            f"{file} could not be {doing}: it is damaged ({error}). Run `walrun verify`; restore it from a backup."
-        )
+        return LogCorrupt(f"{file} could not be {doing}: it is damaged ({error}). Run `walrun verify`. {RESTORE}")
     if isinstance(error, lmdb.PanicError) or code in _DISK_FAILED:
         return StorageFailed(
             f"The disk of {file} reported an error while it was {doing} ({error}). Look at the system's messages, "

@@ -92,6 +92,16 @@ def opened(folder: Path, name: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextmanager
+def opened_folder(folder: Path) -> Iterator[int]:
+    """Open the log's folder itself, whose path may lead through links, for the length of a block. Raises OSError."""
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def read_file(folder: Path, name: str, bytes_max: int) -> bytes:
     """Return the first *bytes_max* bytes of the file *name*. Raises as `open_file` does."""
     with opened(folder, name) as descriptor:
@@ -190,8 +200,8 @@ def check_owner(folder: Path) -> None:
     Root may: it is warned, and the files that it makes get the folder's owner. Raises `LogUnsafe`.
     """
     owner, user = folder.stat().st_uid, os.geteuid()
-    if owner == user:
-        return
+    if owner == user or not os.access(folder, os.W_OK):
+        return  # a folder that cannot be written is said to be read-only
     if user == _ROOT:
         logger.warning(
             "%s belongs to user %d, and this process runs as root. That user decides what this run does; new files "

@@ -13,7 +13,7 @@ import shutil
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog
+from wal_runner.errors import RESTORE, LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog
 from wal_runner.failpoints import failpoint
 from wal_runner.log.codec import first_chain
 from wal_runner.log.env import close_env, create_env, translate_system, translated
@@ -109,7 +109,7 @@ def read_identity(path: Path) -> Identity:
     if is_lost:
         raise LogLost(
             f"{path} is the log {identity.log_id}, and its {DATA_NAME} is missing or empty. Do not run anything on "
-            "it: all would be done again. Restore the folder from a backup."
+            f"it: all would be done again. {RESTORE}"
         )
     return identity
 
@@ -189,13 +189,10 @@ def _parse_identity(path: Path, content: bytes) -> Identity:
         # Byte for byte: int() takes blanks and capitals, which are flipped bits of a checksum.
         if mark and crc == b"%08x\n" % zlib.crc32(body):
             return Identity(int(fields[b"format"]), fields[b"log_id"].decode("ascii"), int(fields[b"page_bytes"]))
-    raise LogCorrupt(f"{path / IDENTITY_NAME} is damaged. Restore it from a backup of this very log.")
+    raise LogCorrupt(f"{path / IDENTITY_NAME} is damaged. {RESTORE}")
 
 
 def _without_identity(path: Path) -> LogError:
     if any((path / name).exists() for name in (DATA_NAME, GATE_NAME)):
-        return LogLost(
-            f"{path} holds parts of a log and no {IDENTITY_NAME}. Do not run anything on it; restore the folder "
-            "from a backup."
-        )
+        return LogLost(f"{path} holds parts of a log and no {IDENTITY_NAME}. Do not run anything on it. {RESTORE}")
     return NotALog(f"{path} is a folder that is not a log. Name another path; a log makes its own folder.")

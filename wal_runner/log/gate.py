@@ -79,6 +79,11 @@ class Gate:
         finally:
             self.mutex.release()
 
+    @property
+    def descriptor(self) -> int:
+        """Return the descriptor of GATE."""
+        return self._file.descriptor
+
     @contextmanager
     def held(self, wait_s: float) -> Iterator[None]:
         """Be inside for the length of a block."""

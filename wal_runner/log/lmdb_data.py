@@ -11,7 +11,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogTooNew, LogWentBack
+from wal_runner.errors import ON_RESTORING, RESTORE, Compacted, LogCorrupt, LogLost, LogTooNew, LogWentBack
 from wal_runner.log.codec import record_count
 from wal_runner.log.env import check_env, close_env, open_env, translate_system, translated
 from wal_runner.log.files import HeldFile, open_file
@@ -98,7 +98,7 @@ class DataFile:
         try:
             self.descriptor = open_file(self.folder, DATA_NAME, os.O_RDONLY if self._read_only else os.O_RDWR)
         except (FileNotFoundError, NotADirectoryError):
-            raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
+            raise LogLost(f"{self.path} is gone. {RESTORE}") from None
         except OSError as error:
             raise translate_system(error, self.path, "opened") from error
         self._held.append(HeldFile(self.descriptor, self.path))
@@ -140,7 +140,7 @@ class DataFile:
         try:
             found = os.lstat(self.path)
         except FileNotFoundError:
-            raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
+            raise LogLost(f"{self.path} is gone. {RESTORE}") from None
         if (found.st_dev, found.st_ino) != self._inode:
             self.open()
 
@@ -197,13 +197,13 @@ class DataFile:
                 "version that wrote it, or a newer one."
             )
         if version < 1:
-            raise LogCorrupt(f"{self.path} does not say in which format it is. Restore it from a backup.")
+            raise LogCorrupt(f"{self.path} does not say in which format it is. {RESTORE}")
 
     def _check_row_count(self, txn: lmdb.Transaction[bytes]) -> None:
         if self.row_sums(txn)[0] != txn.stat(self.tables.items)["entries"]:
             raise LogCorrupt(
                 f"Rows of the snapshot of {self.path} are missing. Do not run anything on it: finished items would "
-                "be done again. Run `walrun verify`; restore it from a backup."
+                f"be done again. Run `walrun verify`. {RESTORE}"
             )
 
     def _check_witness(self, txn: lmdb.Transaction[bytes], witness: Witness, end: tuple[int, bytes]) -> None:
@@ -211,7 +211,7 @@ class DataFile:
         if seq > end[0]:
             raise LogWentBack(
                 f"{self.folder} ends at event {end[0]}, and its witness HEAD has seen event {seq}: an older copy was "
-                "put back, or commits were lost. Running would repeat what they did. Restore the newest copy."
+                f"put back, or commits were lost. Running would repeat them. Put the newest copy back. {ON_RESTORING}"
             )
         if seq < self.base(txn)[0]:
             return
@@ -219,7 +219,7 @@ class DataFile:
         if at_seq.ljust(CHAIN_BYTES, b"\0") != chain:
             raise LogWentBack(
                 f"{self.folder} tells another history than its witness HEAD saw at event {seq}: it was replaced by "
-                "another copy. Restore the copy that ran last."
+                f"another copy. Put the copy back that ran last. {ON_RESTORING}"
             )
 
     # --- Committing -------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class DataFile:
         """Give where the log begins: the last seq that was dropped, and the chain hash there."""
         value = txn.get(META_BASE, db=self.tables.meta)
         if value is None:
-            raise LogCorrupt(f"{self.path} does not say where its log begins. Restore it from a backup.")
+            raise LogCorrupt(f"{self.path} does not say where its log begins. {RESTORE}")
         seq, chain = unpack_fields(META_BASE, value, int, bytes)
         return seq, chain
 
@@ -297,14 +297,14 @@ class DataFile:
         if self.row_sums(txn) != (count, total % SUM_MODULUS):
             raise LogCorrupt(
                 f"Rows of the snapshot of {self.path} are not those that were written last. Do not run anything on it: "
-                "finished items would be done again. Run `walrun verify`; restore it from a backup."
+                f"finished items would be done again. Run `walrun verify`. {RESTORE}"
             )
 
     def row_sums(self, txn: lmdb.Transaction[bytes]) -> tuple[int, int]:
         """Give how many rows there should be, and the sum of their checksums."""
         value = txn.get(META_ROWS, db=self.tables.meta)
         if value is None:
-            raise LogCorrupt(f"{self.path} does not say how many rows it holds. Restore it from a backup.")
+            raise LogCorrupt(f"{self.path} does not say how many rows it holds. {RESTORE}")
         count, total = unpack_fields(META_ROWS, value, int, int)
         return count, total
 
@@ -329,8 +329,8 @@ class DataFile:
             return chain, []
         if after > seq:
             raise LogWentBack(
-                f"{self.folder} ends at event {seq} and held event {after} before: it was rolled back. Restore the "
-                "newest copy."
+                f"{self.folder} ends at event {seq} and held event {after} before: it was rolled back. Put the newest "
+                f"copy back. {ON_RESTORING}"
             )
         base_seq, base_chain = self.base(txn)
         if after < base_seq:
@@ -365,13 +365,15 @@ class DataFile:
         known_seq, known_chain = self.known
         if seq < known_seq:
             raise LogWentBack(
-                f"{self.folder} ends at event {seq} and held event {known_seq} before: it was rolled back. Restore "
-                "the newest copy."
+                f"{self.folder} ends at event {seq} and held event {known_seq} before: it was rolled back. Put the "
+                f"newest copy back. {ON_RESTORING}"
             )
         if known_seq > self.base(txn)[0]:
             chain_there = chain if seq == known_seq else self.chain_at(txn, known_seq)
             if chain_there != known_chain:
-                raise LogWentBack(f"{self.folder} was replaced by another history. Restore the copy that ran last.")
+                raise LogWentBack(
+                    f"{self.folder} was replaced by another history. Put the copy back that ran last. {ON_RESTORING}"
+                )
         self.known = (seq, chain)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from wal_runner.errors import DiskFull, LogCorrupt
+from wal_runner.errors import ON_RESTORING, DiskFull, LogCorrupt, LogWentBack
 from wal_runner.log import scratch, session_files
 from wal_runner.log.env import translate_system
 from wal_runner.log.filesystems import is_mappable
@@ -124,6 +124,25 @@ class Sessions:
         """Give the dead whose files nobody will ask for: they are not among *unended*."""
         left = session_files.numbers_in(self._folder) - set(self.own) - set(unended)
         return sorted(n for n, liveness in self.probe(left).items() if not liveness.alive)
+
+    def check_not_ahead(self, end: int) -> None:
+        """Raise `LogWentBack` if a dead session began a start behind *end*, the last seq of the log.
+
+        A start is durable before its fn begins, so the log has lost it: an older copy of data.mdb was put in place.
+        """
+        numbers = session_files.numbers_in(self._folder) - set(self.own)
+        for number, liveness in self.probe(numbers).items():
+            if liveness.alive:
+                continue
+            begun = scratch.furthest_begun(
+                self._folder / str(number), log_id=self._log_id, session=number, boot=boot_id()
+            )
+            if begun > end:
+                raise LogWentBack(
+                    f"{self._folder.parent} ends at event {end}, and session {number} has run the item of event "
+                    f"{begun}: an older copy was put back, or commits were lost. Running would repeat what they did. "
+                    f"Put the newest copy back. {ON_RESTORING}"
+                )
 
     def remains(self, number: int) -> dict[int, scratch.Remains]:
         """Read what a dead session's slots say."""

@@ -24,10 +24,12 @@ from wal_runner.log.format import (
     KEY_TEXT_BYTES_MAX,
     META_BASE,
     META_BASE_STATE,
+    META_PLACE,
     META_ROWS,
     META_SNAPSHOT,
     META_SNAPSHOTTER,
 )
+from wal_runner.log.place import copied_from, packed_place, stored_place, warn_if_unknown
 from wal_runner.log.rows import (
     CRC_BYTES,
     SUM_MODULUS,
@@ -42,13 +44,14 @@ from wal_runner.log.stored_state import decode_base_state, encode_base_state, en
 
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from wal_runner.core.events import Event, EventArray, Record
     from wal_runner.core.items import ShortRow
     from wal_runner.core.state import State
     from wal_runner.log.lmdb_data import DataFile
     from wal_runner.log.lmdb_sessions import LmdbSession, Sessions
+    from wal_runner.log.place import Place
     from wal_runner.log.protocol import Liveness
     from wal_runner.log.scratch import Remains
 
@@ -66,6 +69,8 @@ class LmdbTurn:
         txn: lmdb.Transaction[bytes],
         records: Sequence[Record],
         now_ns: int,
+        *,
+        place: Callable[[], Place],
     ) -> None:
         self.records = records
         self.appended: list[Record] = []
@@ -76,6 +81,7 @@ class LmdbTurn:
         self._txn = txn
         self._tables = data.tables
         self._now_ns = now_ns
+        self._place = place
         self._end = data.known
         self._changed = False
         self._rows: tuple[int, int] | None = None
@@ -100,6 +106,20 @@ class LmdbTurn:
                 self._end = (record.last_seq, record.chain)
                 self._changed = True
                 self.appended.append(record)
+
+    def copied_from(self) -> str:
+        """Return where the log was last used. See `Turn.copied_from`."""
+        return copied_from(self._data.folder, self._stored_place(), self._place())
+
+    def keep_place(self) -> None:
+        """Keep where the log is used. See `Turn.keep_place`."""
+        stored, here = self._stored_place(), self._place()
+        if stored is not None and stored.is_at(here):
+            return
+        warn_if_unknown(self._data.folder, stored, here)
+        with translated(self._data.path, "written"):
+            self._txn.put(META_PLACE, packed_place(here), db=self._tables.meta)
+        self._changed = True
 
     def new_session(self, last: int) -> LmdbSession:
         """Take a new number and its lock. See `Turn.new_session`."""
@@ -259,6 +279,10 @@ class LmdbTurn:
     def _forget_births(self) -> None:
         for session in self._born:
             session.close()
+
+    def _stored_place(self) -> Place | None:
+        with translated(self._data.path, "read"):
+            return stored_place(self._txn.get(META_PLACE, db=self._tables.meta))
 
     def _row_sums(self) -> tuple[int, int]:
         if self._rows is None:

@@ -139,6 +139,11 @@ class MemoryLog:
             size = sum(map(len, values))
             return Room(file_bytes=size, used_bytes=size, records=len(store.values), rows=len(store.items))
 
+    def copied_from(self) -> str:
+        """Return where the log was last used. See `Log.copied_from`."""
+        with self._inside():
+            return self.store.copied_from
+
     def rewrite(self) -> None:
         """Refuse where another session lives; memory has no holes to close. See `Log.rewrite`."""
         if self.read_only:
@@ -208,6 +213,14 @@ class MemoryTurn:
             self._end = (record.last_seq, record.chain)
             self._changed = True
             self.appended.append(record)
+
+    def copied_from(self) -> str:
+        """Return where the log was last used. See `Turn.copied_from`."""
+        return self._store.copied_from
+
+    def keep_place(self) -> None:
+        """Keep where the log is used. See `Turn.keep_place`."""
+        self._store.copied_from = ""
 
     def new_session(self, last: int) -> MemorySession:
         """Take a new number and its lock. See `Turn.new_session`."""

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import msgpack
 
 from wal_runner.core.error_info import ErrorInfo
-from wal_runner.errors import LogCorrupt
+from wal_runner.errors import RESTORE, LogCorrupt
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import ERROR_MESSAGE_CHARS_MAX, RESULT_BYTES_MAX, TRACEBACK_CHARS_MAX
 
@@ -62,9 +62,7 @@ def _unpacked(packed: bytes) -> Any:  # noqa: ANN401 - whatever fn returned
 
 
 def _unreadable(why: str) -> LogCorrupt:
-    return LogCorrupt(
-        f"A stored result cannot be as it was written ({why}). Run `walrun verify`; restore the log from a backup."
-    )
+    return LogCorrupt(f"A stored result cannot be as it was written ({why}). Run `walrun verify`. {RESTORE}")
 
 
 def error_info(error: BaseException) -> ErrorInfo:

@@ -65,6 +65,8 @@ _EVENT_INLINE: Final = 0x5A96
 _EVENT_BESIDE: Final = 0xA569
 _CODE_MASK: Final = (1 << _CODE_BITS) - 1
 
+_BEGUN_CODES: Final = {_BEGUN, _SUCCEEDED, _SUCCEEDED_INLINE, _EVENT_INLINE, _EVENT_BESIDE}
+
 _PAYLOAD_BYTES_MIN: Final = {
     _SUCCEEDED_INLINE: _ELAPSED.size,
     _EVENT_INLINE: 1,
@@ -277,18 +279,34 @@ def allocate(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def read_remains(path: Path, beside: Path, *, log_id: str, session: int, boot: str) -> dict[int, Remains]:
-    """Give what the slots of a dead session say, by start_seq; nothing where the file is not to be believed."""
+def furthest_begun(path: Path, *, log_id: str, session: int, boot: str) -> int:
+    """Return the highest start_seq that the slots of a dead session say has begun, or 0.
+
+    Armed slots do not count: a crash before the commit of their starts leaves them.
+    """
+    content = _believed(path, log_id, session, boot)
+    tags = memoryview(content)[_FIRST_SLOT_AT:].cast("Q")[::_WORDS_A_SLOT].tolist() if content else []
+    return max((tag >> _CODE_BITS for tag in tags if tag & _CODE_MASK in _BEGUN_CODES), default=0)
+
+
+def _believed(path: Path, log_id: str, session: int, boot: str) -> bytes:
+    """Return the slots file of a dead session; nothing if it is not of this log, session, file and boot."""
     try:
         descriptor = open_file(*inside(path))
     except OSError:
-        return {}
+        return b""
     try:
         expected = _header(descriptor, log_id, session, boot)
         content = os.pread(descriptor, SCRATCH_BYTES, 0)
     finally:
         os.close(descriptor)
-    if not boot or len(content) != SCRATCH_BYTES or content[: len(expected)] != expected:
+    return content if boot and len(content) == SCRATCH_BYTES and content.startswith(expected) else b""
+
+
+def read_remains(path: Path, beside: Path, *, log_id: str, session: int, boot: str) -> dict[int, Remains]:
+    """Give what the slots of a dead session say, by start_seq; nothing where the file is not to be believed."""
+    content = _believed(path, log_id, session, boot)
+    if not content:
         return {}
     remains: dict[int, Remains] = {}
     for at in range(_FIRST_SLOT_AT, SCRATCH_BYTES, SCRATCH_SLOT_BYTES):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lmdb.verify import VerifyError
 from lmdb.verify import verify as find_problems
 
-from wal_runner.errors import LogCorrupt
+from wal_runner.errors import RESTORE, LogCorrupt
 from wal_runner.log.branches import misleading_branches, used_bytes
 from wal_runner.log.files import check_file
 from wal_runner.log.format import CHECK_ALWAYS_BYTES_MAX, DATA_NAME, GATE_NAME
@@ -38,10 +38,7 @@ def check_structure(data: Path) -> None:
     """Raise `LogCorrupt` where *data* has structural problems. Call inside the gate."""
     problems = problems_of(data)
     if problems:
-        raise LogCorrupt(
-            f"{data} is damaged: {problems[0]} ({len(problems)} problems). Nothing was opened. "
-            "Restore it from a backup."
-        )
+        raise LogCorrupt(f"{data} is damaged: {problems[0]} ({len(problems)} problems). Nothing was opened. {RESTORE}")
 
 
 def is_always_checked(data: Path) -> bool:

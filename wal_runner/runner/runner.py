@@ -57,12 +57,16 @@ class Runner:
     Use it as a context manager, or call `close`. Its methods may be called from any thread, one run
     at a time.
 
-    Raises `NotALog`, `LogLost`, `LogWentBack`, `LogCorrupt`, `LogTooNew`, `LogBusy`, `LogReadOnly`,
+    A log that was copied, restored from a backup or moved to another disk is refused with `LogCopied`, once for each
+    place: *accept_copy* says that it may go on here, and that is on record. Do not leave it in a program: it would
+    accept an old copy as well, which repeats what was done since.
+
+    Raises `NotALog`, `LogCopied`, `LogLost`, `LogWentBack`, `LogCorrupt`, `LogTooNew`, `LogBusy`, `LogReadOnly`,
     `DiskFull`, `UnsafeFileSystem`, `LogUnsafe`, and `LogAlreadyOpen` where this process has a Runner on it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, must_exist: bool = False) -> None:
-        self._writer, self.created = open_writer(path, must_exist=must_exist)
+    def __init__(self, path: str | os.PathLike[str], *, must_exist: bool = False, accept_copy: bool = False) -> None:
+        self._writer, self.created = open_writer(path, must_exist=must_exist, accept_copy=accept_copy)
         self._view = LogView(self._writer.log, self._writer.state, live=self._writer)
         self._running = threading.Lock()
         self._running_at: str | None = None

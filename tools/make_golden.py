@@ -25,7 +25,7 @@ from tests.golden.expected import RECORDS, ROWS, SNAPSHOT_AT  # noqa: E402 - fou
 from wal_runner.core.state import State, fold  # noqa: E402
 from wal_runner.log.codec import encode_records, first_chain  # noqa: E402
 from wal_runner.log.folder import create_folder, read_identity  # noqa: E402
-from wal_runner.log.format import FORMAT_VERSION, META_BASE_STATE, META_SNAPSHOT  # noqa: E402
+from wal_runner.log.format import FORMAT_FIRST, META_BASE_STATE, META_SNAPSHOT  # noqa: E402
 from wal_runner.log.lmdb_log import LmdbLog  # noqa: E402
 from wal_runner.log.rows import encode_row, row_key  # noqa: E402
 from wal_runner.log.stored_state import encode_base_state, encode_open, encode_snapshot  # noqa: E402
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from wal_runner.core.events import Record
 
-FOLDER = ROOT / "tests" / "golden" / f"v{FORMAT_VERSION}"
+FOLDER = ROOT / "tests" / "golden" / f"v{FORMAT_FIRST}"
 LOG_ID = "00" * 16
 LINE_CHARS = 100
 WHOLE_FILES = ("IDENTITY", "data.mdb", "GATE", ".gitignore")
@@ -47,7 +47,7 @@ def main() -> int:
     if FOLDER.exists():
         print(
             f"{FOLDER} is there. Golden files are never changed: a log like them is on somebody's disk. If bytes "
-            "differ now, the format has changed; then raise FORMAT_VERSION, and read both.",
+            "differ now, the format has changed; then it is a new format, and both are read.",
             file=sys.stderr,
         )
         return 1

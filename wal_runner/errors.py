@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 ON_RESTORING: Final = (
-    "What a backup does not know is done again: settle that first, as docs/how-to/restore-a-backup.md shows."
+    "Read docs/how-to/restore-a-backup.md first: what a backup does not know is done again unless you settle it."
 )
 """Ends each message that leads to a backup."""
 
@@ -65,6 +65,20 @@ class LogTooNew(LogError):
     """The log was written by a newer wal_runner, or holds an event that this one does not know."""
 
 
+class OlderVersionRunning(LogError):
+    """A live process of an older wal_runner could not read what was to be written. Nothing was written.
+
+    *session*, *host* and *pid* name that process. Raised for features that were asked for, before
+    their first start; an outcome is stored without its result instead.
+    """
+
+    def __init__(self, message: str, *, session: int = 0, host: str = "", pid: int = 0) -> None:
+        super().__init__(message)
+        self.session = session
+        self.host = host
+        self.pid = pid
+
+
 class LogBusy(LogError):
     """Another process held the gate, or needs the log for itself, for longer than the wait."""
 
@@ -103,6 +117,10 @@ class StorageFailed(LogError):
 
 class CommitUnknown(LogError):
     """A commit began and failed: it may be on disk. Fold the log again and look."""
+
+
+class EventInvalid(LogError):
+    """An event was to be written that no reader would accept. Nothing was written."""
 
 
 class Compacted(LogError):

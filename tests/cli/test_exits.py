@@ -48,6 +48,7 @@ def test_every_error_has_its_code(kind):
         errors.LogMissing: Exit.NO_LOG,
         errors.NotALog: Exit.NO_LOG,
         errors.LogBusy: Exit.BUSY,
+        errors.OlderVersionRunning: Exit.BUSY,
         errors.LogCorrupt: Exit.CORRUPT,
         errors.LogLost: Exit.CORRUPT,
         errors.LogWentBack: Exit.CORRUPT,

@@ -14,9 +14,14 @@ def test_sound_log_is_summed_up(crashed):
 
 def test_sound_log_as_json(crashed):
     """One line, the summary."""
-    assert {"type": "summary", "sound": True, "problems": 0, "events": 37, "items": 18} == walrun(
-        "verify", "--json", crashed
-    ).json
+    assert {
+        "type": "summary",
+        "sound": True,
+        "problems": 0,
+        "events": 37,
+        "items": 18,
+        "copied_from": "",
+    } == walrun("verify", "--json", crashed).json
 
 
 def test_compacted_log_is_sound(crashed):

@@ -317,8 +317,8 @@ def test_stray_file_does_no_harm(path, name):
 def test_newer_format_is_refused_by_name(path):
     """In IDENTITY, and in the data too: an upgrade that died in between is not read as the old format."""
     with damaged(path):
-        damage.put_meta(path, META_FORMAT, pack(META_FORMAT, 2))
-        assert refuses(path, LogTooNew, "format 2")
+        damage.put_meta(path, META_FORMAT, pack(META_FORMAT, 3))
+        assert refuses(path, LogTooNew, "format 3")
         damage.put_meta(path, META_FORMAT, None)
         assert refuses(path)
         identity = path / "IDENTITY"

@@ -1,7 +1,7 @@
 """Golden logs: what was written by the first version is read by every one to come.
 
 When one of these fails, the format has changed, and logs on disks cannot be read any more. Do not
-change the files: raise `FORMAT_VERSION`, and read both.
+change the files: make it a new format, and read both.
 """
 
 import os

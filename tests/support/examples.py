@@ -62,7 +62,7 @@ FULL: dict[type, Event] = {
         payload=b"\x02",
     ),
     ItemSucceeded: ItemSucceeded(998, 1_500, b"\xa2ok", "the result was too large"),
-    ItemFailed: ItemFailed(998, 1_500, ERROR._replace(traceback=3), 2, 1_700_000_000_000_000_000, final=True),
+    ItemFailed: ItemFailed(998, 1_500, ERROR, 2, 1_700_000_000_000_000_000, final=True),
     ItemInterrupted: ItemInterrupted(998, 1_500, "Ctrl-C, twice", ERROR),
     ItemReleased: ItemReleased(998),
     ItemReconciled: ItemReconciled(998, Decision.HAPPENED, "ann", "it is in the outbox", b"\xa2ok", "too large", 2),
@@ -85,7 +85,9 @@ FULL: dict[type, Event] = {
     RunEnded: RunEnded(7, "pages", source_ended=False, because="halt", seen=63, not_started=2),
     ItemHeld: ItemHeld("user-1", 998, Status.SUCCEEDED, 3, 4, "ann", "it was another order", 1),
     ItemForgotten: ItemForgotten(bytes(range(16)), "ann", "asked to"),
-    ItemGivenUp: ItemGivenUp("user-1", 998, Status.FAILED, 3, 4, "ann", "no such mailbox", ERROR),
+    ItemGivenUp: ItemGivenUp(
+        *("user-1", 998, Status.FAILED, 3, 4, "ann", "no such mailbox"), ERROR._replace(traceback=3)
+    ),
 }
 """Every type with every field away from its default."""
 

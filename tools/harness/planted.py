@@ -22,7 +22,7 @@ from wal_runner.core.events import Decision, ItemReconciled, ItemReleased, ItemS
 from wal_runner.errors import LogError
 from wal_runner.log import folder, lmdb_data, opening, rewriting, scratch
 from wal_runner.log.folder import Identity
-from wal_runner.log.format import FORMAT_VERSION, ITEMS_TABLE
+from wal_runner.log.format import FORMAT_FIRST, ITEMS_TABLE
 from wal_runner.log.lmdb_log import LmdbLog
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.scratch import Scratch
@@ -85,7 +85,7 @@ def _trust_names_of_the_dead() -> None:
 
 def _build_in_place() -> None:
     def create_folder(path: Path) -> Identity:
-        identity = Identity(FORMAT_VERSION, os.urandom(16).hex(), os.sysconf("SC_PAGE_SIZE"))
+        identity = Identity(FORMAT_FIRST, os.urandom(16).hex(), os.sysconf("SC_PAGE_SIZE"))
         folder._build(path, identity)
         folder.sync_folder(path.parent)
         return identity

@@ -15,7 +15,7 @@ from wal_runner.core.decide import Course, course
 from wal_runner.core.events import ItemInterrupted, ItemReleased, Status
 from wal_runner.core.state import State
 from wal_runner.log.format import META_BASE_STATE
-from wal_runner.log.memory_log import MemoryTurn
+from wal_runner.log.memory_turn import MemoryTurn
 from wal_runner.log.stored_state import encode_base_state
 from wal_runner.recovery import recover, writer
 from wal_runner.recovery.evidence import proven

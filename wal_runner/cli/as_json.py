@@ -33,11 +33,15 @@ EVENT_WORDS: Final[dict[type, str]] = {
 
 @lru_cache(maxsize=16)
 def iso(time_ns: int) -> str | None:
-    """Write a time as UTC to the microsecond; None for a time that is not known."""
+    """Write a time as UTC to the microsecond; None for a time that is not known, or that no calendar has."""
     if not time_ns:
         return None
     seconds, rest = divmod(time_ns, 1_000_000_000)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest // 1000:06d}Z"
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{rest // 1000:06d}Z"
 
 
 # --- The state -------------------------------------------------------------------------

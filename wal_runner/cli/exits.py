@@ -21,6 +21,7 @@ from wal_runner.errors import (
     LogUnsafe,
     LogWentBack,
     NotALog,
+    OlderVersionRunning,
 )
 
 
@@ -43,7 +44,7 @@ class Exit(IntEnum):
     SOME_IN_DOUBT = 4, "items are in doubt (some may have failed too)"
     ELSEWHERE = 5, "done here; items are still running in another session"
     NO_LOG = 10, "there is no log at the path"
-    BUSY = 11, "another process holds the log"
+    BUSY = 11, "another process holds the log, or an older wal_runner is running on it"
     CORRUPT = 12, "the log is damaged, lost, unsafe to open, copied, older than it was, or of a newer version"
     INTERRUPTED = 130, "stopped by Ctrl-C or SIGTERM; what ran is on record"
 
@@ -59,7 +60,7 @@ def exit_of(error: BaseException) -> Exit:
 _CODES: Final[tuple[tuple[tuple[type[BaseException], ...], Exit], ...]] = (
     ((click.UsageError,), Exit.USAGE),
     ((LogMissing, NotALog), Exit.NO_LOG),
-    ((LogBusy,), Exit.BUSY),
+    ((LogBusy, OlderVersionRunning), Exit.BUSY),
     ((LogCopied, LogCorrupt, LogLost, LogWentBack, LogTooNew, LogUnsafe), Exit.CORRUPT),
     ((KeyboardInterrupt, click.Abort), Exit.INTERRUPTED),
 )

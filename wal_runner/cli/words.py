@@ -30,9 +30,15 @@ def moment(time_ns: int, now_ns: int | None = None) -> str:
 
 @lru_cache(maxsize=16)
 def local_time(time_ns: int, timespec: str = "seconds") -> str:
-    """Write a time as local time with its zone; ``--until`` reads it back."""
+    """Write a time as local time with its zone; ``--until`` reads it back.
+
+    A time that no calendar has is written as the number that it is.
+    """
     seconds, rest = divmod(time_ns, _SECOND)
-    local = datetime.fromtimestamp(seconds).astimezone().replace(microsecond=rest // 1000)
+    try:
+        local = datetime.fromtimestamp(seconds).astimezone().replace(microsecond=rest // 1000)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ns} ns since 1970"
     return local.isoformat(sep=" ", timespec=timespec)
 
 

@@ -18,7 +18,7 @@ from wal_runner.core import events as ev
 from wal_runner.core import places
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import TYPE_NUMBERS, Decision, Event, EventArray, Record, Status
-from wal_runner.errors import RESTORE, LogCorrupt, LogTooNew
+from wal_runner.errors import RESTORE, EventInvalid, LogCorrupt, LogTooNew
 
 
 if TYPE_CHECKING:
@@ -31,11 +31,18 @@ SUCCEEDED: Final = TYPE_NUMBERS[ev.ItemSucceeded]
 RELEASED: Final = TYPE_NUMBERS[ev.ItemReleased]
 SESSION_OPENED: Final = TYPE_NUMBERS[ev.SessionOpened]
 
+COUNT_MAX: Final = (1 << 64) - 1
+"""The largest number that msgpack stores."""
+
 _FIRST_START: Final = tuple(ev.ItemStarted._field_defaults.values())
 
 
 def to_array(seq: int, event: Event | EventArray) -> EventArray:
-    """Give the array of *event*, which will have the number *seq*; one that is an array stays as it is."""
+    """Return the array of *event*, which will have the number *seq*; one that is an array stays as it is.
+
+    Raise `EventInvalid` if `from_array` would refuse it. The commonest events are not asked: a first start
+    and a success hold nothing but an id that was checked, a monotonic duration and packed bytes.
+    """
     if type(event) is tuple:
         return event
     # The two commonest by hand; what comes below says the same of them.
@@ -55,7 +62,9 @@ def to_array(seq: int, event: Event | EventArray) -> EventArray:
         fields.pop()
     if kind in _NAMES_AN_EARLIER_SEQ:
         fields[0] = seq - fields[0]
-    return (TYPE_NUMBERS[kind], *fields)
+    array = (TYPE_NUMBERS[kind], *fields)
+    _check_readable(seq, event, array)
+    return array
 
 
 def first_start(item_id: str) -> EventArray:
@@ -85,6 +94,18 @@ def from_array(seq: int, array: object) -> Event:
     except _BadField as bad:
         raise corrupt(seq, f"a {event_type.__name__} holds {bad}") from None
     return cast("Event", event_type(*made))
+
+
+def _check_readable(seq: int, event: Event | EventArray, array: EventArray) -> None:
+    # A commit that no reader accepts would make the whole log unreadable, for every version.
+    try:
+        back = from_array(seq, array)
+    except (LogCorrupt, LogTooNew) as error:
+        raise EventInvalid(
+            f"A {type(event).__name__} that no version could read was to be written, and was not: {error} "
+            "Look at the clock of this machine, and report it as a fault of wal_runner."
+        ) from error
+    assert back == event, f"{back} is not {event}"
 
 
 def events_of(record: Record) -> list[tuple[int, Event]]:
@@ -121,7 +142,7 @@ class _NewerField(Exception):
 
 
 def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= COUNT_MAX:
         raise _BadField(f"{value!r:.50} where a number belongs")
     return value
 

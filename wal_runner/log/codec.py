@@ -83,6 +83,10 @@ _FIXSTR: Final = range(0xA0, 0xC0)
 _FIXSTR_MASK: Final = 0x1F
 
 
+TIME_NS_MAX: Final = (1 << 63) - 1
+"""The last time that a record holds, in nanoseconds since 1970: in the year 2262."""
+
+
 def first_chain(log_id: str) -> bytes:
     """Give the hash that the first record of a log chains to; no other log's record fits it."""
     return hashlib.blake2b(log_id.encode(), digest_size=CHAIN_BYTES, person=b"walrun-chain").digest()
@@ -99,7 +103,12 @@ def chained(previous: bytes, first_seq: int, payload: bytes) -> bytes:
 def encode_records(
     events: Sequence[Event | EventArray], *, first_seq: int, session: int, time_ns: int, previous: bytes
 ) -> list[tuple[Record, bytes]]:
-    """Cut *events* into records, each with its value as stored. The order is kept."""
+    """Cut *events* into records, each with its value as stored. The order is kept.
+
+    A *time_ns* before 1970, or behind the year 2262, is stored as the nearest time that a record holds.
+    """
+    # A clock before 1970 once put a negative time into SessionLost, and no version could read that log again.
+    time_ns = min(max(time_ns, 0), TIME_NS_MAX)
     made = []
     arrays = [to_array(seq, event) for seq, event in enumerate(events, first_seq)]
     for start, end, payload in _cut(arrays, session, time_ns):

@@ -268,6 +268,13 @@ class HeldFile:
         except OSError:
             return False
 
+    def stat(self) -> os.stat_result:
+        """Return what the file looks like, by its path if the program closed the descriptor."""
+        try:
+            return os.fstat(self.descriptor)
+        except OSError:
+            return os.lstat(self.path)
+
     def close(self) -> None:
         """Close the descriptor if it is still open on this file. Raises nothing."""
         if self.is_ours:

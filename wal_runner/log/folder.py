@@ -23,7 +23,7 @@ from wal_runner.log.format import (
     ARCHIVE_NAME,
     DATA_NAME,
     FOLDER_MODE,
-    FORMAT_VERSION,
+    FORMAT_FIRST,
     GATE_NAME,
     IDENTITY_NAME,
     ITEMS_TABLE,
@@ -63,7 +63,7 @@ def create_folder(path: Path) -> Identity:
     """
     parent = path.parent
     check_file_system(parent)
-    identity = Identity(FORMAT_VERSION, secrets.token_hex(16), os.sysconf("SC_PAGE_SIZE"))
+    identity = Identity(FORMAT_FIRST, secrets.token_hex(16), os.sysconf("SC_PAGE_SIZE"))
     aside = parent / f".{path.name}.{secrets.token_hex(4)}.new"
     failpoint("create.before_build")
     try:
@@ -127,7 +127,7 @@ def make_tables(env: lmdb.Environment, log_id: str) -> None:
         env.open_db(table)
     with env.begin(write=True, db=meta) as txn:
         txn.put(META_LOG_ID, log_id.encode())
-        txn.put(META_FORMAT, pack(META_FORMAT, FORMAT_VERSION))
+        txn.put(META_FORMAT, pack(META_FORMAT, FORMAT_FIRST))
         txn.put(META_BASE, pack(META_BASE, (0, first_chain(log_id))))
         txn.put(META_ROWS, pack(META_ROWS, (0, 0)))
 
@@ -179,10 +179,11 @@ def _parse_identity(path: Path, content: bytes) -> Identity:
         fields[name] = value
     with contextlib.suppress(ValueError, KeyError):
         # Before the checksum: a newer format may sum up differently, and must be named as such.
-        if int(fields[b"format"]) > FORMAT_VERSION:
+        # No version up to this one writes more than FORMAT_FIRST here: `meta.format` says what the data needs.
+        if int(fields[b"format"]) > FORMAT_FIRST:
             raise LogTooNew(
-                f"{path} was written in format {int(fields[b'format'])}; this wal_runner reads up to "
-                f"{FORMAT_VERSION}. Use the version that wrote it, or a newer one."
+                f"{path} was written in format {int(fields[b'format'])}, and its folder is laid out as this "
+                "wal_runner does not know. Use the version that wrote it, or a newer one."
             )
     body, mark, crc = content.rpartition(b"crc ")
     with contextlib.suppress(ValueError, KeyError):

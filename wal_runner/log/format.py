@@ -1,14 +1,23 @@
 """The constants of the disk format, in one page. `docs/reference/on-disk-format.md` explains them.
 
 Shared by everything under `wal_runner.log`. Invariant: a number or name that was written to a
-disk is never given another meaning; a change of meaning is a new `FORMAT_VERSION`.
+disk is never given another meaning; a change of meaning is a new format.
 """
 
 from __future__ import annotations
 
 
-FORMAT_VERSION = 1
-"""Version 1: blake2b chain of 16 bytes, rows with a CRC-32. The only one so far."""
+FORMAT_FIRST = 1
+"""The format that every new log is written in, and what IDENTITY says of every log.
+
+Format 1: blake2b chain of 16 bytes, rows with a CRC-32.
+"""
+
+FORMAT_VERSION = 2
+"""The highest format that this version reads. `Turn.require_format` raises a log to it.
+
+Format 2: more event types, more fields of known ones, tagged and longer results. The rest is as in format 1.
+"""
 
 MAGIC = "wal_runner log"
 

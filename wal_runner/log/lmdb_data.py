@@ -11,7 +11,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import ON_RESTORING, RESTORE, Compacted, LogCorrupt, LogLost, LogTooNew, LogWentBack
+from wal_runner.errors import ON_RESTORING, RESTORE, Compacted, LogCorrupt, LogLost, LogWentBack
 from wal_runner.log.codec import record_count
 from wal_runner.log.env import check_env, close_env, open_env, translate_system, translated
 from wal_runner.log.files import HeldFile, open_file
@@ -19,7 +19,6 @@ from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
     DATA_NAME,
-    FORMAT_VERSION,
     HEAD_NAME,
     ITEMS_TABLE,
     KEY_TEXT_BYTES_MAX,
@@ -37,6 +36,7 @@ from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_
 from wal_runner.log.host import boot_id
 from wal_runner.log.rows import SUM_MODULUS, check_all, row_key, seq_in, stored_checksum, unpack_fields, unpack_number
 from wal_runner.log.structure import check_structure, is_always_checked
+from wal_runner.log.upgrading import check_readable
 
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class DataFile:
         self.descriptor = -1
         self.known = (0, b"")
         """The last seq that this handle has seen, and the chain hash there."""
+        self.format_seen = 0
+        """A format that the file was in when it was looked at; it only rises. Only what is committed is kept here."""
         self._log_id = identity.log_id
         self._read_only = read_only
         self._is_open = False
@@ -189,15 +191,9 @@ class DataFile:
             raise LogLost(
                 f"{self.path} belongs to another log ({stored!r} instead of {self._log_id}). Put the right file back."
             )
-        value = txn.get(META_FORMAT, db=self.tables.meta)
-        version = 0 if value is None else unpack_number(META_FORMAT, value)
-        if version > FORMAT_VERSION:
-            raise LogTooNew(
-                f"{self.path} was written in format {version}; this wal_runner reads up to {FORMAT_VERSION}. Use the "
-                "version that wrote it, or a newer one."
-            )
-        if version < 1:
-            raise LogCorrupt(f"{self.path} does not say in which format it is. {RESTORE}")
+        # Set, not raised: the file may be another one than before, and in a lower format.
+        self.format_seen = self.format(txn)
+        check_readable(self.path, self.format_seen)
 
     def _check_row_count(self, txn: lmdb.Transaction[bytes]) -> None:
         if self.row_sums(txn)[0] != txn.stat(self.tables.items)["entries"]:
@@ -240,11 +236,7 @@ class DataFile:
     def committed(self, seq: int, chain: bytes) -> None:
         """Remember the new end of the log, here and in HEAD."""
         self.known = (seq, chain)
-        try:
-            stat = os.fstat(self.descriptor)
-        except OSError:
-            # The program closed it during the commit, which must not be reported as failed.
-            stat = os.lstat(self.path)
+        stat = self._held[-1].stat()
         self._witness = Witness(seq, chain, stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if self._held[0].is_ours:
             write_head(self._head, self._witness)
@@ -262,6 +254,14 @@ class DataFile:
             raise LogCorrupt(f"{self.path} does not say where its log begins. {RESTORE}")
         seq, chain = unpack_fields(META_BASE, value, int, bytes)
         return seq, chain
+
+    def format(self, txn: lmdb.Transaction[bytes]) -> int:
+        """Return the format that the log is in, as *txn* sees it."""
+        value = txn.get(META_FORMAT, db=self.tables.meta)
+        version = 0 if value is None else unpack_number(META_FORMAT, value)
+        if version < 1:
+            raise LogCorrupt(f"{self.path} does not say in which format it is. {RESTORE}")
+        return version
 
     def end(self, txn: lmdb.Transaction[bytes]) -> tuple[int, bytes]:
         """Give the last seq of the log and the chain hash there."""

@@ -163,6 +163,11 @@ class LmdbLog:
             stored = stored_place(txn.get(META_PLACE, db=self._data.tables.meta))
         return copied_from(self.path, stored, self._place())
 
+    def format(self) -> int:
+        """Return the format that the log is in. See `Log.format`."""
+        with self._reading() as txn:
+            return self._data.format(txn)
+
     def base(self) -> tuple[int, bytes]:
         """Give where the log begins. See `Log.base`."""
         with self._reading() as txn:

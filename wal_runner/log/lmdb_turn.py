@@ -21,9 +21,11 @@ from wal_runner.log.codec import encode_records, record_count
 from wal_runner.log.env import translate, translated
 from wal_runner.log.format import (
     CHAIN_BYTES,
+    FORMAT_VERSION,
     KEY_TEXT_BYTES_MAX,
     META_BASE,
     META_BASE_STATE,
+    META_FORMAT,
     META_PLACE,
     META_ROWS,
     META_SNAPSHOT,
@@ -41,13 +43,14 @@ from wal_runner.log.rows import (
     unpack_number,
 )
 from wal_runner.log.stored_state import decode_base_state, encode_base_state, encode_open, encode_snapshot
+from wal_runner.log.upgrading import check_no_older_session, check_readable
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from wal_runner.core.events import Event, EventArray, Record
-    from wal_runner.core.items import ShortRow
+    from wal_runner.core.items import SessionInfo, ShortRow
     from wal_runner.core.state import State
     from wal_runner.log.lmdb_data import DataFile
     from wal_runner.log.lmdb_sessions import LmdbSession, Sessions
@@ -84,6 +87,8 @@ class LmdbTurn:
         self._place = place
         self._end = data.known
         self._changed = False
+        self._format = 0
+        """The format that this turn raises the log to; 0 if it does not."""
         self._rows: tuple[int, int] | None = None
         self._retired: list[int] = []
         self._born: list[LmdbSession] = []
@@ -123,10 +128,34 @@ class LmdbTurn:
 
     def new_session(self, last: int) -> LmdbSession:
         """Take a new number and its lock. See `Turn.new_session`."""
+        # Until its SessionOpened is durable nobody asks whether we can read a format: another process
+        # may have raised it since we opened the file.
+        check_readable(self._data.path, self.format())
         session = self._sessions.new(last)
         self._born.append(session)
         failpoint("session.after_file")
         return session
+
+    def format(self) -> int:
+        """Return the format that the log is in. See `Turn.format`."""
+        with translated(self._data.path, "read"):
+            return self._data.format(self._txn)
+
+    def require_format(self, version: int, unended: Iterable[SessionInfo]) -> None:
+        """Raise the log to a format. See `Turn.require_format`."""
+        assert version <= FORMAT_VERSION, f"this version does not read format {version}"
+        if version <= max(self._data.format_seen, self._format):
+            return
+        if version <= (found := self.format()):
+            self._data.format_seen = found  # another process raised it, in a commit that came about
+            return
+        check_no_older_session(
+            self._data.folder, version, unended, own=self._sessions.own, liveness=self._sessions.probe
+        )
+        with translated(self._data.path, "written"):
+            self._txn.put(META_FORMAT, pack(META_FORMAT, version), db=self._tables.meta)
+        self._format = version
+        self._changed = True
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
         """Ask the kernel who lives. See `Turn.liveness`."""
@@ -265,6 +294,8 @@ class LmdbTurn:
             # this thread. After a commit that came about this undoes nothing.
             self.abort()
             raise
+        # Not before: after a commit that failed the log may be in either format, and is asked again.
+        self._data.format_seen = max(self._data.format_seen, self._format)
         failpoint("commit.after_commit")
         self._data.committed(*self._end)
         failpoint("commit.after_head")

@@ -15,14 +15,22 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from wal_runner.errors import ON_RESTORING, Compacted, LogClosed, LogCorrupt, LogWentBack
 from wal_runner.log.codec import decode_record, first_chain, record_count
-from wal_runner.log.format import CHAIN_BYTES, META_BASE, META_ROWS, READ_BYTES_MAX, SCRATCH_SLOTS
+from wal_runner.log.format import (
+    CHAIN_BYTES,
+    FORMAT_FIRST,
+    META_BASE,
+    META_FORMAT,
+    META_ROWS,
+    READ_BYTES_MAX,
+    SCRATCH_SLOTS,
+)
 from wal_runner.log.protocol import Liveness
 from wal_runner.log.rows import pack, unpack
 from wal_runner.log.scratch import Remains
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from wal_runner.core.events import OutcomeEvent, Record
 
@@ -78,6 +86,7 @@ class MemoryStore:
         self.items: dict[bytes, bytes] = {}
         self.open: dict[bytes, bytes] = {}
         self.meta: dict[bytes, bytes] = {
+            META_FORMAT: pack(META_FORMAT, FORMAT_FIRST),
             META_BASE: pack(META_BASE, (0, first_chain(log_id))),
             META_ROWS: pack(META_ROWS, (0, 0)),
         }
@@ -98,6 +107,13 @@ class MemoryStore:
         """Say who holds the lock of *session*; nobody holds one that is not there."""
         marks = self.sessions.get(session)
         return Liveness(alive=False, owner_alive=False) if marks is None else marks.liveness
+
+    def probe(self, sessions: Iterable[int], own: Collection[int]) -> dict[int, Liveness]:
+        """Return who lives; the sessions *own* of the asking handle do, whatever others hold of them."""
+        return {
+            number: Liveness(alive=True, owner_alive=True) if number in own else self.liveness_of(number)
+            for number in sessions
+        }
 
     def remains_of(self, session: int) -> dict[int, Remains]:
         """Give what the slots of *session* say, by start_seq; two that name one start say nothing."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wal_runner.core.events import Event, EventArray, OutcomeEvent, Record
-    from wal_runner.core.items import Row, ShortRow
+    from wal_runner.core.items import Row, SessionInfo, ShortRow
     from wal_runner.core.state import State
     from wal_runner.log.scratch import Remains
 
@@ -127,7 +127,27 @@ class Turn(Protocol):
     def new_session(self, last: int) -> Session:
         """Take a number above *last* that was never used, and its lock.
 
-        Append its SessionOpened in this turn.
+        Append its SessionOpened in this turn. Raise `LogTooNew` if the log was raised to a format
+        that this version does not read since it was opened.
+        """
+
+    def format(self) -> int:
+        """Return the format that the log is in, as of this turn."""
+
+    def require_format(self, version: int, unended: Iterable[SessionInfo]) -> None:
+        """Raise the log to format *version* in this very turn, durable with it and undone with it.
+
+        Call before `append` of anything that a reader of a lower format cannot read. Do nothing if
+        the log is in that format already, or in a higher one.
+
+        Args:
+            version: the format that is needed, at most `wal_runner.log.format.FORMAT_VERSION`.
+            unended: the sessions that have not ended on record, as of this turn.
+
+        Raises:
+            OlderVersionRunning: one of *unended* is running with a version that does not read the
+                format. The turn can go on; nothing has changed.
+
         """
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
@@ -243,6 +263,9 @@ class Log(Protocol):
 
         At another place it is a copy, a restored backup, or was moved to another disk.
         """
+
+    def format(self) -> int:
+        """Return the format that the log is in now: 1 until something was written that needs a higher one."""
 
     def base(self) -> tuple[int, bytes]:
         """Give the seq up to which events were dropped, and the chain hash there."""

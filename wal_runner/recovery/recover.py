@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.events import SessionLost, SessionOpened
 from wal_runner.errors import Compacted
@@ -18,6 +18,7 @@ from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
 from wal_runner.log.results import capped
 from wal_runner.recovery.copies import accepted_copy
 from wal_runner.recovery.evidence import own_started, proven
+from wal_runner.recovery.formats import fit, unended_sessions
 from wal_runner.recovery.loading import LOADS_MAX, load
 from wal_runner.recovery.writer import LogWriter
 from wal_runner.version import __version__
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from wal_runner.core.events import Event
     from wal_runner.core.state import State
     from wal_runner.log.protocol import Log, Session, Turn
+
+
+FORMAT_OF_ACCEPTED: Final = 2
+"""Format 1 has no place in SessionOpened for what was accepted."""
 
 
 def open_writer(
@@ -69,6 +74,8 @@ def _begin_session(log: Log, *, accept_copy: bool) -> LogWriter:
             dead = dead_sessions(turn, state)
             accepted = accepted_copy(log.path, turn, state, dead, accept_copy=accept_copy)
             turn.keep_place()
+            if accepted:
+                turn.require_format(FORMAT_OF_ACCEPTED, unended_sessions(state))
             record_evidence(turn, state, dead)
             session = turn.new_session(state.last_session)
             failpoint("session.before_commit")
@@ -125,8 +132,9 @@ def dead_sessions(turn: Turn, state: State) -> list[int]:
 
 
 def losses(state: State, dead: Sequence[int]) -> list[Event]:
-    """Give the events that record the *dead*; *state* is that before the evidence, which names them too."""
-    return [SessionLost(number, state.sessions[number].last_ns) for number in dead]
+    """Return the events that record the *dead*; *state* is that before the evidence, which names them too."""
+    # Logs of 0.1.0 may hold times before 1970, which a SessionLost cannot.
+    return [SessionLost(number, max(0, state.sessions[number].last_ns)) for number in dead]
 
 
 def record_evidence(turn: Turn, state: State, dead: Sequence[int]) -> None:
@@ -136,7 +144,7 @@ def record_evidence(turn: Turn, state: State, dead: Sequence[int]) -> None:
         found = (proven(start_seq, remains.get(start_seq)) for start_seq in own_started(state, number))
         events = [event for event in found if event is not None]
         if events:
-            turn.append(number, events)
+            turn.append(number, fit(turn, state, events))
 
 
 def _session_opened(number: int, accepted: str) -> SessionOpened:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wal_runner.core.arrays import events_of
 from wal_runner.core.events import Status
-from wal_runner.errors import Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogUnsafe, LogWentBack
+from wal_runner.core.formats import format_of
+from wal_runner.errors import RESTORE, Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogUnsafe, LogWentBack
 from wal_runner.log import opening
 from wal_runner.log.folder import read_identity
 from wal_runner.log.rows import SUM_MODULUS, encode_row, row_key, stored_checksum
@@ -38,7 +39,7 @@ DAMAGE: Final = (LogCorrupt, LogWentBack, LogLost, LogTooNew, LogUnsafe)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is not as it should be. *part* says where: structure, chain, rows, state, folder."""
+    """One thing that is not as it should be. *part* says where: structure, chain, format, rows, state, folder."""
 
     part: str
     text: str
@@ -75,10 +76,19 @@ def verify(path: str | os.PathLike[str]) -> Iterator[Problem]:
 def _content_problems(log: Log) -> Iterator[Problem]:
     # The chain before the view, which folds the tail too and would name its damage less well.
     try:
-        folded = _folded(log)
+        folded, needs = _folded(log)
+        # After the walk: the format is raised in the very commit that writes what needs it.
+        found = log.format()
     except DAMAGE as error:
         yield _problem("chain", error)
         return
+    if needs.format > found:
+        yield Problem(
+            "format",
+            f"Event {needs.seq} needs format {needs.format}, and the log says that it is in format {found}: an older "
+            f"wal_runner would open it and call it damaged. Use no older version on it. {RESTORE}",
+            needs.seq,
+        )
     try:
         view = LogView(log, load(log))
     except DAMAGE as error:
@@ -87,7 +97,14 @@ def _content_problems(log: Log) -> Iterator[Problem]:
     yield from _row_problems(view, folded)
 
 
-def _folded(log: Log) -> State:
+class _Needs(NamedTuple):
+    """The highest format that an event needs, and the first such event."""
+
+    format: int
+    seq: int
+
+
+def _folded(log: Log) -> tuple[State, _Needs]:
     for _ in range(TRIES_MAX - 1):
         try:
             return _fold_all(log)
@@ -96,16 +113,20 @@ def _folded(log: Log) -> State:
     return _fold_all(log)
 
 
-def _fold_all(log: Log) -> State:
-    """Walk the chain from the base to the end, every field of every event checked; give its numbers."""
+def _fold_all(log: Log) -> tuple[State, _Needs]:
+    """Walk the chain from the base to the end, every field of every event checked; return what it adds up to."""
     state = log.base_state()
+    needs = _Needs(1, 0)
     for record in records_after(log, state.seq):
         events_of(record)
+        for seq, array in enumerate(record.arrays, record.first_seq):
+            if format_of(array) > needs.format:
+                needs = _Needs(format_of(array), seq)
         state.apply(record)
         if len(state.items) > ITEMS_HELD_MAX:
             state.freeze()
             state.drop_frozen()
-    return state
+    return state, needs
 
 
 def _row_problems(view: LogView, folded: State) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from wal_runner.failpoints import failpoint
 from wal_runner.log import opening
 from wal_runner.log.protocol import GATE_WAIT_S
 from wal_runner.recovery.evidence import own_started, proven
+from wal_runner.recovery.formats import fit
 from wal_runner.recovery.loading import load, records_after
 from wal_runner.recovery.snapshots import TAIL_EVENTS_AT_CLOSE, Snapshots
 
@@ -61,11 +62,14 @@ class LogWriter:
         snapshot: bool = True,
         force_snapshot: bool = False,
         wait_s: float = GATE_WAIT_S,
+        fitted: bool = False,
     ) -> Sequence[Record]:
         """Append what *decide* gives, atomically and durably, and give it as records.
 
         *decide* runs inside the gate, with `state` caught up; it must be short, and may raise, which
         appends nothing. Raise `CommitUnknown` when the commit itself failed: the next turn finds out.
+        What it gives is fitted to the log's format (`wal_runner.recovery.formats.fit`), unless *fitted*
+        says that it is: a scan of thousands of events in each turn of a run is not free.
         """
         self.check_process()
         with self.lock:
@@ -83,13 +87,13 @@ class LogWriter:
                     self._check_not_lost()
                     events = decide(turn)
                     if events:
-                        turn.append(self.session.number, events)
+                        turn.append(self.session.number, events if fitted else fit(turn, self.state, events))
                     if snapshot:
                         self.snapshots.ride(turn, self.state, force=force_snapshot)
             except Compacted:
                 # We lag behind a compaction: what we missed is in the snapshot now.
                 self._load_anew()
-                return self.turn(decide, snapshot=snapshot, force_snapshot=force_snapshot, wait_s=wait_s)
+                return self.turn(decide, snapshot=snapshot, force_snapshot=force_snapshot, wait_s=wait_s, fitted=fitted)
             except BaseException:
                 self.snapshots.fell()
                 raise

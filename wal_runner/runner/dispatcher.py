@@ -25,7 +25,7 @@ from wal_runner.runner.plan import Desk, Plan
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from wal_runner.core.events import Event, EventArray, OutcomeEvent
     from wal_runner.log.protocol import Turn
@@ -79,6 +79,13 @@ class Dispatcher:
         self._left_behind: set[int] = set()
         """Starts that are in doubt on record, while a worker that nobody waits for is still at them."""
         self._outcomes: deque[OutcomeEvent] = deque()
+        self.has_tagged = False
+        """Whether some result of this run needed format 2: from then on outcomes are fitted to the log's format.
+
+        Workers set it before they hand the outcome over. It is never reset: a worker may be between the two.
+        """
+        self._unconfirmed: Mapping[int, OutcomeEvent] = {}
+        """Outcomes that a commit, of which nobody knows whether it came about, has without their result."""
         self.pages = pages
         self.scratch = writer.session.scratch
         self.limbo = Limbo(self.scratch)
@@ -215,27 +222,32 @@ class Dispatcher:
     def _commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
         began = time.perf_counter()
         outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
-        plan = Plan(self._desk, outcomes, candidates)
+        plan = Plan(self._desk, outcomes, candidates, has_tagged=self.has_tagged, unconfirmed=self._unconfirmed)
         if not (outcomes or candidates or self.limbo or plan.has_cursors()):
             return []
         try:
-            self._turn(plan.decide)
+            self._turn(plan.decide, fitted=True)
         except BaseException:
             # Not written, or nobody knows: the next turn asks the log which.
             self._outcomes.extendleft(reversed(outcomes))
+            self._unconfirmed = plan.replaced
             plan.leave_in_limbo()
             raise
         self.committed_at = time.perf_counter()
         self.commit_s = self.committed_at - began
+        self._unconfirmed = {}
+        if plan.replaced:
+            # What is counted and yielded is what the log says, not what fn returned.
+            outcomes = [plan.replaced.get(event[0], event) for event in outcomes]
         return self._landed(plan, outcomes)
 
-    def _turn(self, decide: Callable[[Turn], Sequence[Event | EventArray]]) -> None:
+    def _turn(self, decide: Callable[[Turn], Sequence[Event | EventArray]], *, fitted: bool = False) -> None:
         """Take a turn at the log, however long somebody else is inside the gate."""
         gives_up = time.monotonic() + GATE_BUSY_WAIT_S
         warned = False
         while True:
             try:
-                self.writer.turn(decide)
+                self.writer.turn(decide, fitted=fitted)
             except LogBusy as busy:
                 if self.is_stopping() or time.monotonic() > gives_up:
                     raise

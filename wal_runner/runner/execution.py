@@ -15,6 +15,7 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
+from wal_runner.core.formats import needs_format_2
 from wal_runner.errors import CoroutineReturned, LogForked
 from wal_runner.failpoints import failpoint
 from wal_runner.log.results import encode_result, error_info, printable
@@ -103,6 +104,8 @@ class Execution:
         if hasattr(type(value), "__await__"):
             return self._refuse_awaitable(start_seq, elapsed_ns, value)
         packed, omitted = encode_result(value)
+        if packed is not None and needs_format_2(packed):
+            self._dispatcher.has_tagged = True
         return ItemSucceeded(start_seq, elapsed_ns, packed, omitted)
 
     def judge(self, start_seq: int, elapsed_ns: int, error: BaseException) -> OutcomeEvent:

@@ -13,12 +13,13 @@ from wal_runner.core.decide import Course
 from wal_runner.core.events import Decision, ItemReconciled, ItemStarted, Status
 from wal_runner.core.items import item_of, long_row
 from wal_runner.log.rows import row_of
+from wal_runner.recovery.formats import fit
 from wal_runner.recovery.naming import check_key_rule
 from wal_runner.runner.attempt import Attempt
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wal_runner.core.events import CursorAdvanced, Event, EventArray, OutcomeEvent
     from wal_runner.core.items import ItemState
@@ -46,10 +47,22 @@ class Desk(NamedTuple):
 class Plan:
     """What one turn is to write, decided inside it."""
 
-    def __init__(self, desk: Desk, outcomes: Sequence[OutcomeEvent], candidates: Sequence[Candidate]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        outcomes: Sequence[OutcomeEvent],
+        candidates: Sequence[Candidate],
+        *,
+        has_tagged: bool = False,
+        unconfirmed: Mapping[int, OutcomeEvent] | None = None,
+    ) -> None:
         self._desk = desk
         self._outcomes = outcomes
         self._candidates = candidates
+        self._has_tagged = has_tagged
+        self._unconfirmed = unconfirmed or {}
+        self.replaced: Mapping[int, OutcomeEvent] = self._unconfirmed
+        """Outcomes that are stored otherwise than they were handed in, by start_seq: without their result."""
         self._slots: list[int] = []
         self.adopted: list[int] = []
         self.started: list[Attempt] = []
@@ -69,8 +82,10 @@ class Plan:
         state = desk.writer.state
         still_open = state.open
         desk.limbo.settle(state, desk.writer.session.number)
-        # One that is not open any more was written by a commit of which we did not hear.
+        # No longer open: an earlier commit that raised CommitUnknown did write it.
         events: list[Event | EventArray] = [event for event in self._outcomes if event[0] in still_open]
+        if self._has_tagged:  # else the scan is left out: it would be thousands of events in each turn
+            events = self._fitted(turn, events)
         events += self._cursors()
         if self._candidates:
             check_key_rule(desk.writer, desk.feed.rule_name)
@@ -95,6 +110,17 @@ class Plan:
         kept = self._desk.limbo.keep(self.started)
         self._slots = [slot for slot in self._slots if slot not in kept]
         self.undo()
+
+    def _fitted(self, turn: Turn, outcomes: list[Any]) -> list[Any]:
+        """Return *outcomes*, all open, as the log's format takes them, and note which are replaced."""
+        fitted = list(fit(turn, self._desk.writer.state, outcomes))
+        # Still open: no earlier commit wrote it. No longer open: an earlier commit that raised CommitUnknown did,
+        # with or without its result, and an older session that has ended since does not change that.
+        still_open = {event[0] for event in outcomes}
+        self.replaced = {seq: event for seq, event in self._unconfirmed.items() if seq not in still_open} | {
+            event[0]: event for event, given in zip(fitted, outcomes, strict=True) if event is not given
+        }
+        return fitted
 
     def _cursors(self) -> list[CursorAdvanced]:
         pages = self._desk.pages

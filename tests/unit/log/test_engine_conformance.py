@@ -342,6 +342,8 @@ def test_snapshot_is_the_state_without_items(bench):
     chance = random.Random(7)  # noqa: S311 - the same history each time
     while len(history.open) < 2 or not (history.cursors and history.texts and history.paused) or history.seq < 40:
         history.grow(chance.choice)
+    with log.exclusive(0) as turn:
+        turn.require_format(2, ())
     for record in history.records:
         append(log, record.session, *(event for _, event in events_of(record)), after=record.first_seq - 1)
     state = fold(log.read(0, limit=10_000))

@@ -15,7 +15,7 @@ from wal_runner.log.env import create_env, open_env, translate, translated
 
 
 # The last sentence of a message begins with what to do.
-ADVICE = re.compile(r"\S\. (Free|Look|Raise|Read|Run|Use) [^.]*\.\Z")
+ADVICE = re.compile(r"\S\. (Free|Look|Raise|Read|Run|Use) [^.]*(\.md [^.]*)?\.\Z")
 
 DOINGS = ("created", "opened", "read", "written")
 

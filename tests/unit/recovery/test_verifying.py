@@ -379,7 +379,7 @@ def test_large_log_is_verified_in_bounded_memory(path, monkeypatch):
     """What was folded is let go of; the numbers stay."""
     monkeypatch.setattr(verifying, "ITEMS_HELD_MAX", 3)
     log = opening.open_for_reading(path)
-    state = verifying._fold_all(log)
+    state, _needs = verifying._fold_all(log)
     opening.close(log)
 
     assert len(state.items) + len(state.frozen) <= 3

@@ -19,6 +19,7 @@ from wal_runner.log.protocol import Liveness
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -39,8 +40,12 @@ class LmdbSession:
 
     @property
     def descriptor(self) -> int | None:
-        """Give the descriptor that commands inherit."""
+        """Return the descriptor that keeps the whole session alive. See `Session.descriptor`."""
         return self.file.descriptor
+
+    def item_locked(self, slot: int) -> AbstractContextManager[int]:
+        """Hold the lock of the item in *slot*. See `Session.item_locked`."""
+        return self.file.item_locked(slot)
 
     def close(self) -> None:
         """Release the locks and remove the files."""

@@ -6,6 +6,7 @@ and no event is appended that a reader of the log's format cannot read.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from wal_runner.core.formats import format_of
@@ -31,6 +32,7 @@ from wal_runner.log.upgrading import check_no_older_session, check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from wal_runner.core.events import Event, EventArray, Record
@@ -251,6 +253,11 @@ class MemorySession:
         marks = store.sessions[number] = Marks()
         own.add(number)
         self.scratch = MemoryScratch(marks)
+
+    def item_locked(self, slot: int) -> AbstractContextManager[None]:
+        """Hold nothing: commands keep no session in memory alive. See `Session.item_locked`."""
+        del slot
+        return nullcontext()
 
     def close(self) -> None:
         """Remove what stood for the session."""

@@ -89,6 +89,14 @@ class Session(Protocol):
     def descriptor(self) -> int | None:
         """Give the descriptor that a child must inherit to keep the session alive, if there is one."""
 
+    def item_locked(self, slot: int) -> AbstractContextManager[int | None]:
+        """Hold the lock of the item that is armed in *slot*, for the length of a block.
+
+        It gives the descriptor that a command of that item must inherit, or None if there is none: while the
+        command holds it and the item is started, the session is alive. The command can write nothing by it.
+        Raises a `LogError` if there can be no lock; then start no command.
+        """
+
     @property
     def scratch(self) -> Scratch:
         """Give the session's scratch slots."""

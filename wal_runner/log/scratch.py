@@ -289,6 +289,16 @@ def furthest_begun(path: Path, *, log_id: str, session: int, boot: str) -> int:
     return max((tag >> _CODE_BITS for tag in tags if tag & _CODE_MASK in _BEGUN_CODES), default=0)
 
 
+def is_finished(path: Path, slot: int) -> bool:
+    """Return whether the slots file *path* holds an outcome in *slot*. A file that cannot be read holds none."""
+    try:
+        with opened(*inside(path)) as descriptor:
+            tag = os.pread(descriptor, _ELAPSED.size, _FIRST_SLOT_AT + slot * SCRATCH_SLOT_BYTES)
+    except OSError:
+        return False
+    return int.from_bytes(tag, "little") & _CODE_MASK in _BEGUN_CODES - {_BEGUN}
+
+
 def _believed(path: Path, log_id: str, session: int, boot: str) -> bytes:
     """Return the slots file of a dead session; nothing if it is not of this log, session, file and boot."""
     try:

@@ -22,6 +22,7 @@ from wal_runner.log import host
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import open_writer
+from wal_runner.runner.attempt import current_attempt
 from wal_runner.runner.claims import Claims
 from wal_runner.runner.doubts import doubts_in
 from wal_runner.runner.execution import check_function
@@ -104,8 +105,23 @@ class Runner:
 
     @property
     def session_descriptor(self) -> int | None:
-        """Give the descriptor that a command must inherit (``pass_fds``) so that we are not taken for dead."""
+        """Return the descriptor of the session's lock. A process that inherits it can write nothing by it.
+
+        While one holds it, the whole session counts as alive, also for items that have finished. For the command of
+        one item use `item_lock`.
+        """
         return self._writer.session.descriptor
+
+    def item_lock(self) -> AbstractContextManager[int | None]:
+        """Hold a lock for the item that fn is running, which its command shall inherit.
+
+        ``with runner.item_lock() as lock: subprocess.run(command, pass_fds=[lock])``. If this process dies, the item
+        is neither in doubt nor run again before the command has ended. What the command leaves behind in the
+        background does not count any more once the item has finished.
+
+        Raises LookupError outside of fn, and the errors of the log if there can be no lock.
+        """
+        return self._writer.session.item_locked(current_attempt().slot)
 
     # --- Running ---------------------------------------------------------------------------
 

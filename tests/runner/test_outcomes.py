@@ -1,6 +1,5 @@
 """What becomes of an item: what fn returned or raised, as the log keeps it."""
 
-import enum
 import math
 
 import pytest
@@ -37,7 +36,7 @@ def only_item(runner):
         (-1.5, -1.5),
         ("ümlaut \N{SNOWMAN}", "ümlaut \N{SNOWMAN}"),
         (b"\x00\xff", b"\x00\xff"),
-        ((1, (2, 3)), [1, [2, 3]]),
+        ((1, (2, 3)), (1, (2, 3))),
         ({"a": {1: None}}, {"a": {1: None}}),
         ([], []),
         ("x" * 100_000, "x" * 100_000),
@@ -60,12 +59,6 @@ def test_result_is_the_same_on_the_first_run_and_ever_after(path, returned, kept
     assert [first.omitted, later.omitted] == [None, None]
 
 
-class Colour(enum.Enum):
-    """Something that msgpack cannot store."""
-
-    RED = 1
-
-
 class Hostile:
     """An object whose attributes cannot even be asked for."""
 
@@ -81,15 +74,13 @@ RECURSIVE.append(RECURSIVE)
     ("returned", "why"),
     [
         (object(), "object cannot be stored"),
-        (Colour.RED, "Colour cannot be stored"),
-        (2**64, "int cannot be stored"),
-        ({1, 2}, "set cannot be stored"),
+        (2**10_000, "int cannot be stored"),
+        ({object()}, "set cannot be stored"),
         ("\ud800", "str cannot be stored"),
         ([object()], "list cannot be stored"),
         (RECURSIVE, "list cannot be stored"),
         (Hostile(), "Hostile cannot be stored"),
         (b"x" * (RESULT_BYTES_MAX + 1), "over the limit"),
-        ((number for number in ()), "generator cannot be stored"),
     ],
     ids=named,
 )
@@ -291,19 +282,11 @@ async def _nothing():
     pass
 
 
-class Awaitable:
-    """An awaitable that is no coroutine."""
-
-    def __await__(self):
-        yield
-
-
-@pytest.mark.parametrize("make", [_nothing, Awaitable])
-@pytest.mark.parametrize("drive", [serial, *DRIVERS[1:2], DRIVERS[4]], ids=named)
-def test_returned_awaitable_is_a_failure_and_stops_the_run(runner, drive, make):
+@pytest.mark.parametrize("drive", DRIVERS, ids=named)
+def test_returned_coroutine_is_a_failure_and_stops_the_run(runner, drive):
     """Nobody awaits it, so nothing was done; and each item would show the same mistake."""
     with pytest.raises(CoroutineReturned, match="Use run_async"):
-        drive(runner, [str(n) for n in range(50)], lambda _: make())
+        drive(runner, [str(n) for n in range(50)], lambda _: _nothing())
     counts = runner.counts()
 
     assert 1 <= counts[Status.FAILED] <= 8

@@ -70,6 +70,8 @@ class History:
         self.paged = chance.random() < 0.2  # noqa: PLR2004 - a fifth
         self.processes_max = chance.choice((1, 1, 2, 3))
         self.abandoned: set[str] = set()
+        self.looked_at: dict[int, tuple[str, Verdict]] = {}
+        """Doubts that somebody looked at, and what they found; the answers come later."""
         self._snapshot: bytes | None = None
         self.world = World(items, rows_a_slice=chance.choice((1, 2, 5)))
         self.restlessness = chance.choice((0.0, 0.0, 0.02, 0.1))
@@ -115,6 +117,8 @@ class History:
             world.dies_at = world.moments + chance.randint(1, 12)
         if chance.random() < 0.05:  # noqa: PLR2004
             world.armed = [chance.choice(list(Fault)) for _ in range(chance.choice((1, 1, 1, 2, 3)))]
+            if chance.random() < 0.2:  # noqa: PLR2004 - it lasts, so that the end of the run fails too
+                world.armed = [chance.choice((Fault.DISK_FULL, Fault.NOT_WRITTEN))] * chance.choice((8, 10, 14))
             if chance.random() < 0.3:  # noqa: PLR2004 - before it has found out what became of that commit
                 world.dies_at = world.moments + chance.randint(3, 8)
         alive = len(world.processes)
@@ -169,6 +173,11 @@ class History:
             (2, lambda: self._resolve(process)),
             (1, lambda: do(lambda: process.retry(chance.choice(self.world.items)))),
         ]
+        steps += [(8, lambda seq=seq: self._end_left(process, seq)) for seq in process.left]  # type: ignore[misc]
+        if process.late:
+            steps.append((8, lambda: do(process.begin_late)))
+        if self.looked_at:
+            steps.append((8, lambda: self._answer(process)))
         if process.run is None:
             return [*steps, (20, lambda: do(lambda: process.begin_run(self._batch())))]
         steps += [(10, lambda: do(lambda: process.advance(chance.randint(1, 4)))), (4, lambda: do(process.flush))]
@@ -194,6 +203,7 @@ class History:
             reconcile=self._verdicts if chance.random() < 0.4 else None,  # noqa: PLR2004
             outcomes_wanted=chance.random() < 0.5,  # noqa: PLR2004
             key=by_name if chance.random() < 0.08 else None,  # noqa: PLR2004
+            goes_on=chance.random() < 0.7,  # noqa: PLR2004
         )
         if process.do(process.open) and chance.random() < 0.7:  # noqa: PLR2004
             process.do(lambda: process.begin_run(self._batch()))
@@ -210,6 +220,20 @@ class History:
 
     def _begin(self, process: Process) -> None:
         process.do(lambda: process.begin(self.chance.randrange(len(process.ready))))
+
+    def _end_left(self, process: Process, start_seq: int) -> None:
+        process.do(lambda: process.end_left(start_seq, self.chance.choice(_RESULTS)))
+
+    def _answer(self, process: Process) -> None:
+        items = self.world.model.items
+        older = [
+            seq
+            for seq, (item_id, _) in self.looked_at.items()
+            if items[item_id].status == DOUBTED and items[item_id].start_seq != seq
+        ]
+        start_seq = self.chance.choice(older or list(self.looked_at))
+        item_id, verdict = self.looked_at[start_seq]
+        process.do(lambda: process.answer(start_seq, item_id, verdict))
 
     def _happen(self, process: Process) -> None:
         start_seq = self.chance.choice(list(process.running))
@@ -255,6 +279,9 @@ class History:
             self.world.model.catch_up()
             model = self.world.model
             doubted = [seq for seq, (item_id, _) in model.open.items() if model.items[item_id].status == DOUBTED]
+            doubted = [seq for seq in doubted if not self._may_still_happen(seq)]
+            # Somebody else looks at the same doubts, and answers later.
+            self.looked_at.update({seq: (model.open[seq][0], self.truth(seq)) for seq in doubted})
             chosen = self.chance.sample(doubted, min(len(doubted), self.chance.randint(1, 3)))
             told = {seq: self._verdict(seq, model.open[seq][0]) for seq in chosen}
             if told:
@@ -269,8 +296,13 @@ class History:
         return {
             doubt.item_id: self._verdict(doubt.start_seq, doubt.item_id)
             for doubt in doubts
+            if not self._may_still_happen(doubt.start_seq)
             if self.chance.random() < 0.7  # noqa: PLR2004
         }
+
+    def _may_still_happen(self, start_seq: int) -> bool:
+        """Say whether an fn that its run left behind is still at it: nobody can tell the truth yet."""
+        return any(start_seq in process.left for process in self.world.processes)
 
     def _verdict(self, start_seq: int, item_id: str) -> Verdict:
         if self.chance.random() < 0.1:  # noqa: PLR2004

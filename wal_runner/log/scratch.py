@@ -27,14 +27,16 @@ import msgpack
 
 from wal_runner.core.arrays import from_array, to_array
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
-from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogReplaced, LogTooNew, LogUnsafe
+from wal_runner.errors import DiskFull, LogCorrupt, LogReplaced, LogTooNew, LogUnsafe
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.files import HeldFile, descriptors_on, inode_of, inside, open_file, opened
 from wal_runner.log.format import SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
+from wal_runner.log.overflow import OverflowSpace
+from wal_runner.log.slot_stores import Closed, Forked, Written, WrittenWords
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from wal_runner.core.events import Event, OutcomeEvent
@@ -94,8 +96,7 @@ class Scratch:
         self._descriptor = descriptor
         self._beside_path = beside
         self._beside: HeldFile | None = None
-        self._beside_end = 0
-        self._beside_users: set[int] = set()
+        self._beside_space = OverflowSpace()
         self._beside_lock = threading.Lock()
         self._free = deque(range(SCRATCH_SLOTS))
         # On file systems that copy on write, a store into preallocated memory may still need space.
@@ -103,8 +104,8 @@ class Scratch:
         self._map = mmap.mmap(descriptor, SCRATCH_BYTES) if shared else None
         # Python keeps a descriptor of its own for a map, and closes it by number with the map.
         self._map_files = [HeldFile(number, beside) for number in descriptors_on(inode_of(descriptor)) - before]
-        self._bytes: Any = _Written(HeldFile(descriptor, beside))
-        self._words: Any = _WrittenWords(HeldFile(descriptor, beside))
+        self._bytes: Any = Written(HeldFile(descriptor, beside))
+        self._words: Any = WrittenWords(HeldFile(descriptor, beside))
         if self._map is not None:
             self._bytes = memoryview(self._map)
             self._words = self._bytes.cast("Q")
@@ -161,15 +162,31 @@ class Scratch:
         else:
             self._put_beside(slot, start_seq, packed)
 
+    def is_armed(self, slot: int, start_seq: int) -> bool:
+        """Return whether the slot says that the start's fn has not begun."""
+        return bool(self._words[(slot + 1) * _WORDS_A_SLOT] == start_seq << _CODE_BITS | _ARMED)
+
+    def reclaim(self, kept: Collection[int]) -> None:
+        """Take back every slot except *kept*, and clear its tag.
+
+        A tag that names a start which never reached the disk must not stay: its seq may become another start's.
+        """
+        if len(self._free) + len(kept) < SCRATCH_SLOTS:
+            free = set(self._free)
+            taken = [slot for slot in range(SCRATCH_SLOTS) if slot not in free and slot not in kept]
+            self.disarm(taken)
+            self._forget_beside(taken)
+
     def free(self, slots: Iterable[int]) -> None:
         """Take slots back. Call once the commit of their outcomes is durable, not before."""
         slots = list(slots)
         self._free.extend(slots)
-        if self._beside_users:
+        self._forget_beside(slots)
+
+    def _forget_beside(self, slots: Iterable[int]) -> None:
+        if self._beside_space.used:
             with self._beside_lock:
-                self._beside_users.difference_update(slots)
-                if not self._beside_users:
-                    self._beside_end = 0
+                self._beside_space.free(slots)
 
     def disarm(self, slots: Iterable[int]) -> None:
         """Take back slots whose starts did not come about; they name no start any more."""
@@ -180,12 +197,12 @@ class Scratch:
     def disown(self) -> None:
         """Refuse every store from now on: in a forked child, the slots are the parent's."""
         self.close()
-        self._bytes = self._words = _Forked()
+        self._bytes = self._words = Forked()
 
     def close(self) -> None:
         """Refuse every store from now on, and let go of the memory; the session's file is its owner's."""
         words, mapped = self._words, self._bytes
-        self._bytes = self._words = _Closed()
+        self._bytes = self._words = Closed()
         if self._map is not None:
             words.release()
             mapped.release()
@@ -213,62 +230,10 @@ class Scratch:
             if self._beside is None:
                 descriptor = open_file(*inside(self._beside_path), os.O_RDWR, create=True)
                 self._beside = HeldFile(descriptor, self._beside_path)
-            file, at = self._beside, self._beside_end
-            self._beside_end += len(packed)
-            self._beside_users.add(slot)
+            file, at = self._beside, self._beside_space.take(slot, len(packed))
         file.check()
         if os.pwrite(file.descriptor, packed, at) == len(packed):
             self._put(slot, start_seq, _EVENT_BESIDE, _BESIDE.pack(at, len(packed)) + _CRC.pack(zlib.crc32(packed)))
-
-
-class _Forked:
-    """What a forked child finds in place of its parent's slots."""
-
-    def __setitem__(self, place: object, value: object) -> None:
-        raise LogForked("This item was started by the parent process. Leave the child with os._exit(), or exec.")
-
-
-class _Closed:
-    """What stands in place of the slots once their session has ended."""
-
-    def __setitem__(self, place: object, value: object) -> None:
-        raise LogClosed("The Runner was closed while it ran items. Close it when the run has ended.")
-
-
-class _Written:
-    """What stands in for mapped memory where a store must be a write."""
-
-    def __init__(self, file: HeldFile) -> None:
-        self._file = file
-
-    def __setitem__(self, place: slice, payload: bytes) -> None:
-        _write(self._file, payload, place.start)
-
-
-class _WrittenWords:
-    """As `_Written`, by words of eight bytes."""
-
-    def __init__(self, file: HeldFile) -> None:
-        self._file = file
-
-    def __setitem__(self, word: int, value: int) -> None:
-        _write(self._file, _ELAPSED.pack(value), word * 8)
-
-
-def _write(file: HeldFile, payload: bytes, at: int) -> None:
-    file.check()
-    try:
-        written = os.pwrite(file.descriptor, payload, at)
-    except OSError as error:
-        raise DiskFull(
-            f"A session's slots cannot be written ({error.strerror}). Nothing more was started. Free some space, then "
-            "run the same again."
-        ) from error
-    if written < len(payload):
-        raise DiskFull(
-            "A session's slots cannot be written whole. Nothing more was started. Free some space, then run the same "
-            "again."
-        )
 
 
 def allocate(descriptor: int) -> None:

@@ -11,13 +11,15 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from wal_runner.core.events import ItemReleased
+from wal_runner.core.events import Status
 from wal_runner.core.identity import key_rule
 from wal_runner.core.items import item_of
 from wal_runner.core.lost_reply import unknown_when
 from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclaredLost, WalRunnerError, listed
+from wal_runner.log.format import RESULT_BYTES_MAX
+from wal_runner.log.results import NO_CLASSES
 from wal_runner.log.rows import row_of
-from wal_runner.recovery.evidence import own_started
+from wal_runner.recovery.formats import FORMAT_OF_LARGE_RESULTS
 from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
@@ -35,7 +37,7 @@ from wal_runner.runner.threads import run_in_threads
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 
     from wal_runner.core.items import ItemState
     from wal_runner.recovery.writer import LogWriter
@@ -49,6 +51,9 @@ logger = logging.getLogger(__name__)
 
 ENDED_NOT_OK: Final = "The run of %s ended with %s."
 """The one warning at the end of a run; the command line leaves it out, for it says so itself."""
+
+RESULTS_OMITTED: Final = "The run of %s could not keep the results of %d items; they have succeeded. The first, %s: %s"
+"""The one warning of a run about all omitted results; the command line leaves it out, too."""
 
 ROUNDS_MAX: Final = 3
 """Items that a verdict or a death sets free are run in the same run, in so many rounds in all: a
@@ -69,6 +74,7 @@ class Run:
         deliver: Callable[[Outcome[Any]], None] | None = None,
         order: Ordering[Any] | None = None,
         on_error_raise: bool = False,
+        classes: Mapping[str, type] = NO_CLASSES,
     ) -> None:
         self.options = options
         self.on_error_raise = on_error_raise
@@ -76,22 +82,24 @@ class Run:
         self.stopping = Stopping(options.interrupt)
         self._writer = writer
         self._rule = key_rule(options.key)
-        # A failure that another process has just recorded is older than this run, and tried again by it.
-        writer.catch_up()
-        self._began_at = writer.state.seq
         self.settling = Settling(
-            idempotent=options.idempotent, deliver=deliver, on_duplicate=None if order is None else order.drop
+            idempotent=options.idempotent,
+            deliver=deliver,
+            on_duplicate=None if order is None else order.drop,
+            classes=classes,
+            with_text=lambda error: writer.state.with_text(error),  # noqa: PLW0108 - the state may be loaded again
+            on_omitted=lambda: self.execution.end_for_an_omission(),  # noqa: PLW0108 - it is made below
         )
         self.feed = Feed(
             source,
             self._rule,
             writer,
             self.settling,
-            began_at=self._began_at,
             refuse_duplicates=options.on_duplicate == "error",
             pages=pages,
             expect=None if order is None else order.expect,
             would_block=options.would_block,
+            reads_ahead=options.in_doubt_max > 1,
         )
         self.dispatcher = Dispatcher(
             writer,
@@ -107,6 +115,8 @@ class Run:
             self.dispatcher,
             is_unknown=unknown_when(options.outcome_unknown),
             idempotent=options.idempotent,
+            result_bytes_max=options.result_bytes_max,
+            results_required=options.results_required,
         )
         self._rounds = 1
 
@@ -118,7 +128,7 @@ class Run:
     @property
     def is_ending(self) -> bool:
         """Say whether nothing more is to be started."""
-        return self.stopping.is_asked or self.execution.fatal is not None
+        return self.stopping.is_asked or self.execution.is_over
 
     # --- The drivers ---------------------------------------------------------------------
 
@@ -159,22 +169,36 @@ class Run:
         self.stopping.feed = self.feed
         with self.stopping.handling_signals(wanted=self.options.signals):
             try:
-                set_key_rule(self._writer, self._rule.name)
-                bury_the_dead(self._writer)
-                self._reconcile()
-                with Flusher(self.dispatcher) as flusher:
-                    yield
-                flusher.check()
-            except KeyboardInterrupt:
-                # The second Ctrl-C ended fn; what it left is on record by now.
-                if not self.stopping.is_urgent:
-                    raise
+                self.begin()
+                try:
+                    self.prepare()
+                    with Flusher(self.dispatcher) as flusher:
+                        yield
+                    flusher.check()
+                except KeyboardInterrupt:
+                    # The second Ctrl-C ended fn; what it left is on record by now.
+                    if not self.stopping.is_urgent:
+                        raise
+                finally:
+                    self._leave_nothing_in_flight()
             finally:
-                self._leave_nothing_in_flight()
                 self._close_report(began)
         self._raise_what_is_due()
 
     # --- Before and after --------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Settle what earlier runs of this Runner left without an outcome, and fix the seq at which this run begins."""
+        self.dispatcher.begin_run()
+        # It has caught up, too: a failure that another process has just recorded is older than this run.
+        self.feed.begin(self._writer.state.seq)
+
+    def prepare(self) -> None:
+        """Do what comes before the first start: the format, the key rule, the dead sessions, the reconciler."""
+        self._ask_for_what_the_options_need()
+        set_key_rule(self._writer, self._rule.name)
+        bury_the_dead(self._writer)
+        self._reconcile()
 
     def another_round(self) -> bool:
         """Look again at what was in doubt or running elsewhere; say whether some of it can run now."""
@@ -186,6 +210,11 @@ class Run:
         bury_the_dead(self._writer)
         self._reconcile()
         return self._free_at_hand() > 0
+
+    def _ask_for_what_the_options_need(self) -> None:
+        """Raise `OlderVersionRunning` before the first start if a session could not read what was asked for."""
+        if self.options.result_bytes_max > RESULT_BYTES_MAX:
+            self._writer.require_format(FORMAT_OF_LARGE_RESULTS)
 
     def _reconcile(self) -> None:
         if self.options.reconcile is None:
@@ -202,7 +231,7 @@ class Run:
             others = listed([repr(item_id[:80]) for item_id in verdicts if item_id not in starts])
             logger.warning("reconcile=%s gave verdicts on what is not in doubt, which change nothing: %s", name, others)
         if told:
-            resolve(self._writer, told, by=f"reconcile: {name}", starts=starts)
+            resolve(self._writer, told, by=f"reconcile: {name}", starts=starts, skip_others=True)
 
     def _free_at_hand(self) -> int:
         writer = self._writer
@@ -211,6 +240,8 @@ class Run:
         with writer.lock:
             values = writer.log.look_up(ids)
             for item_id, value in zip(ids, values, strict=True):
+                if not self.feed.watch.is_as_named(self.settling.at_hand[item_id][0], item_id):
+                    continue  # its source has changed it since; the next run gets it anew
                 row = writer.state.row(item_id) or row_of(item_id, value)
                 if row is None:
                     continue
@@ -228,15 +259,18 @@ class Run:
             return
         try:
             self.dispatcher.settle_the_rest("the run ended before fn did")
-            unheard = own_started(writer.state, writer.session.number)
-            if unheard:
-                writer.append([ItemReleased(start_seq) for start_seq in unheard])
         except (SessionDeclaredLost, LogReplaced) as error:
-            logger.warning("The end of the run could not be written: %s", error)
+            self._note_unrecorded(error)
             self._record_late()
         except LogError as error:
-            # The log says so by itself: what has no outcome is in doubt once this session is dead.
-            logger.warning("The end of the run could not be written: %s", error)
+            # The next run of this Runner settles these starts by their slots, and so does closing it.
+            self._note_unrecorded(error)
+
+    def _note_unrecorded(self, error: LogError) -> None:
+        logger.warning("The end of the run could not be written: %s", error)
+        # Nothing of them is on record, so as far as this report can say they are in doubt.
+        for _ in self.dispatcher.in_flight:
+            self.settling.count(Status.IN_DOUBT)
 
     def _record_late(self) -> None:
         try:
@@ -254,6 +288,9 @@ class Run:
         if state.timed:
             report.time_saved = report.skipped * state.elapsed_ns / state.timed / 1e9
         report.interrupted = self.stopping.is_asked
+        report.ended_because = self.execution.ended_because
+        if report.first_omitted is not None:
+            logger.warning(RESULTS_OMITTED, self._writer.log.path, report.results_omitted, *report.first_omitted)
         if not report.ok:
             logger.warning(ENDED_NOT_OK, self._writer.log.path, _in_words(report))
 

@@ -6,9 +6,6 @@ log; closing it, or losing it, leaves a log that the next one opens.
 
 from __future__ import annotations
 
-import os
-import threading
-import traceback
 import weakref
 from collections import deque
 from contextlib import closing, contextmanager
@@ -16,16 +13,19 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wal_runner.core.lost_reply import lost_reply
-from wal_runner.errors import LogClosed, RecursiveRun
+from wal_runner.errors import LogClosed
 from wal_runner.failpoints import failpoint
 from wal_runner.log import host
+from wal_runner.log.format import RESULT_BYTES_MAX
+from wal_runner.log.named_values import classes_by_name
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import open_writer
-from wal_runner.runner.attempt import current_attempt
-from wal_runner.runner.claims import Claims
-from wal_runner.runner.doubts import doubts_in
+from wal_runner.runner.claims import Claims, no_function
+from wal_runner.runner.doubts import Doubt, doubts_in
 from wal_runner.runner.execution import check_function
+from wal_runner.runner.locks import SessionLocks
+from wal_runner.runner.one_run import OneRun
 from wal_runner.runner.options import RunOptions
 from wal_runner.runner.ordering import Ordering
 from wal_runner.runner.pages import Pages, read_pages, read_pages_async
@@ -34,6 +34,7 @@ from wal_runner.runner.run import Run
 
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from types import TracebackType
@@ -43,14 +44,14 @@ if TYPE_CHECKING:
     from wal_runner.recovery.reader import HistoryEntry, Item
     from wal_runner.recovery.verdicts import Verdict
     from wal_runner.recovery.writer import LogWriter
-    from wal_runner.runner.doubts import Doubt, Reconciler
+    from wal_runner.runner.doubts import Reconciler
     from wal_runner.runner.outcome import Outcome
     from wal_runner.runner.report import RunReport
 
 T = TypeVar("T")
 
 
-class Runner:
+class Runner(SessionLocks):
     """Runs batches over one log; creates the log at *path*, or recovers it.
 
     With ``must_exist=True`` a path without a log raises `LogMissing` instead of creating one. When
@@ -58,27 +59,35 @@ class Runner:
     Use it as a context manager, or call `close`. Its methods may be called from any thread, one run
     at a time.
 
-    A log that was copied, restored from a backup or moved to another disk is refused with `LogCopied`, once for each
-    place: *accept_copy* says that it may go on here, and that is on record. Do not leave it in a program: it would
-    accept an old copy as well, which repeats what was done since.
+    A log that was copied, restored or moved to another disk is refused (`LogCopied`) until *accept_copy* says, on
+    record, that it may go on here. Left in a program, it accepts old copies too, which repeat what was done since.
+    Results of the classes in *result_types* (Enums, dataclasses, NamedTuples, pydantic models, numpy's
+    scalar types and ndarray) come back as instances of these; others come back as `StoredValue`.
 
     Raises `NotALog`, `LogCopied`, `LogLost`, `LogWentBack`, `LogCorrupt`, `LogTooNew`, `LogBusy`, `LogReadOnly`,
     `DiskFull`, `UnsafeFileSystem`, `LogUnsafe`, and `LogAlreadyOpen` where this process has a Runner on it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, must_exist: bool = False, accept_copy: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        must_exist: bool = False,
+        accept_copy: bool = False,
+        result_types: Iterable[type] = (),
+    ) -> None:
+        self._classes = classes_by_name(result_types)
         self._writer, self.created = open_writer(path, must_exist=must_exist, accept_copy=accept_copy)
-        self._view = LogView(self._writer.log, self._writer.state, live=self._writer)
-        self._running = threading.Lock()
-        self._running_at: str | None = None
+        self._view = LogView(self._writer.log, self._writer.state, live=self._writer, classes=self._classes)
+        self._one_run = OneRun()
         self._finalizer = weakref.finalize(self, _close_dropped, self._writer)
 
     # --- Opening and closing ---------------------------------------------------------------
 
     @staticmethod
-    def open_read(path: str | os.PathLike[str]) -> LogView:
+    def open_read(path: str | os.PathLike[str], result_types: Iterable[type] = ()) -> LogView:
         """Open the log at *path* for looking only; never writes a byte. Close it, or use ``with``."""
-        return LogView.open(path)
+        return LogView.open(path, result_types)
 
     def __enter__(self) -> Self:
         return self
@@ -103,26 +112,6 @@ class Runner:
         """Give the log's own name, which idempotency keys are made of."""
         return self._writer.log.log_id
 
-    @property
-    def session_descriptor(self) -> int | None:
-        """Return the descriptor of the session's lock. A process that inherits it can write nothing by it.
-
-        While one holds it, the whole session counts as alive, also for items that have finished. For the command of
-        one item use `item_lock`.
-        """
-        return self._writer.session.descriptor
-
-    def item_lock(self) -> AbstractContextManager[int | None]:
-        """Hold a lock for the item that fn is running, which its command shall inherit.
-
-        ``with runner.item_lock() as lock: subprocess.run(command, pass_fds=[lock])``. If this process dies, the item
-        is neither in doubt nor run again before the command has ended. What the command leaves behind in the
-        background does not count any more once the item has finished.
-
-        Raises LookupError outside of fn, and the errors of the log if there can be no lock.
-        """
-        return self._writer.session.item_locked(current_attempt().slot)
-
     # --- Running ---------------------------------------------------------------------------
 
     def run(
@@ -140,6 +129,8 @@ class Runner:
         on_duplicate: str = "skip",
         signals: bool = True,
         progress: bool = False,
+        results: str = "optional",
+        result_bytes_max: int = RESULT_BYTES_MAX,
     ) -> RunReport:
         """Run ``fn(item)`` for each item that is not done, and give the report when all is durable.
 
@@ -152,6 +143,11 @@ class Runner:
         power cut can leave in doubt; 1 commits each item by itself. *on_duplicate* "error" refuses an
         id that comes twice. *signals* takes SIGINT and SIGTERM over during the run, in the main
         thread.
+
+        A result that cannot be kept, or takes more than *result_bytes_max* bytes (32 MiB at most), is
+        omitted: the item has succeeded all the same, and the report says how many and why. With
+        *results* "required" such an item ends the run in order: what runs is finished, nothing more is
+        started, and the report's *ended_because* is "result_required".
 
         Raises `Interrupted` after a signal, whatever the source raised once what ran has finished,
         `KeyRuleChanged`, `ItemIdInvalid`, and the errors of the log.
@@ -167,6 +163,8 @@ class Runner:
             on_duplicate=on_duplicate,
             signals=signals,
             progress=progress,
+            results=results,
+            result_bytes_max=result_bytes_max,
         )
         return self.run_with(items, fn, options)
 
@@ -277,7 +275,7 @@ class Runner:
         if on_error not in {"swallow", "raise"}:
             raise ValueError(f'on_error={on_error!r} is unknown. Give "swallow" or "raise".')
         settings = RunOptions(**options)
-        run = self._new_run(items, _no_function, settings, on_error_raise=on_error == "raise")
+        run = self._new_run(items, no_function, settings, on_error_raise=on_error == "raise")
         return Claims(run, self._one_at_a_time)
 
     # --- Looking -----------------------------------------------------------------------------
@@ -310,14 +308,39 @@ class Runner:
 
     # --- Settling ----------------------------------------------------------------------------
 
-    def resolve(self, item_id: object, verdict: Verdict, *, note: str = "", by: str | None = None) -> None:
-        """Settle a doubt, durably and on record. *by* is the user's name unless given.
+    def resolve(
+        self,
+        item: object,
+        verdict: Verdict,
+        *,
+        note: str = "",
+        by: str | None = None,
+        start_seq: int | None = None,
+    ) -> None:
+        """Settle the doubt of one attempt, durably and on record.
 
-        Raises `VerdictRefused` where the item is not in doubt, `ItemUnknown` where the log does not
-        know it.
+        Args:
+            item: The `Doubt` that the answer is about, as `in_doubt` returned it; or an item's id, which is enough
+                while the item was started once.
+            verdict: What became of the attempt.
+            note: What the evidence is; it stays on record.
+            by: Who says so; the user's name if not given.
+            start_seq: With an id: the attempt that the answer is about, as `Doubt.start_seq` names it.
+
+        Raises:
+            VerdictRefused: The attempt is not in doubt (any more), or the item was started more than once and the
+                attempt is not named. Nothing was written.
+            ItemUnknown: The log does not know the item.
+
         """
-        name = self._view.id_of(item_id)
-        verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note)
+        if isinstance(item, Doubt):
+            if start_seq not in {None, item.start_seq}:
+                raise ValueError(f"start_seq={start_seq} is not that of {item!r:.80}. Pass one of the two.")
+            name, start_seq = item.item_id, item.start_seq
+        else:
+            name = self._view.id_of(item)
+        starts = {} if start_seq is None else {name: start_seq}
+        verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note, starts=starts)
 
     def retry(self, ids: Iterable[object], *, note: str = "", by: str | None = None, succeeded: bool = False) -> int:
         """Reopen failed or abandoned items for the next run, on record; give how many.
@@ -337,7 +360,7 @@ class Runner:
         return self._writer
 
     def _new_run(self, items: Iterable[Any] | None, fn: Callable[..., Any], options: RunOptions, **more: Any) -> Run:  # noqa: ANN401
-        return Run(self._writer, items, fn, options, **more)
+        return Run(self._writer, items, fn, options, classes=self._classes, **more)
 
     def _run(self, run: Run) -> RunReport:
         with Progress.of(run, enabled=run.options.progress):
@@ -367,28 +390,8 @@ class Runner:
     def _one_at_a_time(self) -> Iterator[None]:
         if self._writer.closed:
             raise LogClosed(f"The Runner on {self.path} was closed. Open another one.")
-        if not self._running.acquire(blocking=False):
-            raise RecursiveRun(
-                f"This Runner is in a run already, {self._running_at}. Let that end, or use another log for the "
-                "items inside."
-            )
-        self._running_at = _caller()
-        try:
+        with self._one_run.running():
             yield
-        finally:
-            self._running.release()
-
-
-def _no_function(_item: object) -> None:
-    raise AssertionError("a claim runs no function")
-
-
-def _caller() -> str:
-    package = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - as traceback spells it
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith(package) and "contextlib" not in frame.filename:
-            return f"begun at {frame.filename}:{frame.lineno}"
-    return "begun by wal_runner itself"
 
 
 def _close_dropped(writer: LogWriter) -> None:

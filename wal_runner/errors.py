@@ -6,11 +6,20 @@ ends with advice, because the reader is an engineer at 3 a.m. and the log is all
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+ON_RESTORING: Final = (
+    "Read docs/how-to/restore-a-backup.md first: what a backup does not know is done again unless you settle it."
+)
+"""Ends each message that leads to a backup."""
+
+RESTORE: Final = f"Restore the log from a backup. {ON_RESTORING}"
+"""The advice for a log that is damaged: what to do, and what to read before it."""
 
 
 class WalRunnerError(Exception):
@@ -38,6 +47,10 @@ class LogLost(LogError):
 
 class LogWentBack(LogError):
     """The log is older than its own witness: a backup was restored, or a commit rolled back."""
+
+
+class LogCopied(LogError):
+    """The folder is not where the log was last used: a copy, a restored backup, or moved to another disk."""
 
 
 class LogCorrupt(LogError):
@@ -80,6 +93,10 @@ class LogReadOnly(LogError):
 
 class LogReplaced(LogError):
     """GATE, the folder or the session's file was moved or deleted while the log was open."""
+
+
+class LogUnsafe(LogError):
+    """A link, FIFO or other special file stands in place of a file of the log, or its folder is another user's."""
 
 
 class LogClosed(LogError):

@@ -1,10 +1,9 @@
 """Logs for the tests of the command line, made once and copied."""
 
-import shutil
-
 import pytest
 
 from tests.cli.terminal import crash
+from tests.support.logs import copy_log
 from wal_runner.recovery.verifying import verify
 
 
@@ -20,7 +19,7 @@ def crashed_template(tmp_path_factory):
 def crashed(crashed_template, tmp_path):
     """Give a copy of that log. It is verified at the end: whatever a command did, the log is sound."""
     log = tmp_path / "emails.wal"
-    shutil.copytree(crashed_template, log)
+    copy_log(crashed_template, log)
     yield log
     assert [] == list(verify(log))
 
@@ -29,5 +28,5 @@ def crashed(crashed_template, tmp_path):
 def damageable(crashed_template, tmp_path):
     """Give a copy of that log that a test may damage."""
     log = tmp_path / "emails.wal"
-    shutil.copytree(crashed_template, log)
+    copy_log(crashed_template, log)
     return log

@@ -55,6 +55,8 @@ def test_every_error_has_its_code(kind):
         errors.LogLost: Exit.CORRUPT,
         errors.LogWentBack: Exit.CORRUPT,
         errors.LogTooNew: Exit.CORRUPT,
+        errors.LogUnsafe: Exit.CORRUPT,
+        errors.LogCopied: Exit.CORRUPT,
     }
 
     assert special.get(kind, Exit.ERROR) == exit_of(kind("why"))

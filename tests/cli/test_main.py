@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import environment, files_of, flip_bits, python, walrun
+from tests.support.logs import copy_log
 from wal_runner import Runner
 
 
@@ -145,7 +146,7 @@ def test_lost_older_and_newer_logs_are_corrupt_too(harm, damageable):
     ended = walrun("status", damageable)
 
     assert (12, "") == (ended.code, ended.out)
-    assert any(advice in ended.err.lower() for advice in ("restore", "use the version"))
+    assert any(advice in ended.err.lower() for advice in ("restore-a-backup.md", "use the version"))
 
 
 # --- A busy log -------------------------------------------------------------------------
@@ -212,7 +213,7 @@ def foreign(crashed_template):
     # Not under tmp_path, whose parents are closed to others.
     folder = Path(tempfile.mkdtemp())
     log = folder / "emails.wal"
-    shutil.copytree(crashed_template, log)
+    copy_log(crashed_template, log)
     for path in [*log.rglob("*"), log]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     folder.chmod(0o755)

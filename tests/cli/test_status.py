@@ -1,13 +1,13 @@
 """``walrun status``: the numbers, who is alive, who is dead, what to do; and that the log says the same."""
 
 import os
-import shutil
 from contextlib import suppress
 
 import pytest
 
 from tests.cli.folding import fold
 from tests.cli.terminal import crash, python, walrun
+from tests.support.logs import copy_log
 from wal_runner import OutcomeUnknown, Runner
 
 
@@ -201,7 +201,7 @@ def test_interrupted_items_fold_too(raised, tmp_path):
 
 def test_the_fold_of_the_tests_can_fail(crashed, tmp_path):
     """A positive control: another history has another fold."""
-    shutil.copytree(crashed, tmp_path / "other.wal")
+    copy_log(crashed, tmp_path / "other.wal")
     assert 0 == walrun("resolve", tmp_path / "other.wal", "user-15", "--happened").code
 
     assert folded(crashed) != status_without_now(tmp_path / "other.wal")

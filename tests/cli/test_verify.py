@@ -1,6 +1,7 @@
 """``walrun verify``: sound, or a problem a line and code 12."""
 
 from tests.cli.terminal import flip_bits, walrun
+from wal_runner.errors import RESTORE
 from wal_runner.recovery.compact import compact
 
 
@@ -13,9 +14,14 @@ def test_sound_log_is_summed_up(crashed):
 
 def test_sound_log_as_json(crashed):
     """One line, the summary."""
-    assert {"type": "summary", "sound": True, "problems": 0, "events": 37, "items": 18} == walrun(
-        "verify", "--json", crashed
-    ).json
+    assert {
+        "type": "summary",
+        "sound": True,
+        "problems": 0,
+        "events": 37,
+        "items": 18,
+        "copied_from": "",
+    } == walrun("verify", "--json", crashed).json
 
 
 def test_compacted_log_is_sound(crashed):
@@ -36,7 +42,7 @@ def test_broken_chain_is_a_problem(damageable):
 
     assert 12 == ended.code
     assert ended.out.startswith("chain: The record at event ")
-    assert "1 problem. Run nothing on this log: restore it from a backup.\n" == ended.err
+    assert f"1 problem. Run nothing on this log. {RESTORE}\n" == ended.err
 
 
 def test_broken_row_is_a_problem(damageable):

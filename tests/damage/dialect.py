@@ -11,6 +11,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.support.logs import copy_log
 from tools.corrupting import pages
 from tools.corrupting.pages import PAGE
 from wal_runner import Runner
@@ -53,7 +54,8 @@ def damaged(path: Path) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(path)
-        backup.rename(path)
+        copy_log(backup, path)
+        shutil.rmtree(backup)
 
 
 def appends_again(path: Path) -> bool:

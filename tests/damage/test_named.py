@@ -9,7 +9,7 @@ from tests.damage import dialect
 from tests.damage.dialect import ITEMS, REST, appends_again, beneath, damaged, run
 from tests.support import damage
 from wal_runner import Runner, Status, replay
-from wal_runner.errors import LogCorrupt, LogError, LogLost, LogTooNew, LogWentBack
+from wal_runner.errors import LogCorrupt, LogError, LogLost, LogTooNew, LogUnsafe, LogWentBack
 from wal_runner.log import opening, structure
 from wal_runner.log.format import META_FORMAT, META_ROWS, OPEN_TABLE
 from wal_runner.log.rows import pack, row_key, seal
@@ -254,7 +254,7 @@ def test_replaced_data_stops_everything(path, tmp_path, how):
             if how == "a folder":
                 data.mkdir()
 
-        assert refuses(path, LogWentBack if how == "older" else LogLost)
+        assert refuses(path, {"older": LogWentBack, "a folder": LogUnsafe}.get(how, LogLost))
 
     assert appends_again(path)
 

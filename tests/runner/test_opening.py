@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.runner.driving import Effects, numbers, serial
+from tests.support.logs import copy_log
 from wal_runner import Runner, Status, replay
 from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, LogWentBack, NotALog
 
@@ -19,7 +20,7 @@ def made(path):
     with Runner(path) as runner:
         serial(runner, ["a", "b", "c"], Effects())
     copy = path.parent / "damaged.wal"
-    shutil.copytree(path, copy)
+    copy_log(path, copy)
     return copy
 
 
@@ -153,7 +154,7 @@ def test_older_copy_in_place_is_refused(made, path):
         serial(runner, ["d"], Effects())
     shutil.copyfile(path / "HEAD", made / "HEAD")
 
-    with pytest.raises(LogWentBack, match="Restore"):
+    with pytest.raises(LogWentBack, match=r"Put the newest copy back.*restore-a-backup\.md"):
         Runner(made)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
+
+import lmdb
 
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemStarted, ItemSucceeded
+from wal_runner.log.format import META_PLACE, META_TABLE
 from wal_runner.recovery.recover import open_writer
 
 
@@ -16,6 +20,15 @@ if TYPE_CHECKING:
     from wal_runner.recovery.writer import LogWriter
 
 ERROR = ErrorInfo("builtins.OSError", "no route")
+
+
+def copy_log(source: Path, target: Path) -> None:
+    """Copy a log, and make the copy forget where it was: it opens as one that was never anywhere else."""
+    shutil.copytree(source, target)
+    with lmdb.open(str(target / "data.mdb"), subdir=False, max_dbs=8, lock=False, map_size=1 << 30) as env:
+        meta = env.open_db(META_TABLE, create=False)
+        with env.begin(write=True) as txn:
+            txn.delete(META_PLACE, db=meta)
 
 
 def start(writer: LogWriter, ids: Iterable[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from wal_runner.cli.options import json_option, log_argument
+from wal_runner.cli.options import accept_copy_option, json_option, log_argument
 from wal_runner.cli.output import put, tell
 from wal_runner.cli.words import count_of, size, visible
 from wal_runner.recovery import compact
@@ -15,8 +15,9 @@ from wal_runner.recovery import compact
 @click.command("compact")
 @log_argument
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@accept_copy_option
 @json_option
-def command(log: str, *, dry_run: bool, as_json: bool) -> None:
+def command(log: str, *, dry_run: bool, accept_copy: bool, as_json: bool) -> None:
     """Fold the history of a log away, and give its disk space back.
 
     Items that are done are never forgotten, and what is in doubt keeps its start, its session and its reason.
@@ -27,7 +28,7 @@ def command(log: str, *, dry_run: bool, as_json: bool) -> None:
     Example:
       walrun compact emails.wal --dry-run
     """  # noqa: D301 - click reads the backslash
-    did = compact.plan(log) if dry_run else compact.compact(log)
+    did = compact.plan(log) if dry_run else compact.compact(log, accept_copy=accept_copy)
     if as_json:
         put({**asdict(did), "dry_run": dry_run})
         return

@@ -13,10 +13,12 @@ import click
 
 from wal_runner.errors import (
     LogBusy,
+    LogCopied,
     LogCorrupt,
     LogLost,
     LogMissing,
     LogTooNew,
+    LogUnsafe,
     LogWentBack,
     NotALog,
     OlderVersionRunning,
@@ -44,7 +46,7 @@ class Exit(IntEnum):
     ENDED_EARLY = 6, "the run ended before its source did; the report says why"
     NO_LOG = 10, "there is no log at the path"
     BUSY = 11, "another process holds the log, or an older wal_runner is running on it"
-    CORRUPT = 12, "the log is damaged, lost, older than it was, or of a newer version"
+    CORRUPT = 12, "the log is damaged, lost, unsafe to open, copied, older than it was, or of a newer version"
     INTERRUPTED = 130, "stopped by Ctrl-C or SIGTERM; what ran is on record"
 
 
@@ -60,6 +62,6 @@ _CODES: Final[tuple[tuple[tuple[type[BaseException], ...], Exit], ...]] = (
     ((click.UsageError,), Exit.USAGE),
     ((LogMissing, NotALog), Exit.NO_LOG),
     ((LogBusy, OlderVersionRunning), Exit.BUSY),
-    ((LogCorrupt, LogLost, LogWentBack, LogTooNew), Exit.CORRUPT),
+    ((LogCopied, LogCorrupt, LogLost, LogWentBack, LogTooNew, LogUnsafe), Exit.CORRUPT),
     ((KeyboardInterrupt, click.Abort), Exit.INTERRUPTED),
 )

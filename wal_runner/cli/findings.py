@@ -55,6 +55,7 @@ class Findings:
     log: str
     path: str
     log_id: str
+    copied_from: str
     seq: int
     now_ns: int
     counts: Mapping[Status, int]
@@ -79,6 +80,7 @@ def find(view: LogView, log: str) -> Findings:
         log=log,
         path=view.path,
         log_id=view.log_id,
+        copied_from=view.copied_from,
         seq=state.seq,
         now_ns=time.time_ns(),
         counts=dict(state.counts),
@@ -133,6 +135,7 @@ def findings_as_json(found: Findings) -> Json:
     return {
         "path": found.path,
         "log_id": found.log_id,
+        "copied_from": found.copied_from,
         "seq": found.seq,
         "time": iso(found.now_ns),
         "host": host.host_name(),

@@ -23,8 +23,8 @@ from wal_runner.cli.findings import (
 from wal_runner.cli.next_steps import ARGUMENT_CHARS_MAX, command_of, resolve_commands
 from wal_runner.cli.options import ids_of, json_option, log_argument, names_an_attempt
 from wal_runner.cli.output import json_text, put, say, tell
-from wal_runner.cli.status import tell_steps
-from wal_runner.cli.words import count_of, moment, shell_word, shown_id, visible
+from wal_runner.cli.status import doubts_coming, tell_steps
+from wal_runner.cli.words import copy_note, count_of, moment, shell_word, shown_id, visible
 from wal_runner.core.events import Status
 from wal_runner.recovery.reader import LogView
 
@@ -81,6 +81,8 @@ def command(log: str, ids: tuple[str, ...], *, only_ids: bool, only_attempts: bo
 
 def _tell_all(found: Findings) -> None:
     counts = {status: count for status, count in found.counts.items() if count}
+    if found.copied_from:
+        tell(copy_note(doubts_coming(found.reports)))
     known = ", ".join(f"{count:,} {status.word.replace('_', ' ')}" for status, count in counts.items())
     tell(f"{visible(found.path)}: {known or 'nothing was started yet'}")
     quiet = [report for report in found.reports if report.died and report.recorded and not report.open]

@@ -25,6 +25,11 @@ _ATTEMPT: Final = re.compile(r"([0-9]{1,20})\t")
 
 log_argument = click.argument("log", metavar="LOG")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line.")
+accept_copy_option = click.option(
+    "--accept-copy",
+    is_flag=True,
+    help="Go on with a log that was copied, restored or moved to another disk; on record.",
+)
 ids_argument = click.argument("ids", metavar="ID...|-", nargs=-1)
 note_option = click.option("--note", default="", metavar="TEXT", help="Why; it stays on record.")
 by_option = click.option("--by", metavar="NAME", help="Who says so, on record; your user name unless given.")

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from wal_runner.cli.options import STDIN, attempts_of, by_option, ids_argument, json_option, log_argument, note_option
+from wal_runner.cli.options import (
+    STDIN,
+    accept_copy_option,
+    attempts_of,
+    by_option,
+    ids_argument,
+    json_option,
+    log_argument,
+    note_option,
+)
 from wal_runner.cli.output import put, say, tell
 from wal_runner.cli.settling import items_as_json, writing
 from wal_runner.cli.words import count_of, visible
@@ -38,6 +47,7 @@ _BECOMES: Final = {
 @click.option("--result", "result_json", metavar="JSON", help="With --happened: what fn would have returned.")
 @note_option
 @by_option
+@accept_copy_option
 @json_option
 def command(
     log: str,
@@ -50,6 +60,7 @@ def command(
     result_json: str | None,
     note: str,
     by: str | None,
+    accept_copy: bool,
     as_json: bool,
 ) -> None:
     """Settle items in doubt by what the outside world says, on record.
@@ -74,7 +85,7 @@ def command(
     attempts = attempts_of(ids, sys.stdin.buffer)
     names = list(attempts)
     starts = {name: seq for name, named in attempts.items() if (seq := start_seq or named) is not None}
-    with writing(log) as (writer, view):
+    with writing(log, accept_copy=accept_copy) as (writer, view):
         settled = verdicts.resolve(
             writer, dict.fromkeys(names, verdict), by=by or host.user_name(), note=note, starts=starts
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from wal_runner.cli.options import by_option, ids_of, json_option, log_argument, note_option
+from wal_runner.cli.options import accept_copy_option, by_option, ids_of, json_option, log_argument, note_option
 from wal_runner.cli.output import put, tell
 from wal_runner.cli.settling import items_as_json, writing
 from wal_runner.cli.words import count_of
@@ -32,6 +32,7 @@ TRIES_MAX: Final = 3
 @click.option("--succeeded", is_flag=True, help="Allow items that have succeeded; their effect is repeated.")
 @note_option
 @by_option
+@accept_copy_option
 @json_option
 def command(
     log: str,
@@ -41,6 +42,7 @@ def command(
     succeeded: bool,
     note: str,
     by: str | None,
+    accept_copy: bool,
     as_json: bool,
 ) -> None:
     """Reopen failed or abandoned items for the next run.
@@ -56,7 +58,7 @@ def command(
     if bool(ids) == all_failed:
         raise click.UsageError("Name the items, give - to read their ids from stdin, or say --all-failed.")
     names = ids_of(ids, sys.stdin.buffer)
-    with writing(log) as (writer, view):
+    with writing(log, accept_copy=accept_copy) as (writer, view):
         by = by or host.user_name()
         if all_failed:
             names = _reopen_failed(writer, view, by=by, note=note)

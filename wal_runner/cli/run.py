@@ -17,7 +17,7 @@ import click
 
 from wal_runner.cli.exits import Exit, exit_of
 from wal_runner.cli.items import FORMATS, Items, known_fields, open_items
-from wal_runner.cli.options import json_option, log_argument
+from wal_runner.cli.options import accept_copy_option, json_option, log_argument
 from wal_runner.cli.output import put, say
 from wal_runner.cli.run_effect import CommandOptions, Failures, function_named, plan_of_command, plan_of_function
 from wal_runner.cli.run_summary import Rerun, greeting, summary
@@ -118,6 +118,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) ->
     help="What a power cut may leave in doubt, at most.",
 )
 @click.option("--resume", "must_exist", is_flag=True, help="Never create a log: code 10 where there is none.")
+@accept_copy_option
 @click.option("--print", "echo", is_flag=True, help="Pass the output of the commands on to stdout.")
 @click.option("--call", "function_name", metavar="MODULE:FUNCTION", help="Call a function instead of a command.")
 @json_option
@@ -135,6 +136,7 @@ def command(
     in_doubt_exits: frozenset[int],
     max_in_doubt: int | None,
     must_exist: bool,
+    accept_copy: bool,
     echo: bool,
     function_name: str | None,
     as_json: bool,
@@ -167,7 +169,7 @@ def command(
         _check_key(key, rule, item)
     plan = plan_of_command(argv, first, options) if function is None else plan_of_function(function)
     run_logger.logger.addFilter(_is_news)
-    with Runner(log, must_exist=must_exist) as runner:
+    with Runner(log, must_exist=must_exist, accept_copy=accept_copy) as runner:
         say(greeting(runner))
         settings = RunOptions(
             key=rule,

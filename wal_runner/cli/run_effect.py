@@ -10,20 +10,23 @@ import functools
 import importlib
 import inspect
 import sys
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import click
 
+from wal_runner.errors import LogError
 from wal_runner.log.results import printable
 from wal_runner.runner.attempt import current_attempt
-from wal_runner.runner.command import CommandEffect, CommandTemplate, CommandTemplateInvalid
+from wal_runner.runner.command import CommandEffect, CommandFailed, CommandTemplate, CommandTemplateInvalid
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from wal_runner.log.protocol import Session
     from wal_runner.runner.runner import Runner
 
 FAILURES_KEPT_MAX: Final = 100
@@ -79,24 +82,35 @@ class _CommandPlan:
     is_async: bool = False
 
     def make(self, runner: Runner, failures: Failures) -> Effect:
-        descriptor = runner.session_descriptor
+        session = runner.writer.session
         effect = CommandEffect(
             self.template,
             timeout_s=self.options.timeout_s,
             in_doubt_exits=self.options.in_doubt_exits,
-            pass_fds=() if descriptor is None else (descriptor,),
             echo=self.options.echo,
         )
 
         def run_command(item: object) -> str | None:
             attempt = current_attempt()
             try:
-                return effect(item, attempt.item_id, attempt.number, attempt.idempotency_key)
+                with _lock_of(session, attempt.slot) as lock:
+                    return effect(item, attempt.item_id, attempt.number, attempt.idempotency_key, lock=lock)
             except Exception as error:
                 failures.note(attempt.item_id, error)
                 raise
 
         return Effect(run_command, effect.interrupt_all)
+
+
+@contextmanager
+def _lock_of(session: Session, slot: int) -> Iterator[int | None]:
+    """Hold the lock that the command of one item inherits. Raise `CommandFailed` if there can be none."""
+    with ExitStack() as held:
+        try:
+            lock = held.enter_context(session.item_locked(slot))
+        except LogError as error:
+            raise CommandFailed(f"The command never began, because its lock could not be made. {error}") from error
+        yield lock
 
 
 def plan_of_command(argv: Sequence[str], first: Sequence[object], options: CommandOptions) -> Plan:

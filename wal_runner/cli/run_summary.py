@@ -33,6 +33,7 @@ MESSAGE_CHARS_MAX: Final = 160
 SAVED_WORTH_SAYING_S: Final = 1.0
 
 RESUME: Final = "--resume"
+ACCEPT_COPY: Final = "--accept-copy"
 DASHES: Final = "--"
 
 
@@ -48,9 +49,12 @@ class Rerun:
     def of(cls, log: str, items_spec: str, given: Sequence[str]) -> Rerun:
         """Give the command that resumes: the *given* words with ``--resume``, so that it never creates a log."""
         words = list(given)
-        ours = words[: words.index(DASHES)] if DASHES in words else words
+        at = words.index(DASHES) if DASHES in words else len(words)
+        # Said once, for this place: pasted for ever, it would accept an old copy too.
+        ours = [word for word in words[:at] if word != ACCEPT_COPY]
         if RESUME not in ours:
-            words.insert(0, RESUME)
+            ours.insert(0, RESUME)
+        words = ours + words[at:]
         return cls(log, shlex.join([*_program(), "run", *words]), reads_stdin=items_spec == STDIN)
 
     @property

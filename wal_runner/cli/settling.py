@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def writing(log: str) -> Iterator[tuple[LogWriter, LogView]]:
+def writing(log: str, *, accept_copy: bool) -> Iterator[tuple[LogWriter, LogView]]:
     """Open the log for a session of our own; sessions that died are recorded thereby."""
-    writer, _created = open_writer(log, must_exist=True)
+    writer, _created = open_writer(log, must_exist=True, accept_copy=accept_copy)
     try:
         yield writer, LogView(writer.log, writer.state, live=writer)
     finally:

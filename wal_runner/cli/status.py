@@ -11,7 +11,7 @@ from wal_runner.cli.as_json import Json, iso, status_of
 from wal_runner.cli.next_steps import Step, next_steps
 from wal_runner.cli.options import json_option, log_argument
 from wal_runner.cli.output import put, tell
-from wal_runner.cli.words import count_of, duration, listing, moment, size, visible
+from wal_runner.cli.words import copy_note, count_of, duration, listing, moment, size, visible
 from wal_runner.core.events import Status
 from wal_runner.recovery.reader import LogView
 
@@ -44,6 +44,8 @@ def command(log: str, *, as_json: bool) -> None:
         if as_json:
             put({**status_of(state), "now": _now(view, room, reports, steps)})
         else:
+            if view.copied_from:
+                tell(copy_note(doubts_coming(reports)))
             _tell_all(view.path, state, room, reports, steps)
 
 
@@ -52,6 +54,7 @@ def _now(view: LogView, room: Room, reports: Sequence[SessionReport], steps: Seq
     return {
         "path": view.path,
         "log_id": view.log_id,
+        "copied_from": view.copied_from,
         "time": iso(time.time_ns()),
         "file_bytes": room.file_bytes,
         "used_bytes": room.used_bytes,
@@ -61,7 +64,7 @@ def _now(view: LogView, room: Room, reports: Sequence[SessionReport], steps: Seq
             if report.alive
         ],
         "dead_sessions": [report.info.number for report in reports if _is_news(report)],
-        "doubts_coming": _doubts_coming(reports),
+        "doubts_coming": doubts_coming(reports),
         "next": [{"why": step.why, "command": step.command} for step in steps],
     }
 
@@ -117,11 +120,11 @@ def _tell_sessions(reports: Sequence[SessionReport]) -> None:
     if news:
         tell(
             f"dead session: {listing([report.info.number for report in news])}, not recorded by a run yet; "
-            f"{count_of(_doubts_coming(reports), 'item')} of the started will be in doubt"
+            f"{count_of(doubts_coming(reports), 'item')} of the started will be in doubt"
         )
 
 
-def _doubts_coming(reports: Sequence[SessionReport]) -> int:
+def doubts_coming(reports: Sequence[SessionReport]) -> int:
     """Count what is started, and will be in doubt once the deaths are recorded."""
     return sum(
         attempt.status is Status.STARTED for report in reports if _is_news(report) for _, attempt in report.doubts

@@ -7,7 +7,9 @@ import click
 from wal_runner.cli.exits import Exit
 from wal_runner.cli.options import json_option, log_argument
 from wal_runner.cli.output import put, say, tell
-from wal_runner.cli.words import count_of, visible
+from wal_runner.cli.words import copy_note, count_of, visible
+from wal_runner.core.events import Status
+from wal_runner.errors import RESTORE
 from wal_runner.recovery import verifying
 from wal_runner.recovery.reader import LogView
 
@@ -36,13 +38,25 @@ def command(log: str, *, as_json: bool) -> Exit:
         if as_json:
             put({"type": "summary", "sound": False, "problems": problems})
         else:
-            say(f"{count_of(problems, 'problem')}. Run nothing on this log: restore it from a backup.")
+            say(f"{count_of(problems, 'problem')}. Run nothing on this log. {RESTORE}")
         return Exit.CORRUPT
     with LogView.open(log) as view:
         state, base_seq = view.state(), view.log.base()[0]
+        copied_from = view.copied_from
     events, items = state.seq - base_seq, sum(state.counts.values())
     if as_json:
-        put({"type": "summary", "sound": True, "problems": 0, "events": events, "items": items})
+        put(
+            {
+                "type": "summary",
+                "sound": True,
+                "problems": 0,
+                "events": events,
+                "items": items,
+                "copied_from": copied_from,
+            }
+        )
     else:
         tell(f"sound: {count_of(events, 'event')}, {count_of(items, 'item')}")
+        if copied_from:
+            say(copy_note(state.counts[Status.STARTED]))
     return Exit.DONE

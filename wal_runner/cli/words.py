@@ -70,6 +70,14 @@ def size(count: int) -> str:
     return f"{value:.1f} {_SIZES[step]}" if step else count_of(count, "byte")
 
 
+def copy_note(without_outcome: int) -> str:
+    """Write what a reader must know first of a log that is not where it was last used."""
+    return (
+        "COPY: this log was last used elsewhere: it was copied, restored, or moved to another disk. Running it here "
+        f"asks for --accept-copy; {count_of(without_outcome, 'start')} without an outcome would be in doubt."
+    )
+
+
 def count_of(count: int, noun: str) -> str:
     """Write a number with its noun: ``1 item``, ``2,000 items``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

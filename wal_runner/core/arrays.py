@@ -18,7 +18,7 @@ from wal_runner.core import events as ev
 from wal_runner.core import places
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import TYPE_NUMBERS, Decision, Event, EventArray, Record, Status
-from wal_runner.errors import EventInvalid, LogCorrupt, LogTooNew
+from wal_runner.errors import RESTORE, EventInvalid, LogCorrupt, LogTooNew
 
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ def corrupt(seq: int | None, why: str) -> LogCorrupt:
     """Give the error for an event that no writer of ours can have written."""
     where = "An event" if seq is None else f"Event {seq}"
     return LogCorrupt(
-        f"{where} cannot be as it was written: {why}. Run `walrun verify`, and restore the log from a backup "
-        "before anything runs on it.",
+        f"{where} cannot be as it was written: {why}. Run `walrun verify`, and nothing else on it. {RESTORE}",
         seq=seq,
     )
 

@@ -12,6 +12,8 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
+from wal_runner.log.files import open_file
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +51,7 @@ def misleading_branches(data: Path) -> Iterator[str]:
 
     The pages must have been walked before: what is out of bounds here raises struct.error or IndexError.
     """
-    descriptor = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_file(data.parent, data.name)
     try:
         yield from _Trees(descriptor).problems()
     finally:
@@ -58,7 +60,7 @@ def misleading_branches(data: Path) -> Iterator[str]:
 
 def used_bytes(data: Path) -> int:
     """Give how far the pages in use reach by the newest meta page; 0 where it does not say."""
-    descriptor = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_file(data.parent, data.name)
     try:
         trees = _Trees(descriptor)
         return trees.pages * trees.page_bytes

@@ -16,7 +16,7 @@ import msgpack
 
 from wal_runner.core.arrays import to_array
 from wal_runner.core.events import Record
-from wal_runner.errors import ItemIdInvalid, LogCorrupt
+from wal_runner.errors import RESTORE, ItemIdInvalid, LogCorrupt
 from wal_runner.log.format import (
     CHAIN_BYTES,
     EVENT_BYTES_MAX,
@@ -145,6 +145,14 @@ def decode_record(first_seq: int, value: bytes, previous: bytes | None) -> Recor
     return Record(first_seq, session, time_ns, tuple(arrays), chain)
 
 
+def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> Iterator[Record]:
+    """Yield the decoded records of *raw*, which follow the hash *previous*. Do it outside the log lock if you can."""
+    for first_seq, value in raw:
+        record = decode_record(first_seq, value, previous)
+        yield record
+        previous = record.chain
+
+
 def record_count(value: bytes) -> int:
     """Read how many events a stored record holds, without decoding them."""
     head = value[CHAIN_BYTES : CHAIN_BYTES + 3]
@@ -216,6 +224,6 @@ def _cut(arrays: Sequence[EventArray], session: int, time_ns: int) -> Iterator[t
 def _corrupt(seq: int | None, why: str) -> LogCorrupt:
     where = "A record" if seq is None else f"The record at event {seq}"
     return LogCorrupt(
-        f"{where} is not as it was written: {why}. Run `walrun verify`; restore the log from a backup.",
+        f"{where} is not as it was written: {why}. Run `walrun verify`. {RESTORE}",
         seq=seq,
     )

@@ -10,17 +10,21 @@ import errno
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import lmdb
 
 from wal_runner.errors import (
+    RESTORE,
     DiskFull,
     LogAlreadyOpen,
     LogCorrupt,
     LogError,
     LogReadOnly,
+    LogReplaced,
     StorageFailed,
 )
+from wal_runner.log.files import HeldFile, descriptors_on, inode_of, open_file, opened
 from wal_runner.log.format import FILE_MODE, MAP_BYTES, MAP_BYTES_MIN, ROOM_FLOOR_BYTES, TABLES_MAX
 
 
@@ -43,11 +47,47 @@ _DAMAGED = (
 
 
 def open_env(file: Path, *, read_only: bool) -> lmdb.Environment:
-    """Open the LMDB file, which exists, in the only mode that we use.
+    """Open the LMDB file, which exists, in the only mode that we use. Close it with `close_env`.
 
     ``lock=False``: the gate stands in for LMDB's lock. ``writemap=False``: with it a full disk is
     a SIGBUS. The map is one very large sparse one, halved until the system grants it.
     """
+    with translated(file, "opened"), opened(file.parent, file.name) as ours:
+        # LMDB opens the file by its path, and does not tell its descriptors.
+        inode = inode_of(ours)
+        before = descriptors_on(inode)
+        env = _open_env(file, read_only=read_only)
+        numbers = descriptors_on(inode) - before
+        if before and not numbers:
+            env.close()
+            raise LogReplaced(f"{file} was replaced while it was opened. Find out by whom, then open the log again.")
+        _held[env] = tuple(HeldFile(number, file) for number in sorted(numbers))
+    return env
+
+
+def check_env(env: lmdb.Environment) -> None:
+    """Raise `LogReplaced` if the program closed a descriptor of LMDB's, which writes by number. Call before a commit.
+
+    Another thread may close one between this and the write; that cannot be noticed.
+    """
+    for file in _files_of(env):
+        file.check()
+
+
+def close_env(env: lmdb.Environment) -> None:
+    """Close *env*; but keep it open if that would close a file of the program's, by a number that was LMDB's."""
+    if any(file.is_foreign for file in _files_of(env)):
+        _never_closed.append(env)
+    else:
+        env.close()
+
+
+def _files_of(env: lmdb.Environment) -> tuple[HeldFile, ...]:
+    # A harness may put something else in the place of an environment.
+    return _held.get(env, ()) if isinstance(env, lmdb.Environment) else ()
+
+
+def _open_env(file: Path, *, read_only: bool) -> lmdb.Environment:
     size = MAP_BYTES
     while True:
         try:
@@ -77,10 +117,14 @@ def open_env(file: Path, *, read_only: bool) -> lmdb.Environment:
 
 def create_env(file: Path) -> lmdb.Environment:
     """Make a new LMDB file. LMDB takes an empty file for a new one, so this is never an opening."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)
-    os.close(descriptor)
+    os.close(open_file(file.parent, file.name, os.O_RDWR, exclusive=True))
     return open_env(file, read_only=False)
+
+
+_held: WeakKeyDictionary[lmdb.Environment, tuple[HeldFile, ...]] = WeakKeyDictionary()
+"""The descriptors that LMDB opened for each environment: one for pages, one for its meta pages."""
+
+_never_closed: list[lmdb.Environment] = []
 
 
 class _MapRefused(Exception):
@@ -128,9 +172,7 @@ def translate(error: lmdb.Error, file: Path, doing: str) -> Exception:  # noqa: 
     if "already open in this process" in str(error):
         return LogAlreadyOpen(f"{file} is open in this process already. Use the Runner that has it open.")
     if isinstance(error, _DAMAGED):
-        return LogCorrupt(
-            f"{file} could not be {doing}: it is damaged ({error}). Run `walrun verify`; restore it from a backup."
-        )
+        return LogCorrupt(f"{file} could not be {doing}: it is damaged ({error}). Run `walrun verify`. {RESTORE}")
     if isinstance(error, lmdb.PanicError) or code in _DISK_FAILED:
         return StorageFailed(
             f"The disk of {file} reported an error while it was {doing} ({error}). Look at the system's messages, "

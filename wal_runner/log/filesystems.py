@@ -27,6 +27,8 @@ NETWORK = frozenset(
     }
 )
 FORGETFUL = {"tmpfs": "a reboot", "ramfs": "a reboot", "overlay": "the container's removal"}
+FLEETING_INODES = frozenset({"vfat", "msdos", "exfat", "overlay", "aufs", "unionfs", "fuseblk", "fuse"})
+"""Here a file may have another inode number after a remount, or after its first write."""
 MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay"})
 """Here a store into a mapped file that has its blocks never needs another one; elsewhere it may."""
 MOUNTINFO = Path("/proc/self/mountinfo")
@@ -49,6 +51,12 @@ def check_file_system(folder: Path) -> None:
 def is_mappable(folder: Path) -> bool:
     """Say whether a store into a preallocated mapped file on *folder*'s file system cannot fail."""
     return file_system_of(folder, mounts()) in MAPPABLE
+
+
+def has_lasting_inodes(folder: Path) -> bool:
+    """Return whether a file on *folder*'s file system keeps its inode number for as long as it is there."""
+    kind = file_system_of(folder, mounts())
+    return kind not in FLEETING_INODES and not kind.startswith("fuse.")
 
 
 def is_network(kind: str) -> bool:

@@ -13,15 +13,15 @@ import shutil
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog
+from wal_runner.errors import RESTORE, LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog
 from wal_runner.failpoints import failpoint
 from wal_runner.log.codec import first_chain
-from wal_runner.log.env import create_env, translate_system, translated
+from wal_runner.log.env import close_env, create_env, translate_system, translated
+from wal_runner.log.files import make_folder, open_file, opened, read_file, sync_names
 from wal_runner.log.filesystems import check_file_system
 from wal_runner.log.format import (
     ARCHIVE_NAME,
     DATA_NAME,
-    FILE_MODE,
     FOLDER_MODE,
     FORMAT_FIRST,
     GATE_NAME,
@@ -91,20 +91,25 @@ def read_identity(path: Path) -> Identity:
     if not path.is_dir():
         raise NotALog(f"{path} is a file, and a log is a folder. Name another path.")
     try:
-        with (path / IDENTITY_NAME).open("rb") as file:
-            content = file.read(_IDENTITY_BYTES_MAX)
+        content = read_file(path, IDENTITY_NAME, _IDENTITY_BYTES_MAX)
     except FileNotFoundError:
         raise _without_identity(path) from None
-    except (PermissionError, IsADirectoryError) as error:
+    except PermissionError as error:
         raise LogReadOnly(f"{path} cannot be read: {error.strerror}. Ask its owner.") from error
     except OSError as error:
         raise translate_system(error, path / IDENTITY_NAME, "read") from error
     identity = _parse_identity(path, content)
-    data = path / DATA_NAME
-    if not data.exists() or data.stat().st_size == 0:
+    try:
+        with opened(path, DATA_NAME) as descriptor:
+            is_lost = os.fstat(descriptor).st_size == 0
+    except FileNotFoundError:
+        is_lost = True
+    except OSError as error:
+        raise translate_system(error, path / DATA_NAME, "opened") from error
+    if is_lost:
         raise LogLost(
             f"{path} is the log {identity.log_id}, and its {DATA_NAME} is missing or empty. Do not run anything on "
-            "it: all would be done again. Restore the folder from a backup."
+            f"it: all would be done again. {RESTORE}"
         )
     return identity
 
@@ -112,11 +117,7 @@ def read_identity(path: Path) -> Identity:
 def sync_folder(path: Path) -> None:
     """Make the names in *path* durable. LMDB never does. Raise an error of ours where the disk does not."""
     with translated(path, "synced"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_names(path)
 
 
 def make_tables(env: lmdb.Environment, log_id: str) -> None:
@@ -135,11 +136,10 @@ def _build(folder: Path, identity: Identity) -> None:
     folder.mkdir(mode=FOLDER_MODE)
     folder.chmod(FOLDER_MODE)
     for name in (SESSIONS_NAME, ARCHIVE_NAME):
-        (folder / name).mkdir(mode=FOLDER_MODE)
-        (folder / name).chmod(FOLDER_MODE)
+        make_folder(folder, name, FOLDER_MODE)
         sync_folder(folder / name)
-    _write_synced(folder / GATE_NAME, b"")
-    _write_synced(folder / ".gitignore", b"# A log belongs to the machine that runs it.\n*\n")
+    _write_synced(folder, GATE_NAME, b"")
+    _write_synced(folder, ".gitignore", b"# A log belongs to the machine that runs it.\n*\n")
     data = folder / DATA_NAME
     with translated(data, "created"):
         env = create_env(data)
@@ -147,16 +147,15 @@ def _build(folder: Path, identity: Identity) -> None:
             make_tables(env, identity.log_id)
             env.sync(True)  # noqa: FBT003 - py-lmdb's own signature
         finally:
-            env.close()
+            close_env(env)
     failpoint("create.after_build")
-    _write_synced(folder / IDENTITY_NAME, _identity_text(identity))
+    _write_synced(folder, IDENTITY_NAME, _identity_text(identity))
     sync_folder(folder)
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+def _write_synced(folder: Path, name: str, content: bytes) -> None:
+    descriptor = open_file(folder, name, os.O_WRONLY, exclusive=True)
     try:
-        os.fchmod(descriptor, FILE_MODE)
         # A disk that fills up writes the beginning, and says so by the count alone.
         while content:
             content = content[os.write(descriptor, content) :]
@@ -191,13 +190,10 @@ def _parse_identity(path: Path, content: bytes) -> Identity:
         # Byte for byte: int() takes blanks and capitals, which are flipped bits of a checksum.
         if mark and crc == b"%08x\n" % zlib.crc32(body):
             return Identity(int(fields[b"format"]), fields[b"log_id"].decode("ascii"), int(fields[b"page_bytes"]))
-    raise LogCorrupt(f"{path / IDENTITY_NAME} is damaged. Restore it from a backup of this very log.")
+    raise LogCorrupt(f"{path / IDENTITY_NAME} is damaged. {RESTORE}")
 
 
 def _without_identity(path: Path) -> LogError:
     if any((path / name).exists() for name in (DATA_NAME, GATE_NAME)):
-        return LogLost(
-            f"{path} holds parts of a log and no {IDENTITY_NAME}. Do not run anything on it; restore the folder "
-            "from a backup."
-        )
+        return LogLost(f"{path} holds parts of a log and no {IDENTITY_NAME}. Do not run anything on it. {RESTORE}")
     return NotALog(f"{path} is a folder that is not a log. Name another path; a log makes its own folder.")

@@ -50,6 +50,8 @@ META_SNAPSHOT = b"snapshot"
 META_ROWS = b"rows"
 META_BASE_STATE = b"base_state"
 META_SNAPSHOTTER = b"snapshotter"
+META_PLACE = b"place"
+"""Where the log was last used: four numbers, see `wal_runner.log.place`. Logs from before 0.2.0 have none."""
 
 # --- Records ------------------------------------------------------------------------
 

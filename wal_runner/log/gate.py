@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wal_runner.errors import LogBusy, LogReadOnly, LogReplaced
+from wal_runner.log.files import HeldFile, open_file
 
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Gate:
         self._writable = writable
         flags = os.O_RDWR if writable else os.O_RDONLY
         try:
-            self._descriptor = os.open(path, flags | os.O_CLOEXEC)
+            self._file = HeldFile(open_file(path.parent, path.name, flags), path)
         except FileNotFoundError:
             raise LogReplaced(f"{path} is gone. Restore the folder as it was, then open the log again.") from None
         except PermissionError:
@@ -48,7 +49,7 @@ class Gate:
             raise LogReadOnly(f"{path} cannot be read. Ask its owner.") from None
         except OSError as error:
             raise LogReadOnly(f"{path} cannot be opened: {error.strerror}. Read the log instead.") from error
-        self._identity = _identity(os.fstat(self._descriptor))
+        self._closed = False
         # A lock, not an RLock: nothing inside the gate may come back to it.
         self.mutex = threading.Lock()
 
@@ -58,17 +59,30 @@ class Gate:
         if not self.mutex.acquire(timeout=wait_s):
             raise LogBusy(f"Another thread of this process held {self._path} for {wait_s:g} s. Try again.")
         try:
+            # Before the lock, which would be another file's, and before the holder's pid is written.
+            self._file.check()
             self._lock(deadline, wait_s)
             self._check_still_there()
         except BaseException:
-            self._unlock()
-            self.mutex.release()
+            # Whatever failed: a mutex that stays locked would stop this process for good.
+            try:
+                if self._file.is_ours:
+                    self._unlock()
+            finally:
+                self.mutex.release()
             raise
 
     def release(self) -> None:
         """Leave the gate."""
-        self._unlock()
-        self.mutex.release()
+        try:
+            self._unlock()
+        finally:
+            self.mutex.release()
+
+    @property
+    def descriptor(self) -> int:
+        """Return the descriptor of GATE."""
+        return self._file.descriptor
 
     @contextmanager
     def held(self, wait_s: float) -> Iterator[None]:
@@ -81,41 +95,44 @@ class Gate:
 
     def close(self) -> None:
         """Close the descriptor, which also leaves the gate."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if not self._closed:
+            self._closed = True
+            self._file.close()
 
     def _lock(self, deadline: float, wait_s: float) -> None:
-        tries = 0
+        tries, descriptor = 0, self._file.descriptor
         while True:
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise LogBusy(_busy_message(self._path, self._descriptor, wait_s)) from None
+                    raise LogBusy(_busy_message(self._path, descriptor, wait_s)) from None
                 time.sleep(_POLL_S[min(tries, len(_POLL_S) - 1)])
                 tries += 1
+                self._file.check()
             else:
                 break
         if self._writable:
             # For the message of whoever waits in vain; /proc/locks does not exist everywhere. A full
             # disk must not keep out the one who comes to write outcomes into the room kept for them.
             with contextlib.suppress(OSError):
-                os.pwrite(self._descriptor, b"%-*d" % (_HOLDER_BYTES, os.getpid()), 0)
+                os.pwrite(descriptor, b"%-*d" % (_HOLDER_BYTES, os.getpid()), 0)
 
     def _unlock(self) -> None:
-        if self._descriptor >= 0:
-            # Explicit, because a forked child may have a duplicate of the descriptor open.
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        if not self._closed:
+            # Explicit, because a forked child may have a duplicate of the descriptor open. One that was closed
+            # inside has left the gate already.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._file.descriptor, fcntl.LOCK_UN)
 
     def _check_still_there(self) -> None:
         # Two processes with locks on two different GATE files would both be inside.
         try:
-            found = _identity(os.stat(self._path))  # noqa: PTH116 - each commit pays for it
+            found = _identity(os.lstat(self._path))
         except OSError:
             # Gone, or a file stands where the folder was, or the folder is closed to us.
             found = None
-        if found != self._identity:
+        if found != self._file.inode:
             raise LogReplaced(
                 f"{self._path} was moved, deleted or replaced while the log was open. Stop everything that "
                 "uses this log, put the folder in order, and open it again."

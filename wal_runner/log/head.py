@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wal_runner.errors import LogReadOnly
 from wal_runner.log.env import translate_system
-from wal_runner.log.format import CHAIN_BYTES, FILE_MODE
+from wal_runner.log.files import open_file, read_file
+from wal_runner.log.format import CHAIN_BYTES
 from wal_runner.shielded_logger import ShieldedLogger
 
 
@@ -51,20 +52,12 @@ class Witness(NamedTuple):
 def open_head(path: Path) -> int:
     """Open HEAD for writing, and give its descriptor."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        size = os.fstat(descriptor).st_size
-        if size == 0:
-            # Just made, and a umask may have taken rights that the next opening needs.
-            os.fchmod(descriptor, FILE_MODE)
-        elif size > HEAD_BYTES:
+        descriptor = open_file(path.parent, path.name, os.O_RDWR, create=True)
+        if os.fstat(descriptor).st_size > HEAD_BYTES:
             # Something else's bytes behind ours would make it unreadable for good.
             os.ftruncate(descriptor, HEAD_BYTES)
     except PermissionError:
         raise LogReadOnly(f"{path} cannot be written. Read the log, or change its owner.") from None
-    except IsADirectoryError as error:
-        raise LogReadOnly(
-            f"{path} cannot be opened: {error.strerror}. Move it away, then open the log again."
-        ) from error
     except OSError as error:
         raise translate_system(error, path, "opened") from error
     return descriptor
@@ -92,9 +85,8 @@ def write_head(descriptor: int, witness: Witness) -> None:
 def read_head(path: Path) -> Witness | None:
     """Give what HEAD says, or None where it is missing, torn or not ours."""
     try:
-        with path.open("rb") as file:
-            # One byte more tells a longer file, however long it is.
-            content = file.read(HEAD_BYTES + 1)
+        # One byte more tells a longer file, however long it is.
+        content = read_file(path.parent, path.name, HEAD_BYTES + 1)
     except OSError:
         return None
     if len(content) != HEAD_BYTES:

@@ -11,9 +11,10 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogWentBack
-from wal_runner.log.codec import decode_record, record_count
-from wal_runner.log.env import open_env, translate_system, translated
+from wal_runner.errors import ON_RESTORING, RESTORE, Compacted, LogCorrupt, LogLost, LogWentBack
+from wal_runner.log.codec import record_count
+from wal_runner.log.env import check_env, close_env, open_env, translate_system, translated
+from wal_runner.log.files import HeldFile, open_file
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
@@ -39,12 +40,11 @@ from wal_runner.log.upgrading import check_readable
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import lmdb
 
-    from wal_runner.core.events import Record
     from wal_runner.log.folder import Identity
 
 
@@ -86,6 +86,8 @@ class DataFile:
         self._boot_mark = boot_mark(boot_id())
         self._head = -1 if read_only else open_head(folder / HEAD_NAME)
         self._inode = (0, 0)
+        self._held: list[HeldFile] = [] if read_only else [HeldFile(self._head, folder / HEAD_NAME)]
+        """HEAD, for a writer, then data.mdb while it is open."""
         self.suspect = True
         """Whether something may have happened to the file since HEAD was written; then it was walked."""
 
@@ -96,11 +98,12 @@ class DataFile:
         self._close_env()
         witness = read_head(self.folder / HEAD_NAME)
         try:
-            self.descriptor = os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
+            self.descriptor = open_file(self.folder, DATA_NAME, os.O_RDONLY if self._read_only else os.O_RDWR)
+        except (FileNotFoundError, NotADirectoryError):
+            raise LogLost(f"{self.path} is gone. {RESTORE}") from None
         except OSError as error:
             raise translate_system(error, self.path, "opened") from error
+        self._held.append(HeldFile(self.descriptor, self.path))
         found = os.fstat(self.descriptor)
         self._inode = (found.st_dev, found.st_ino)
         as_remembered = witness is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == witness[2:5]
@@ -131,25 +134,24 @@ class DataFile:
     def close(self) -> None:
         """Let go of the file and of HEAD."""
         self._close_env()
-        if self._head >= 0:
-            os.close(self._head)
-            self._head = -1
+        while self._held:
+            self._held.pop().close()
 
     def follow_swap(self) -> None:
         """Open the file anew where a compaction swapped it: the old inode is written in vain."""
         try:
-            found = os.stat(self.path)  # noqa: PTH116 - each commit pays for it
+            found = os.lstat(self.path)
         except FileNotFoundError:
-            raise LogLost(f"{self.path} is gone. Restore the folder from a backup.") from None
+            raise LogLost(f"{self.path} is gone. {RESTORE}") from None
         if (found.st_dev, found.st_ino) != self._inode:
             self.open()
 
     def _close_env(self) -> None:
         if self._is_open:
-            self.env.close()
+            close_env(self.env)
             self._is_open = False
         if self.descriptor >= 0:
-            os.close(self.descriptor)
+            self._held.pop().close()
             self.descriptor = -1
 
     def _is_left_by_a_crash(self, found: os.stat_result, witness: Witness | None) -> bool:
@@ -197,7 +199,7 @@ class DataFile:
         if self.row_sums(txn)[0] != txn.stat(self.tables.items)["entries"]:
             raise LogCorrupt(
                 f"Rows of the snapshot of {self.path} are missing. Do not run anything on it: finished items would "
-                "be done again. Run `walrun verify`; restore it from a backup."
+                f"be done again. Run `walrun verify`. {RESTORE}"
             )
 
     def _check_witness(self, txn: lmdb.Transaction[bytes], witness: Witness, end: tuple[int, bytes]) -> None:
@@ -205,7 +207,7 @@ class DataFile:
         if seq > end[0]:
             raise LogWentBack(
                 f"{self.folder} ends at event {end[0]}, and its witness HEAD has seen event {seq}: an older copy was "
-                "put back, or commits were lost. Running would repeat what they did. Restore the newest copy."
+                f"put back, or commits were lost. Running would repeat them. Put the newest copy back. {ON_RESTORING}"
             )
         if seq < self.base(txn)[0]:
             return
@@ -213,13 +215,20 @@ class DataFile:
         if at_seq.ljust(CHAIN_BYTES, b"\0") != chain:
             raise LogWentBack(
                 f"{self.folder} tells another history than its witness HEAD saw at event {seq}: it was replaced by "
-                "another copy. Restore the copy that ran last."
+                f"another copy. Put the copy back that ran last. {ON_RESTORING}"
             )
 
     # --- Committing -------------------------------------------------------------------------
 
+    def check_descriptors(self) -> None:
+        """Raise `LogReplaced` if the program closed one: what is written next would be written into its file."""
+        for file in self._held:
+            file.check()
+
     def committing(self) -> None:
         """Mark in HEAD that data.mdb is about to change."""
+        self.check_descriptors()
+        check_env(self.env)
         # What this handle remembers may be older than what others committed; the witness never steps back.
         seq, chain = self.known
         write_head(self._head, self._witness._replace(seq=seq, chain=chain, writing=self._boot_mark))
@@ -227,9 +236,10 @@ class DataFile:
     def committed(self, seq: int, chain: bytes) -> None:
         """Remember the new end of the log, here and in HEAD."""
         self.known = (seq, chain)
-        stat = os.fstat(self.descriptor)
+        stat = self._held[-1].stat()
         self._witness = Witness(seq, chain, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        write_head(self._head, self._witness)
+        if self._held[0].is_ours:
+            write_head(self._head, self._witness)
 
     def used_bytes(self) -> int:
         """Give how far the pages in use reach."""
@@ -241,7 +251,7 @@ class DataFile:
         """Give where the log begins: the last seq that was dropped, and the chain hash there."""
         value = txn.get(META_BASE, db=self.tables.meta)
         if value is None:
-            raise LogCorrupt(f"{self.path} does not say where its log begins. Restore it from a backup.")
+            raise LogCorrupt(f"{self.path} does not say where its log begins. {RESTORE}")
         seq, chain = unpack_fields(META_BASE, value, int, bytes)
         return seq, chain
 
@@ -250,7 +260,7 @@ class DataFile:
         value = txn.get(META_FORMAT, db=self.tables.meta)
         version = 0 if value is None else unpack_number(META_FORMAT, value)
         if version < 1:
-            raise LogCorrupt(f"{self.path} does not say in which format it is. Restore it from a backup.")
+            raise LogCorrupt(f"{self.path} does not say in which format it is. {RESTORE}")
         return version
 
     def end(self, txn: lmdb.Transaction[bytes]) -> tuple[int, bytes]:
@@ -287,14 +297,14 @@ class DataFile:
         if self.row_sums(txn) != (count, total % SUM_MODULUS):
             raise LogCorrupt(
                 f"Rows of the snapshot of {self.path} are not those that were written last. Do not run anything on it: "
-                "finished items would be done again. Run `walrun verify`; restore it from a backup."
+                f"finished items would be done again. Run `walrun verify`. {RESTORE}"
             )
 
     def row_sums(self, txn: lmdb.Transaction[bytes]) -> tuple[int, int]:
         """Give how many rows there should be, and the sum of their checksums."""
         value = txn.get(META_ROWS, db=self.tables.meta)
         if value is None:
-            raise LogCorrupt(f"{self.path} does not say how many rows it holds. Restore it from a backup.")
+            raise LogCorrupt(f"{self.path} does not say how many rows it holds. {RESTORE}")
         count, total = unpack_fields(META_ROWS, value, int, int)
         return count, total
 
@@ -319,8 +329,8 @@ class DataFile:
             return chain, []
         if after > seq:
             raise LogWentBack(
-                f"{self.folder} ends at event {seq} and held event {after} before: it was rolled back. Restore the "
-                "newest copy."
+                f"{self.folder} ends at event {seq} and held event {after} before: it was rolled back. Put the newest "
+                f"copy back. {ON_RESTORING}"
             )
         base_seq, base_chain = self.base(txn)
         if after < base_seq:
@@ -355,13 +365,15 @@ class DataFile:
         known_seq, known_chain = self.known
         if seq < known_seq:
             raise LogWentBack(
-                f"{self.folder} ends at event {seq} and held event {known_seq} before: it was rolled back. Restore "
-                "the newest copy."
+                f"{self.folder} ends at event {seq} and held event {known_seq} before: it was rolled back. Put the "
+                f"newest copy back. {ON_RESTORING}"
             )
         if known_seq > self.base(txn)[0]:
             chain_there = chain if seq == known_seq else self.chain_at(txn, known_seq)
             if chain_there != known_chain:
-                raise LogWentBack(f"{self.folder} was replaced by another history. Restore the copy that ran last.")
+                raise LogWentBack(
+                    f"{self.folder} was replaced by another history. Put the copy back that ran last. {ON_RESTORING}"
+                )
         self.known = (seq, chain)
 
 
@@ -386,11 +398,3 @@ def _in_order(cursor: lmdb.Cursor[bytes], keys: Sequence[bytes]) -> list[bytes |
         return None
     found = dict(walked)
     return [found.get(key) for key in keys]
-
-
-def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> Iterator[Record]:
-    """Decode stored records that follow the hash *previous*; take them outside the gate where you can."""
-    for first_seq, value in raw:
-        record = decode_record(first_seq, value, previous)
-        yield record
-        previous = record.chain

@@ -15,17 +15,20 @@ import lmdb
 
 from wal_runner.core.state import State
 from wal_runner.errors import LogClosed, LogError, LogForked, LogReadOnly
+from wal_runner.log.codec import decoded
 from wal_runner.log.env import translate, translated
 from wal_runner.log.format import (
     GATE_NAME,
     META_BASE_STATE,
+    META_PLACE,
     META_SNAPSHOT,
     SESSIONS_NAME,
 )
 from wal_runner.log.gate import Gate
-from wal_runner.log.lmdb_data import DataFile, decoded
+from wal_runner.log.lmdb_data import DataFile
 from wal_runner.log.lmdb_sessions import Sessions
 from wal_runner.log.lmdb_turn import LmdbTurn
+from wal_runner.log.place import copied_from, place_of, stored_place
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rewriting import swap_for_copy
 from wal_runner.log.rows import decode_row
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from wal_runner.core.events import Record
     from wal_runner.core.items import Row
     from wal_runner.log.folder import Identity
+    from wal_runner.log.place import Place
     from wal_runner.log.scratch import Remains
 
 
@@ -63,6 +67,7 @@ class LmdbLog:
                 self._data = DataFile(path, identity, read_only=read_only)
                 try:
                     self._data.open()
+                    self._sessions.check_not_ahead(self._data.known[0])
                 except BaseException:
                     self._data.close()
                     raise
@@ -152,6 +157,12 @@ class LmdbLog:
                 self._data.check_rows(txn)
             self._data.suspect = False
 
+    def copied_from(self) -> str:
+        """Return where the log was last used. See `Log.copied_from`."""
+        with self._reading() as txn:
+            stored = stored_place(txn.get(META_PLACE, db=self._data.tables.meta))
+        return copied_from(self.path, stored, self._place())
+
     def format(self) -> int:
         """Return the format that the log is in. See `Log.format`."""
         with self._reading() as txn:
@@ -223,12 +234,17 @@ class LmdbLog:
             txn = self._data.env.begin(write=True)
             try:
                 previous, raw = self._data.after(txn, after)
-                return LmdbTurn(self._data, self._sessions, txn, list(decoded(previous, raw)), self._clock_ns())
+                records = list(decoded(previous, raw))
+                return LmdbTurn(self._data, self._sessions, txn, records, self._clock_ns(), place=self._place)
             except BaseException:
                 txn.abort()
                 raise
         except lmdb.Error as error:
             raise translate(error, self._data.path, "read") from error
+
+    def _place(self) -> Place:
+        with translated(self.path, "opened"):
+            return place_of(self.path, self._gate.descriptor)
 
     @contextmanager
     def _reading(self) -> Iterator[lmdb.Transaction[bytes]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from wal_runner.errors import DiskFull, LogCorrupt
+from wal_runner.errors import ON_RESTORING, DiskFull, LogCorrupt, LogWentBack
 from wal_runner.log import scratch, session_files
 from wal_runner.log.env import translate_system
 from wal_runner.log.filesystems import is_mappable
@@ -19,6 +19,7 @@ from wal_runner.log.protocol import Liveness
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -39,8 +40,12 @@ class LmdbSession:
 
     @property
     def descriptor(self) -> int | None:
-        """Give the descriptor that commands inherit."""
+        """Return the descriptor that keeps the whole session alive. See `Session.descriptor`."""
         return self.file.descriptor
+
+    def item_locked(self, slot: int) -> AbstractContextManager[int]:
+        """Hold the lock of the item in *slot*. See `Session.item_locked`."""
+        return self.file.item_locked(slot)
 
     def close(self) -> None:
         """Release the locks and remove the files."""
@@ -83,10 +88,9 @@ class Sessions:
                 "files there that are not the log's, and run `walrun verify`."
             )
         file = session_files.SessionFile(self._folder, number)
-        assert file.descriptor is not None, "it was just made"
         try:
             slots = scratch.Scratch(
-                file.descriptor,
+                file.slots.descriptor,
                 session_files.beside(self._folder, number),
                 log_id=self._log_id,
                 session=number,
@@ -125,6 +129,25 @@ class Sessions:
         """Give the dead whose files nobody will ask for: they are not among *unended*."""
         left = session_files.numbers_in(self._folder) - set(self.own) - set(unended)
         return sorted(n for n, liveness in self.probe(left).items() if not liveness.alive)
+
+    def check_not_ahead(self, end: int) -> None:
+        """Raise `LogWentBack` if a dead session began a start behind *end*, the last seq of the log.
+
+        A start is durable before its fn begins, so the log has lost it: an older copy of data.mdb was put in place.
+        """
+        numbers = session_files.numbers_in(self._folder) - set(self.own)
+        for number, liveness in self.probe(numbers).items():
+            if liveness.alive:
+                continue
+            begun = scratch.furthest_begun(
+                self._folder / str(number), log_id=self._log_id, session=number, boot=boot_id()
+            )
+            if begun > end:
+                raise LogWentBack(
+                    f"{self._folder.parent} ends at event {end}, and session {number} has run the item of event "
+                    f"{begun}: an older copy was put back, or commits were lost. Running would repeat what they did. "
+                    f"Put the newest copy back. {ON_RESTORING}"
+                )
 
     def remains(self, number: int) -> dict[int, scratch.Remains]:
         """Read what a dead session's slots say."""

@@ -26,10 +26,12 @@ from wal_runner.log.format import (
     META_BASE,
     META_BASE_STATE,
     META_FORMAT,
+    META_PLACE,
     META_ROWS,
     META_SNAPSHOT,
     META_SNAPSHOTTER,
 )
+from wal_runner.log.place import copied_from, packed_place, stored_place, warn_if_unknown
 from wal_runner.log.rows import (
     CRC_BYTES,
     SUM_MODULUS,
@@ -45,13 +47,14 @@ from wal_runner.log.upgrading import check_no_older_session, check_readable
 
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from wal_runner.core.events import Event, EventArray, Record
     from wal_runner.core.items import SessionInfo, ShortRow
     from wal_runner.core.state import State
     from wal_runner.log.lmdb_data import DataFile
     from wal_runner.log.lmdb_sessions import LmdbSession, Sessions
+    from wal_runner.log.place import Place
     from wal_runner.log.protocol import Liveness
     from wal_runner.log.scratch import Remains
 
@@ -69,6 +72,8 @@ class LmdbTurn:
         txn: lmdb.Transaction[bytes],
         records: Sequence[Record],
         now_ns: int,
+        *,
+        place: Callable[[], Place],
     ) -> None:
         self.records = records
         self.appended: list[Record] = []
@@ -79,6 +84,7 @@ class LmdbTurn:
         self._txn = txn
         self._tables = data.tables
         self._now_ns = now_ns
+        self._place = place
         self._end = data.known
         self._changed = False
         self._format = 0
@@ -105,6 +111,20 @@ class LmdbTurn:
                 self._end = (record.last_seq, record.chain)
                 self._changed = True
                 self.appended.append(record)
+
+    def copied_from(self) -> str:
+        """Return where the log was last used. See `Turn.copied_from`."""
+        return copied_from(self._data.folder, self._stored_place(), self._place())
+
+    def keep_place(self) -> None:
+        """Keep where the log is used. See `Turn.keep_place`."""
+        stored, here = self._stored_place(), self._place()
+        if stored is not None and stored.is_at(here):
+            return
+        warn_if_unknown(self._data.folder, stored, here)
+        with translated(self._data.path, "written"):
+            self._txn.put(META_PLACE, packed_place(here), db=self._tables.meta)
+        self._changed = True
 
     def new_session(self, last: int) -> LmdbSession:
         """Take a new number and its lock. See `Turn.new_session`."""
@@ -155,6 +175,7 @@ class LmdbTurn:
 
     def reserve(self, running: int) -> None:
         """Make sure of room for outcomes. See `Turn.reserve`."""
+        self._data.check_descriptors()
         room.reserve(
             self._data.path,
             self._data.descriptor,
@@ -289,6 +310,10 @@ class LmdbTurn:
     def _forget_births(self) -> None:
         for session in self._born:
             session.close()
+
+    def _stored_place(self) -> Place | None:
+        with translated(self._data.path, "read"):
+            return stored_place(self._txn.get(META_PLACE, db=self._tables.meta))
 
     def _row_sums(self) -> tuple[int, int]:
         if self._rows is None:

@@ -136,6 +136,11 @@ class MemoryLog:
             size = sum(map(len, values))
             return Room(file_bytes=size, used_bytes=size, records=len(store.values), rows=len(store.items))
 
+    def copied_from(self) -> str:
+        """Return where the log was last used. See `Log.copied_from`."""
+        with self._inside():
+            return self.store.copied_from
+
     def rewrite(self) -> None:
         """Refuse where another session lives; memory has no holes to close. See `Log.rewrite`."""
         if self.read_only:

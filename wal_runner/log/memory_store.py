@@ -13,7 +13,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from wal_runner.errors import Compacted, LogClosed, LogCorrupt, LogWentBack
+from wal_runner.errors import ON_RESTORING, Compacted, LogClosed, LogCorrupt, LogWentBack
 from wal_runner.log.codec import decode_record, first_chain, record_count
 from wal_runner.log.format import (
     CHAIN_BYTES,
@@ -78,6 +78,8 @@ class MemoryStore:
         self.clock_ns = itertools.count(1).__next__ if clock_ns is None else clock_ns
         self.hook = hook
         self.rows_a_slice = rows_a_slice
+        self.copied_from = ""
+        """Where the log was last used, if not here; a test or a simulation sets it."""
         self.first_seqs: list[int] = []
         self.values: list[bytes] = []
         self.keys: list[bytes] = []
@@ -142,7 +144,8 @@ class MemoryStore:
         last_seq, _ = self.end()
         if after > last_seq:
             raise LogWentBack(
-                f"The log ends at event {last_seq} and held event {after} before. Restore the newest copy."
+                f"The log ends at event {last_seq} and held event {after} before. Put the newest copy back. "
+                f"{ON_RESTORING}"
             )
         base_seq, previous = self.base()
         if after < base_seq:

@@ -6,6 +6,7 @@ and no event is appended that a reader of the log's format cannot read.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from wal_runner.core.formats import format_of
@@ -31,6 +32,7 @@ from wal_runner.log.upgrading import check_no_older_session, check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from wal_runner.core.events import Event, EventArray, Record
@@ -51,6 +53,7 @@ class MemoryTurn:
         self._end = store.end()
         self._now_ns = store.clock_ns()
         self._changed = False
+        self._keeps_place = False
         self._values: list[tuple[int, bytes]] = []
         self._items: dict[bytes, bytes] = {}
         self._open: dict[bytes, bytes] | None = None
@@ -78,6 +81,15 @@ class MemoryTurn:
             self._end = (record.last_seq, record.chain)
             self._changed = True
             self.appended.append(record)
+
+    def copied_from(self) -> str:
+        """Return where the log was last used. See `Turn.copied_from`."""
+        return self._store.copied_from
+
+    def keep_place(self) -> None:
+        """Keep where the log is used. See `Turn.keep_place`."""
+        if self._store.copied_from:
+            self._keeps_place = self._changed = True
 
     def new_session(self, last: int) -> MemorySession:
         """Take a new number and its lock. See `Turn.new_session`."""
@@ -214,6 +226,8 @@ class MemoryTurn:
         if self._open is not None:
             store.open = self._open
         store.meta |= self._meta
+        if self._keeps_place:
+            store.copied_from = ""
 
     def _put_meta(self, key: bytes, value: bytes) -> None:
         self._meta[key] = value
@@ -239,6 +253,11 @@ class MemorySession:
         marks = store.sessions[number] = Marks()
         own.add(number)
         self.scratch = MemoryScratch(marks)
+
+    def item_locked(self, slot: int) -> AbstractContextManager[None]:
+        """Hold nothing: commands keep no session in memory alive. See `Session.item_locked`."""
+        del slot
+        return nullcontext()
 
     def close(self) -> None:
         """Remove what stood for the session."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from wal_runner.errors import LogAlreadyOpen
+from wal_runner.log.files import check_owner
 from wal_runner.log.filesystems import check_file_system
 from wal_runner.log.folder import create_folder, read_identity
 from wal_runner.log.lmdb_log import LmdbLog
@@ -62,6 +63,7 @@ def open_for_writing(path: str | os.PathLike[str], *, must_exist: bool = False) 
                 f"{folder} is open in this process already, {handle.writer_at or handle.opened_at}. Use that one, or "
                 "close it first."
             )
+        check_owner(folder)
         check_file_system(folder)
         log = LmdbLog(folder, identity, read_only=False)
         handle = Handle(log, _caller())

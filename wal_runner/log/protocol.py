@@ -95,6 +95,14 @@ class Session(Protocol):
     def descriptor(self) -> int | None:
         """Give the descriptor that a child must inherit to keep the session alive, if there is one."""
 
+    def item_locked(self, slot: int) -> AbstractContextManager[int | None]:
+        """Hold the lock of the item that is armed in *slot*, for the length of a block.
+
+        It gives the descriptor that a command of that item must inherit, or None if there is none: while the
+        command holds it and the item is started, the session is alive. The command can write nothing by it.
+        Raises a `LogError` if there can be no lock; then start no command.
+        """
+
     @property
     def scratch(self) -> Scratch:
         """Give the session's scratch slots."""
@@ -123,6 +131,12 @@ class Turn(Protocol):
 
     def append(self, session: int, events: Sequence[Event | EventArray]) -> None:
         """Add *events* of *session*; they are durable when the turn has ended without an error."""
+
+    def copied_from(self) -> str:
+        """Return what `Log.copied_from` returns, as of this turn."""
+
+    def keep_place(self) -> None:
+        """Make this the place at which the log was last used, if it is another one. Durable with the turn."""
 
     def new_session(self, last: int) -> Session:
         """Take a number above *last* that was never used, and its lock.
@@ -256,6 +270,12 @@ class Log(Protocol):
         That is after the log was opened, where it is not as its last commit left it, or is so small that
         it costs nothing; else do nothing. Raise `LogCorrupt`. A row that is missing would be an item that
         looks new, and be done again.
+        """
+
+    def copied_from(self) -> str:
+        """Return the place where the log was last used, if this is another one; "" if it is not, or nobody can know.
+
+        At another place it is a copy, a restored backup, or was moved to another disk.
         """
 
     def format(self) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgpack
 
 from wal_runner.core.error_info import ErrorInfo
-from wal_runner.errors import LogCorrupt
+from wal_runner.errors import RESTORE, LogCorrupt
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import (
     ERROR_MESSAGE_CHARS_MAX,
@@ -176,9 +176,7 @@ def _why_not(value: object, error: Exception) -> str:
 
 
 def _unreadable(why: str) -> LogCorrupt:
-    return LogCorrupt(
-        f"A stored result cannot be as it was written ({why}). Run `walrun verify`; restore the log from a backup."
-    )
+    return LogCorrupt(f"A stored result cannot be as it was written ({why}). Run `walrun verify`. {RESTORE}")
 
 
 def error_info(error: BaseException) -> ErrorInfo:

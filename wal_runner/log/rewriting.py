@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from wal_runner.errors import LogBusy, LogCorrupt, listed
 from wal_runner.failpoints import failpoint
-from wal_runner.log.env import create_env, open_env, translated
+from wal_runner.log.env import check_env, close_env, create_env, open_env, translated
+from wal_runner.log.files import opened, remove_file
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import DATA_NAME, ITEMS_TABLE, LOG_TABLE, META_TABLE, OPEN_TABLE, REWRITE_NAME
 
@@ -42,18 +43,18 @@ def swap_for_copy(folder: Path, source: lmdb.Environment, tables: Tables, others
     data, copy = folder / DATA_NAME, folder / REWRITE_NAME
     try:
         with translated(copy, "written"):
-            copy.unlink(missing_ok=True)
+            remove_file(folder, REWRITE_NAME)
             failpoint("compact.before_copy")
             _copy(source, tables, copy)
             failpoint("compact.after_copy")
             _compare(source, tables, copy)
-            _sync_file(copy)
+            _sync_file(folder)
             failpoint("compact.before_swap")
             copy.replace(data)
     except BaseException:
         # On a disk that is full, half a copy would take what little room there is.
         with contextlib.suppress(OSError):
-            copy.unlink(missing_ok=True)
+            remove_file(folder, REWRITE_NAME)
         raise
     failpoint("compact.after_swap")
     sync_folder(folder)
@@ -66,15 +67,12 @@ def _copy(source: lmdb.Environment, tables: Tables, copy: Path) -> None:
             _copy_table(source, table, target, name)
         target.sync(True)  # noqa: FBT003 - py-lmdb's own signature
     finally:
-        target.close()
+        close_env(target)
 
 
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+def _sync_file(folder: Path) -> None:
+    with opened(folder, REWRITE_NAME) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _copy_table(source: lmdb.Environment, table: lmdb._Database, target: lmdb.Environment, name: bytes) -> None:
@@ -90,6 +88,7 @@ def _copy_table(source: lmdb.Environment, table: lmdb._Database, target: lmdb.En
                     if written == ROWS_A_TRANSACTION:
                         more = True
                         break
+                check_env(target)
 
 
 def _compare(source: lmdb.Environment, tables: Tables, copy: Path) -> None:
@@ -105,4 +104,4 @@ def _compare(source: lmdb.Environment, tables: Tables, copy: Path) -> None:
                             f"The copy {copy} differs from the log. The log is as it was; run `walrun verify`."
                         )
     finally:
-        env.close()
+        close_env(env)

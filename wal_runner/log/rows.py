@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgpack
 
 from wal_runner.core.events import Status
-from wal_runner.errors import LogCorrupt
+from wal_runner.errors import RESTORE, LogCorrupt
 from wal_runner.log.codec import UNPACK_ERRORS, checked_size
 from wal_runner.log.fields import ERROR_AT, ERROR_KINDS, ROW_KINDS, ROW_PLACES, check_kinds, refuse_places, too_new
 from wal_runner.log.format import KEY_HASH_MARK, KEY_TEXT_BYTES_MAX
@@ -168,6 +168,4 @@ def statuses_in(values: Sequence[bytes | None]) -> set[int]:
 
 def corrupt_row(key: bytes, why: str) -> LogCorrupt:
     """Give the error for a value of the snapshot that is not as it was written."""
-    return LogCorrupt(
-        f"The snapshot's row {key[:60]!r} is damaged: {why}. Run `walrun verify`; restore the log from a backup."
-    )
+    return LogCorrupt(f"The snapshot's row {key[:60]!r} is damaged: {why}. Run `walrun verify`. {RESTORE}")

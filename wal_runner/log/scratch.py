@@ -26,10 +26,12 @@ import msgpack
 
 from wal_runner.core.arrays import from_array, to_array
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
-from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogTooNew
+from wal_runner.errors import DiskFull, LogCorrupt, LogReplaced, LogTooNew, LogUnsafe
 from wal_runner.log.codec import UNPACK_ERRORS
-from wal_runner.log.format import FILE_MODE, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
+from wal_runner.log.files import HeldFile, descriptors_on, inode_of, inside, open_file, opened
+from wal_runner.log.format import SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 from wal_runner.log.overflow import OverflowSpace
+from wal_runner.log.slot_stores import Closed, Forked, Written, WrittenWords
 from wal_runner.shielded_logger import ShieldedLogger
 
 
@@ -65,11 +67,17 @@ _EVENT_INLINE: Final = 0x5A96
 _EVENT_BESIDE: Final = 0xA569
 _CODE_MASK: Final = (1 << _CODE_BITS) - 1
 
+_BEGUN_CODES: Final = {_BEGUN, _SUCCEEDED, _SUCCEEDED_INLINE, _EVENT_INLINE, _EVENT_BESIDE}
+
 _PAYLOAD_BYTES_MIN: Final = {
     _SUCCEEDED_INLINE: _ELAPSED.size,
     _EVENT_INLINE: 1,
     _EVENT_BESIDE: _BESIDE.size + _CRC.size,
 }
+
+
+_never_closed: Final[list[mmap.mmap]] = []
+"""Maps whose descriptor the program closed, and whose number is now a file of the program's."""
 
 
 class Remains(NamedTuple):
@@ -87,14 +95,17 @@ class Scratch:
         os.pwrite(descriptor, _header(descriptor, log_id, session, boot), 0)
         self._descriptor = descriptor
         self._beside_path = beside
-        self._beside: int | None = None
+        self._beside: HeldFile | None = None
         self._beside_space = OverflowSpace()
         self._beside_lock = threading.Lock()
         self._free = deque(range(SCRATCH_SLOTS))
         # On file systems that copy on write, a store into preallocated memory may still need space.
+        before = descriptors_on(inode_of(descriptor))
         self._map = mmap.mmap(descriptor, SCRATCH_BYTES) if shared else None
-        self._bytes: Any = _Written(descriptor)
-        self._words: Any = _WrittenWords(descriptor)
+        # Python keeps a descriptor of its own for a map, and closes it by number with the map.
+        self._map_files = [HeldFile(number, beside) for number in descriptors_on(inode_of(descriptor)) - before]
+        self._bytes: Any = Written(HeldFile(descriptor, beside))
+        self._words: Any = WrittenWords(HeldFile(descriptor, beside))
         if self._map is not None:
             self._bytes = memoryview(self._map)
             self._words = self._bytes.cast("Q")
@@ -136,7 +147,7 @@ class Scratch:
                 words[at] = start_seq << _CODE_BITS | _SUCCEEDED
             else:
                 self._finish(slot, start_seq, event)
-        except (OSError, DiskFull):
+        except (OSError, DiskFull, LogReplaced, LogUnsafe):
             logger.debug("The slot of start %d could not be written.", start_seq, exc_info=True)
 
     def _finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
@@ -186,19 +197,22 @@ class Scratch:
     def disown(self) -> None:
         """Refuse every store from now on: in a forked child, the slots are the parent's."""
         self.close()
-        self._bytes = self._words = _Forked()
+        self._bytes = self._words = Forked()
 
     def close(self) -> None:
         """Refuse every store from now on, and let go of the memory; the session's file is its owner's."""
         words, mapped = self._words, self._bytes
-        self._bytes = self._words = _Closed()
+        self._bytes = self._words = Closed()
         if self._map is not None:
             words.release()
             mapped.release()
-            self._map.close()
+            if any(file.is_foreign for file in self._map_files):
+                _never_closed.append(self._map)
+            else:
+                self._map.close()
             self._map = None
         if self._beside is not None:
-            os.close(self._beside)
+            self._beside.close()
             self._beside = None
 
     def _put(self, slot: int, start_seq: int, code: int, payload: bytes) -> None:
@@ -214,69 +228,12 @@ class Scratch:
         self.begin(slot, start_seq)
         with self._beside_lock:
             if self._beside is None:
-                self._beside = os.open(self._beside_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-            descriptor, at = self._beside, self._beside_space.take(slot, len(packed))
-        if os.pwrite(descriptor, packed, at) == len(packed):
+                descriptor = open_file(*inside(self._beside_path), os.O_RDWR, create=True)
+                self._beside = HeldFile(descriptor, self._beside_path)
+            file, at = self._beside, self._beside_space.take(slot, len(packed))
+        file.check()
+        if os.pwrite(file.descriptor, packed, at) == len(packed):
             self._put(slot, start_seq, _EVENT_BESIDE, _BESIDE.pack(at, len(packed)) + _CRC.pack(zlib.crc32(packed)))
-
-
-class _Forked:
-    """What a forked child finds in place of its parent's slots."""
-
-    def __setitem__(self, place: object, value: object) -> None:
-        raise LogForked("This item was started by the parent process. Leave the child with os._exit(), or exec.")
-
-    def __getitem__(self, place: object) -> int:
-        raise LogForked("This item was started by the parent process. Leave the child with os._exit(), or exec.")
-
-
-class _Closed:
-    """What stands in place of the slots once their session has ended."""
-
-    def __setitem__(self, place: object, value: object) -> None:
-        raise LogClosed("The Runner was closed while it ran items. Close it when the run has ended.")
-
-    def __getitem__(self, place: object) -> int:
-        raise LogClosed("The Runner was closed while it ran items. Close it when the run has ended.")
-
-
-class _Written:
-    """What stands in for mapped memory where a store must be a write."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __setitem__(self, place: slice, payload: bytes) -> None:
-        _write(self._descriptor, payload, place.start)
-
-
-class _WrittenWords:
-    """As `_Written`, by words of eight bytes."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __setitem__(self, word: int, value: int) -> None:
-        _write(self._descriptor, _ELAPSED.pack(value), word * 8)
-
-    def __getitem__(self, word: int) -> int:
-        stored = os.pread(self._descriptor, _ELAPSED.size, word * 8)
-        return int.from_bytes(stored, "little") if len(stored) == _ELAPSED.size else 0
-
-
-def _write(descriptor: int, payload: bytes, at: int) -> None:
-    try:
-        written = os.pwrite(descriptor, payload, at)
-    except OSError as error:
-        raise DiskFull(
-            f"A session's slots cannot be written ({error.strerror}). Nothing more was started. Free some space, then "
-            "run the same again."
-        ) from error
-    if written < len(payload):
-        raise DiskFull(
-            "A session's slots cannot be written whole. Nothing more was started. Free some space, then run the same "
-            "again."
-        )
 
 
 def allocate(descriptor: int) -> None:
@@ -287,18 +244,44 @@ def allocate(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def read_remains(path: Path, beside: Path, *, log_id: str, session: int, boot: str) -> dict[int, Remains]:
-    """Give what the slots of a dead session say, by start_seq; nothing where the file is not to be believed."""
+def furthest_begun(path: Path, *, log_id: str, session: int, boot: str) -> int:
+    """Return the highest start_seq that the slots of a dead session say has begun, or 0.
+
+    Armed slots do not count: a crash before the commit of their starts leaves them.
+    """
+    content = _believed(path, log_id, session, boot)
+    tags = memoryview(content)[_FIRST_SLOT_AT:].cast("Q")[::_WORDS_A_SLOT].tolist() if content else []
+    return max((tag >> _CODE_BITS for tag in tags if tag & _CODE_MASK in _BEGUN_CODES), default=0)
+
+
+def is_finished(path: Path, slot: int) -> bool:
+    """Return whether the slots file *path* holds an outcome in *slot*. A file that cannot be read holds none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with opened(*inside(path)) as descriptor:
+            tag = os.pread(descriptor, _ELAPSED.size, _FIRST_SLOT_AT + slot * SCRATCH_SLOT_BYTES)
     except OSError:
-        return {}
+        return False
+    return int.from_bytes(tag, "little") & _CODE_MASK in _BEGUN_CODES - {_BEGUN}
+
+
+def _believed(path: Path, log_id: str, session: int, boot: str) -> bytes:
+    """Return the slots file of a dead session; nothing if it is not of this log, session, file and boot."""
+    try:
+        descriptor = open_file(*inside(path))
+    except OSError:
+        return b""
     try:
         expected = _header(descriptor, log_id, session, boot)
         content = os.pread(descriptor, SCRATCH_BYTES, 0)
     finally:
         os.close(descriptor)
-    if not boot or len(content) != SCRATCH_BYTES or content[: len(expected)] != expected:
+    return content if boot and len(content) == SCRATCH_BYTES and content.startswith(expected) else b""
+
+
+def read_remains(path: Path, beside: Path, *, log_id: str, session: int, boot: str) -> dict[int, Remains]:
+    """Give what the slots of a dead session say, by start_seq; nothing where the file is not to be believed."""
+    content = _believed(path, log_id, session, boot)
+    if not content:
         return {}
     remains: dict[int, Remains] = {}
     for at in range(_FIRST_SLOT_AT, SCRATCH_BYTES, SCRATCH_SLOT_BYTES):
@@ -333,10 +316,10 @@ def _read_beside(beside: Path, payload: bytes) -> bytes:
     at, size = _BESIDE.unpack_from(payload)
     (crc,) = _CRC.unpack_from(payload, _BESIDE.size)
     try:
-        with beside.open("rb") as file:
-            file.seek(at)
-            packed = file.read(size)
-    except OSError:
+        with opened(*inside(beside)) as descriptor:
+            # A size that is damaged must not be allocated.
+            packed = os.pread(descriptor, min(size, os.fstat(descriptor).st_size), at)
+    except (OSError, OverflowError):
         return b""
     return packed if zlib.crc32(packed) == crc else b""
 

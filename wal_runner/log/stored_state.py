@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from wal_runner.core.events import Status
 from wal_runner.core.items import Pause, SessionInfo, SourceEnd, attempt_of, session_row, trimmed
 from wal_runner.core.state import State
-from wal_runner.errors import LogCorrupt
+from wal_runner.errors import RESTORE, LogCorrupt
 from wal_runner.log.fields import (
     ARGV_AT,
     ATTEMPT_FIELDS_MIN,
@@ -182,7 +182,7 @@ def read_base_state(key: bytes, value: bytes | None, base: tuple[int, bytes], ch
     state = State() if value is None else decode_base_state(key, value)
     seq, base_chain = base
     if state.seq < seq:
-        raise LogCorrupt(f"The log does not hold the state at its base, {seq}. Restore it from a backup.")
+        raise LogCorrupt(f"The log does not hold the state at its base, {seq}. {RESTORE}")
     if value is None:
         state.chain = base_chain
     check_history(state, chain)
@@ -194,11 +194,9 @@ def check_history(state: State, chain: bytes) -> None:
     if state.seq and state.chain != chain:  # before the first event there is nothing to be of
         raise LogCorrupt(
             f"A state is stored for event {state.seq} of another history than the log's. Do not run anything on it: "
-            "finished items might be done again. Run `walrun verify`; restore the log from a backup."
+            f"finished items might be done again. Run `walrun verify`. {RESTORE}"
         )
 
 
 def _corrupt_snapshot(error: Exception) -> LogCorrupt:
-    return LogCorrupt(
-        f"The snapshot is not as we write it ({error}). Run `walrun verify`; restore the log from a backup."
-    )
+    return LogCorrupt(f"The snapshot is not as we write it ({error}). Run `walrun verify`. {RESTORE}")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from lmdb.verify import VerifyError
 from lmdb.verify import verify as find_problems
 
-from wal_runner.errors import LogCorrupt
+from wal_runner.errors import RESTORE, LogCorrupt
 from wal_runner.log.branches import misleading_branches, used_bytes
+from wal_runner.log.files import check_file
 from wal_runner.log.format import CHECK_ALWAYS_BYTES_MAX, DATA_NAME, GATE_NAME
 from wal_runner.log.gate import Gate
 from wal_runner.log.protocol import GATE_WAIT_S
@@ -37,10 +38,7 @@ def check_structure(data: Path) -> None:
     """Raise `LogCorrupt` where *data* has structural problems. Call inside the gate."""
     problems = problems_of(data)
     if problems:
-        raise LogCorrupt(
-            f"{data} is damaged: {problems[0]} ({len(problems)} problems). Nothing was opened. "
-            "Restore it from a backup."
-        )
+        raise LogCorrupt(f"{data} is damaged: {problems[0]} ({len(problems)} problems). Nothing was opened. {RESTORE}")
 
 
 def is_always_checked(data: Path) -> bool:
@@ -54,6 +52,7 @@ def is_always_checked(data: Path) -> bool:
 
 def problems_of(data: Path) -> list[str]:
     """Walk the pages of *data*; give what is wrong with them."""
+    check_file(data.parent, data.name)  # lmdb.verify opens it by its path, and would follow a link
     try:
         problems = [str(problem) for problem in find_problems(str(data), subdir=False)]
         return problems or list(misleading_branches(data))

@@ -47,13 +47,13 @@ class Compaction:
     space_kept_because: str = ""
 
 
-def compact(path: str | os.PathLike[str]) -> Compaction:
+def compact(path: str | os.PathLike[str], *, accept_copy: bool = False) -> Compaction:
     """Compact the log at *path*; durable on return.
 
     Other sessions may run meanwhile: then the events are folded and dropped, and the file keeps its
     size, with the freed pages used again. Events that were dropped can be replayed no more.
     """
-    writer, _created = open_writer(path, must_exist=True)
+    writer, _created = open_writer(path, must_exist=True, accept_copy=accept_copy)
     try:
         return compact_with(writer)
     finally:

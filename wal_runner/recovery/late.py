@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wal_runner.core.events import ItemFailed, ItemSucceeded, LateOutcome
+from wal_runner.core.events import ItemFailed, ItemSucceeded, LateOutcome, Status
 from wal_runner.errors import LogReplaced
 from wal_runner.recovery.recover import open_writer
 
@@ -56,7 +56,13 @@ def record_late(writer: LogWriter, known: Mapping[str, OutcomeEvent]) -> int:
 
 
 def is_doubt_of(writer: LogWriter, session: int, late: LateOutcome) -> bool:
-    """Say whether *late* speaks of an open start of *session*, as *writer* knows the log."""
-    # In a log that was restored from a backup, the same seq may be the start of something else.
+    """Return whether *late* speaks of a start of *session* that is in doubt, as *writer* knows the log."""
+    # In a log that was restored from a backup, the same seq may be the start of something else. And a session that
+    # was abandoned may be alive still, held by a command of its own: a late outcome of what is STARTED cannot be
+    # folded, so that one committed here would make the log unreadable.
     attempt = writer.state.attempt(late.start_seq)
-    return attempt is not None and (attempt.item_id, attempt.session) == (late.item_id, session)
+    return attempt is not None and (attempt.item_id, attempt.session, attempt.status) == (
+        late.item_id,
+        session,
+        Status.IN_DOUBT,
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wal_runner.core.events import Status
-from wal_runner.errors import Compacted, LogCorrupt
+from wal_runner.errors import RESTORE, Compacted, LogCorrupt
 from wal_runner.log.format import READ_RECORDS_MAX
 
 
@@ -43,7 +43,7 @@ def _check_open(log: Log, state: State) -> None:
     if len(state.open) != counted:
         raise LogCorrupt(
             f"The snapshot of {log.path} holds {len(state.open)} open attempts, and counts {counted}. Run `walrun "
-            "verify`; restore the log from a backup."
+            f"verify`. {RESTORE}"
         )
 
 

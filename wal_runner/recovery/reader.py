@@ -177,6 +177,14 @@ class LogView:
         return self._log.log_id
 
     @property
+    def copied_from(self) -> str:
+        """The place where the log was last used, if it is not here; else "".
+
+        Running a copy is refused until somebody accepts it: see `Runner`.
+        """
+        return self._log.copied_from()
+
+    @property
     def log(self) -> Log:
         """Give the engine; for other rooms of the package."""
         return self._log

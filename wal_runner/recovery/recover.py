@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.events import SessionLost, SessionOpened
 from wal_runner.errors import Compacted
@@ -16,8 +16,9 @@ from wal_runner.failpoints import failpoint
 from wal_runner.log import host, opening
 from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
 from wal_runner.log.results import capped
+from wal_runner.recovery.copies import accepted_copy
 from wal_runner.recovery.evidence import own_started, proven
-from wal_runner.recovery.formats import fit
+from wal_runner.recovery.formats import fit, unended_sessions
 from wal_runner.recovery.loading import LOADS_MAX, load
 from wal_runner.recovery.writer import LogWriter
 from wal_runner.version import __version__
@@ -31,32 +32,39 @@ if TYPE_CHECKING:
     from wal_runner.log.protocol import Log, Session, Turn
 
 
-def open_writer(path: str | os.PathLike[str], *, must_exist: bool = False) -> tuple[LogWriter, bool]:
+FORMAT_OF_ACCEPTED: Final = 2
+"""Format 1 has no place in SessionOpened for what was accepted."""
+
+
+def open_writer(
+    path: str | os.PathLike[str], *, must_exist: bool = False, accept_copy: bool = False
+) -> tuple[LogWriter, bool]:
     """Open the log at *path* for a new session, or create it; say whether it is new.
 
     When this returns, sessions that died are recorded as lost and what they had started is settled,
-    released or in doubt.
+    released or in doubt. Raise `LogCopied` if the log was last used elsewhere, unless *accept_copy* says that it
+    may be run here.
     """
     log, created = opening.open_for_writing(path, must_exist=must_exist)
     try:
         log.check_rows()
-        return begin_session(log), created
+        return begin_session(log, accept_copy=accept_copy), created
     except BaseException:
         opening.close(log)
         raise
 
 
-def begin_session(log: Log) -> LogWriter:
+def begin_session(log: Log, *, accept_copy: bool = False) -> LogWriter:
     """Begin a session on *log*, with everything that recovery has to say."""
     for _ in range(LOADS_MAX):
         try:
-            return _begin_session(log)
+            return _begin_session(log, accept_copy=accept_copy)
         except Compacted:
             continue  # between our load and our turn; what we missed is in the snapshot now
     raise Compacted(f"{log.path} was compacted {LOADS_MAX} times while it was opened. Try again.")
 
 
-def _begin_session(log: Log) -> LogWriter:
+def _begin_session(log: Log, *, accept_copy: bool) -> LogWriter:
     state = load(log)
     session: Session | None = None
     try:
@@ -64,10 +72,14 @@ def _begin_session(log: Log) -> LogWriter:
             for record in turn.records:
                 state.apply(record)
             dead = dead_sessions(turn, state)
+            accepted = accepted_copy(log.path, turn, state, dead, accept_copy=accept_copy)
+            turn.keep_place()
+            if accepted:
+                turn.require_format(FORMAT_OF_ACCEPTED, unended_sessions(state))
             record_evidence(turn, state, dead)
             session = turn.new_session(state.last_session)
             failpoint("session.before_commit")
-            events: list[Event] = [_session_opened(session.number)]
+            events: list[Event] = [_session_opened(session.number, accepted)]
             events += losses(state, dead)
             turn.append(session.number, events)
             turn.retire([*dead, *turn.strays(open_sessions(state))])
@@ -135,7 +147,7 @@ def record_evidence(turn: Turn, state: State, dead: Sequence[int]) -> None:
             turn.append(number, fit(turn, state, events))
 
 
-def _session_opened(number: int) -> SessionOpened:
+def _session_opened(number: int, accepted: str) -> SessionOpened:
     return SessionOpened(
         session=number,
         host=host.host_name(),
@@ -146,6 +158,7 @@ def _session_opened(number: int) -> SessionOpened:
         user=host.user_name(),
         version=__version__,
         pid_started=host.process_started(os.getpid()),
+        accepted=accepted,
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from wal_runner.core.arrays import events_of
 from wal_runner.core.events import Status
 from wal_runner.core.formats import format_of
-from wal_runner.errors import Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogWentBack
+from wal_runner.errors import RESTORE, Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogUnsafe, LogWentBack
 from wal_runner.log import opening
 from wal_runner.log.folder import read_identity
 from wal_runner.log.rows import SUM_MODULUS, encode_row, row_key, stored_checksum
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TRIES_MAX: Final = 3
 """A log that is written while it is verified is looked at again, so many times."""
 
-DAMAGE: Final = (LogCorrupt, LogWentBack, LogLost, LogTooNew)
+DAMAGE: Final = (LogCorrupt, LogWentBack, LogLost, LogTooNew, LogUnsafe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ def verify(path: str | os.PathLike[str]) -> Iterator[Problem]:
     folder = Path(path).absolute()
     try:
         read_identity(folder)
+        problems = list(structural_problems(folder))
     except DAMAGE as error:
         yield Problem("folder", str(error))
         return
-    problems = list(structural_problems(folder))
     if problems:
         yield from (Problem("structure", text) for text in problems)
         return
@@ -86,7 +86,7 @@ def _content_problems(log: Log) -> Iterator[Problem]:
         yield Problem(
             "format",
             f"Event {needs.seq} needs format {needs.format}, and the log says that it is in format {found}: an older "
-            "wal_runner would open it and call it damaged. Use no older version on it, and restore it from a backup.",
+            f"wal_runner would open it and call it damaged. Use no older version on it. {RESTORE}",
             needs.seq,
         )
     try:

@@ -65,8 +65,8 @@ class CommandEffect:
 
     The command gets WALRUN_ITEM, WALRUN_ITEM_ID, WALRUN_IDEMPOTENCY_KEY and WALRUN_ATTEMPT in its
     environment and nothing on its standard input, and runs in a session of its own: Ctrl-C on
-    the terminal reaches walrun only. It inherits *pass_fds*, the lock of our session, so that
-    nobody takes us for dead while the command still runs. Its standard error is passed on to
+    the terminal reaches walrun only. It inherits *pass_fds* and the lock of its item, so that
+    nobody takes our session for dead while the command still runs. Its standard error is passed on to
     ours as it comes, and with *echo* its standard output too. May be called by many threads.
     """
 
@@ -88,8 +88,12 @@ class CommandEffect:
         self._echo = echo
         self._interrupted = False
 
-    def __call__(self, item: object, item_id: str, attempt_number: int, idempotency_key: str) -> str | None:
+    def __call__(
+        self, item: object, item_id: str, attempt_number: int, idempotency_key: str, *, lock: int | None = None
+    ) -> str | None:
         """Run the command to its end, and return its output, or None if it wrote nothing.
+
+        *lock* is the descriptor of the item's lock, which the command inherits.
 
         Raises `OutcomeUnknown` if its effect may have happened, `CommandFailed` if it says that it
         failed or could not be started, and `CommandTemplateInvalid` if the item does not fit it.
@@ -109,7 +113,7 @@ class CommandEffect:
         last_words = Tail(STDERR_TAIL_BYTES)
         passages = [Passage(lambda: sys.stderr), Passage(lambda: sys.stdout)]
         pipes = Pipes()
-        process = _start(argv, environment, self._pass_fds)
+        process = _start(argv, environment, self._pass_fds if lock is None else (*self._pass_fds, lock))
         try:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -185,7 +189,7 @@ class CommandEffect:
 def _start(argv: Sequence[str], environment: Mapping[str, str], pass_fds: tuple[int, ...]) -> subprocess.Popen[bytes]:
     """Start the command, or raise `CommandFailed`: then it never began."""
     # A KeyboardInterrupt inside Popen leaves a command that we have no handle of. It goes on by
-    # itself and holds *pass_fds*, so its session is not taken for dead before it ends.
+    # itself and holds its item's lock, so its session is not taken for dead before it ends.
     try:
         return subprocess.Popen(  # noqa: S603 - running what the caller asks for is the purpose; no shell
             argv,

@@ -25,6 +25,7 @@ from wal_runner.runner.cancelling import check_asyncio
 from wal_runner.runner.claims import Claims, no_function
 from wal_runner.runner.doubts import attempt_named, doubts_in
 from wal_runner.runner.execution import check_function
+from wal_runner.runner.locks import SessionLocks
 from wal_runner.runner.one_run import OneRun
 from wal_runner.runner.options import CANCEL_WAIT_S, RunOptions
 from wal_runner.runner.ordering import Ordering
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Runner:
+class Runner(SessionLocks):
     """Runs batches over one log; creates the log at *path*, or recovers it.
 
     With ``must_exist=True`` a path without a log raises `LogMissing` instead of creating one. When
@@ -59,18 +60,25 @@ class Runner:
     Use it as a context manager, or call `close`. Its methods may be called from any thread, one run
     at a time.
 
+    A log that was copied, restored or moved to another disk is refused (`LogCopied`) until *accept_copy* says, on
+    record, that it may go on here. Left in a program, it accepts old copies too, which repeat what was done since.
     Results of the classes in *result_types* (Enums, dataclasses, NamedTuples, pydantic models, numpy's
     scalar types and ndarray) come back as instances of these; others come back as `StoredValue`.
 
-    Raises `NotALog`, `LogLost`, `LogWentBack`, `LogCorrupt`, `LogTooNew`, `LogBusy`, `LogReadOnly`,
-    `DiskFull`, `UnsafeFileSystem`, and `LogAlreadyOpen` where this process has a Runner on it.
+    Raises `NotALog`, `LogCopied`, `LogLost`, `LogWentBack`, `LogCorrupt`, `LogTooNew`, `LogBusy`, `LogReadOnly`,
+    `DiskFull`, `UnsafeFileSystem`, `LogUnsafe`, and `LogAlreadyOpen` where this process has a Runner on it.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, must_exist: bool = False, result_types: Iterable[type] = ()
+        self,
+        path: str | os.PathLike[str],
+        *,
+        must_exist: bool = False,
+        accept_copy: bool = False,
+        result_types: Iterable[type] = (),
     ) -> None:
         self._classes = classes_by_name(result_types)
-        self._writer, self.created = open_writer(path, must_exist=must_exist)
+        self._writer, self.created = open_writer(path, must_exist=must_exist, accept_copy=accept_copy)
         self._view = LogView(self._writer.log, self._writer.state, live=self._writer, classes=self._classes)
         self._one_run = OneRun()
         self._finalizer = weakref.finalize(self, self._writer.close)
@@ -94,21 +102,6 @@ class Runner:
         """End the session in order. Closing again does nothing."""
         if self._finalizer.detach() is not None:
             self._writer.close()
-
-    @property
-    def path(self) -> str:
-        """Give the log's folder."""
-        return str(self._writer.log.path)
-
-    @property
-    def log_id(self) -> str:
-        """Give the log's own name, which idempotency keys are made of."""
-        return self._writer.log.log_id
-
-    @property
-    def session_descriptor(self) -> int | None:
-        """Give the descriptor that a command must inherit (``pass_fds``) so that we are not taken for dead."""
-        return self._writer.session.descriptor
 
     # --- Running ---------------------------------------------------------------------------
 
@@ -298,7 +291,7 @@ class Runner:
         return self._view.items(status)
 
     def counts(self) -> Mapping[Status, int]:
-        """Give how many items the log knows in each status."""
+        """Return how many items the log knows in each status."""
         return self._view.counts()
 
     def in_doubt(self) -> list[Doubt]:
@@ -353,7 +346,7 @@ class Runner:
         """
         if isinstance(ids, str):
             raise TypeError(f"retry takes several ids, and {ids[:40]!r} is one text. Write it in a list.")
-        names = [self._view.id_of(item_id) for item_id in ids]
+        names = map(self._view.id_of, ids)
         return verdicts.reopen(self._writer, names, by=by or host.user_name(), note=note, succeeded=succeeded)
 
     # --- Helpers -------------------------------------------------------------------------------

@@ -224,5 +224,5 @@ def test_message_says_what_to_do():
     with pytest.raises(LogCorrupt) as caught:
         from_array(SEQ, (*to_array(SEQ, SessionClosed(1))[:1], "x" * 1_000_000))
 
-    assert "restore the log from a backup" in str(caught.value)
+    assert "restore-a-backup.md" in str(caught.value)
     assert len(str(caught.value)) < 400

@@ -578,8 +578,11 @@ LARGE = ItemSucceeded(40, 9, b"\xc4" + b"x" * 500)
 
 def test_slots_tell_the_next_process(bench):
     """Armed, begun, ended each way, large and small: what stood in the slots is there after a crash."""
-    session = session_of(bench.open())
+    log = bench.open()
+    session = session_of(log)
     scratch = session.scratch
+    # What has begun is durable: a slot that is ahead of its log would show that the log went back.
+    append(log, 1, *(ItemStarted(f"item-{number}") for number in range(LARGE.start_seq)), after=1)
     outcomes = [
         ItemSucceeded(30, 5),
         ItemSucceeded(31, 5, b"\xa2ok"),

@@ -11,7 +11,17 @@ import zlib
 import pytest
 
 from wal_runner import failpoints
-from wal_runner.errors import LogCorrupt, LogError, LogLost, LogMissing, LogReadOnly, LogTooNew, NotALog, StorageFailed
+from wal_runner.errors import (
+    LogCorrupt,
+    LogError,
+    LogLost,
+    LogMissing,
+    LogReadOnly,
+    LogTooNew,
+    LogUnsafe,
+    NotALog,
+    StorageFailed,
+)
 from wal_runner.log.folder import create_folder, read_identity
 from wal_runner.log.format import IDENTITY_NAME
 
@@ -260,14 +270,14 @@ def test_newer_format_is_refused_by_its_number(tmp_path, checksum):
         read_identity(path)
 
 
-def test_identity_that_cannot_be_read_is_said(tmp_path):
-    """A folder in its place: neither another log nor a new one."""
+def test_folder_in_place_of_identity_is_refused(tmp_path):
+    """Neither another log nor a new one."""
     path = tmp_path / "emails.wal"
     create_folder(path)
     (path / "IDENTITY").unlink()
     (path / "IDENTITY").mkdir()
 
-    with pytest.raises(LogReadOnly, match=r"cannot be read: Is a directory\. Ask its owner"):
+    with pytest.raises(LogUnsafe, match="IDENTITY is a folder"):
         read_identity(path)
 
 
@@ -280,7 +290,7 @@ def test_identity_that_the_system_does_not_give_is_no_matter_of_rights(tmp_path,
     def fail(*_arguments, **_options):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(type(path), "open", fail)
+    monkeypatch.setattr(os, "open", fail)
     with pytest.raises(LogError, match="IDENTITY") as raised:
         read_identity(path)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.log.children import child
-from wal_runner.errors import DiskFull, LogError, LogReadOnly, StorageFailed
+from wal_runner.errors import DiskFull, LogError, LogReadOnly, LogUnsafe, StorageFailed
 from wal_runner.log.format import CHAIN_BYTES
 from wal_runner.log.head import HEAD_BYTES, Witness, boot_mark, open_head, read_head, write_head
 
@@ -193,11 +193,12 @@ def test_gigantic_head_takes_no_memory(path):
     assert None is read_head(path)
 
 
-def test_folder_in_place_of_head_is_no_witness(path):
-    """What cannot be read proves nothing."""
+def test_folder_in_place_of_head_is_refused(path):
+    """A reader does not pass over what was put there."""
     path.mkdir()
 
-    assert None is read_head(path)
+    with pytest.raises(LogUnsafe, match="HEAD is a folder"):
+        read_head(path)
 
 
 # --- Files, rights, and a full disk ---------------------------------------------------------
@@ -247,10 +248,8 @@ except LogReadOnly as error:
 def test_head_that_is_a_folder_is_refused_with_advice(path):
     """Anything that is no file is refused by a typed error too."""
     path.mkdir()
-    with pytest.raises(LogReadOnly) as caught:
+    with pytest.raises(LogUnsafe, match=r"HEAD is a folder, .* move it away"):
         open_head(path)
-
-    assert f"{path} cannot be opened: Is a directory. Move it away, then open the log again." == str(caught.value)
 
 
 def test_full_disk_has_no_head_and_says_so(tmp_path, own_mounts):

@@ -7,7 +7,7 @@ import lmdb
 import pytest
 
 from tests.support import damage
-from tests.support.logs import make_log, succeed
+from tests.support.logs import copy_log, make_log, succeed
 from wal_runner.core.events import ItemStarted, Status
 from wal_runner.errors import LogCorrupt, LogError, LogLost, LogReplaced, LogTooNew, LogWentBack
 from wal_runner.log.folder import read_identity
@@ -138,7 +138,7 @@ def test_commit_that_was_rolled_back_went_back(path):
 
 def test_copy_that_went_its_own_way_went_back(path, tmp_path):
     """A copy that is as long, and tells another story, is not the log that HEAD saw."""
-    shutil.copytree(path, tmp_path / "copy.wal")
+    copy_log(path, tmp_path / "copy.wal")
     for folder, item_id in ((path, "here"), (tmp_path / "copy.wal", "there")):
         writer, _ = open_writer(folder)
         succeed(writer, [item_id])

@@ -164,7 +164,7 @@ except DiskFull as error:
 def test_commands_inherit_nothing_that_is_not_passed(session):
     """Any program that the process starts would otherwise keep the session alive."""
     assert not os.get_inheritable(session.descriptor)
-    assert not os.get_inheritable(session._owner_descriptor)
+    assert not os.get_inheritable(session._owner.descriptor)
 
 
 # --- Probing ----------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def test_closing_releases_the_locks_though_the_files_are_gone(folder, session, d
     damage(folder)
     session.close()
 
-    assert before - 2 == open_files()
+    assert before - 3 == open_files()
     assert None is session.descriptor
 
 

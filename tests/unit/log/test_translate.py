@@ -9,13 +9,13 @@ import lmdb
 import pytest
 
 from tests.unit.log.children import child
-from wal_runner.errors import DiskFull, LogAlreadyOpen, LogCorrupt, LogError, LogReadOnly, StorageFailed
+from wal_runner.errors import RESTORE, DiskFull, LogAlreadyOpen, LogCorrupt, LogError, LogReadOnly, StorageFailed
 from wal_runner.log import env as env_module
 from wal_runner.log.env import create_env, open_env, translate, translated
 
 
 # The last sentence of a message begins with what to do.
-ADVICE = re.compile(r"\S\. (Free|Look|Raise|Read|Run|Use) [^.]*\.\Z")
+ADVICE = re.compile(r"\S\. (Free|Look|Raise|Read|Run|Use) [^.]*(\.md [^.]*)?\.\Z")
 
 DOINGS = ("created", "opened", "read", "written")
 
@@ -142,7 +142,7 @@ def test_what_lmdb_said_is_kept(data):
     assert isinstance(caught.value.__cause__, lmdb.CorruptedError)
     assert (
         f"{data} could not be read: it is damaged (mdb_get: MDB_CORRUPTED: Located page was wrong type). "
-        "Run `walrun verify`; restore it from a backup."
+        f"Run `walrun verify`. {RESTORE}"
     ) == str(caught.value)
 
 

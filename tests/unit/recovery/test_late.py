@@ -1,5 +1,7 @@
 """Late outcomes: what a session that was declared lost knows after all, recorded by another."""
 
+import os
+
 import pytest
 
 from tests.support.logs import ERROR, start, succeed
@@ -45,6 +47,19 @@ def test_what_is_known_settles_the_doubts(path):
         "refused": (Status.FAILED, None),
         "unknown": (Status.IN_DOUBT, None),
     } == found(path)
+
+
+def test_start_of_a_session_that_lives_is_left_alone(path):
+    """A command holds the lock of a session whose process gave up: the item is started, and no outcome is late yet."""
+    writer, _ = open_writer(path)
+    [seq] = start(writer, ["sent"]).values()
+    writer.session.scratch.begin(0, seq)
+    inherited = os.dup(writer.session.descriptor)
+    try:
+        assert 0 == record_late(writer, {"sent": ItemSucceeded(seq, 5)})
+        assert {"sent": (Status.STARTED, None)} == found(path)
+    finally:
+        os.close(inherited)
 
 
 def test_start_of_something_else_is_left_alone(path):

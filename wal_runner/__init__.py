@@ -14,6 +14,7 @@ from wal_runner.core.identity import by_content
 from wal_runner.core.lost_reply import lost_reply
 from wal_runner.core.state import State
 from wal_runner.errors import Interrupted, OutcomeUnknown, RunIncomplete, WalRunnerError
+from wal_runner.log.named_values import StoredValue
 from wal_runner.recovery.reader import HistoryEntry, Item, LogView
 from wal_runner.recovery.replay import replay
 from wal_runner.recovery.verdicts import Verdict
@@ -40,6 +41,7 @@ __all__ = [
     "Runner",
     "State",
     "Status",
+    "StoredValue",
     "Verdict",
     "WalRunnerError",
     "__version__",

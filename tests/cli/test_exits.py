@@ -23,6 +23,7 @@ def test_codes_are_the_documented_ones():
         "SOME_FAILED": 3,
         "SOME_IN_DOUBT": 4,
         "ELSEWHERE": 5,
+        "ENDED_EARLY": 6,
         "NO_LOG": 10,
         "BUSY": 11,
         "CORRUPT": 12,
@@ -38,7 +39,8 @@ def test_report_uses_the_same_numbers():
         report.EXIT_SOME_FAILED,
         report.EXIT_SOME_IN_DOUBT,
         report.EXIT_ELSEWHERE,
-    ) == (Exit.DONE, Exit.SOME_FAILED, Exit.SOME_IN_DOUBT, Exit.ELSEWHERE)
+        report.EXIT_ENDED_EARLY,
+    ) == (Exit.DONE, Exit.SOME_FAILED, Exit.SOME_IN_DOUBT, Exit.ELSEWHERE, Exit.ENDED_EARLY)
 
 
 @pytest.mark.parametrize("kind", sorted(all_errors(), key=lambda kind: kind.__name__))

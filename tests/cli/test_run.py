@@ -380,6 +380,17 @@ def test_function_is_called(folder, name, expected):
         assert expected == view.item("1").result
 
 
+def test_omitted_results_are_told_once_with_the_first_reason(folder):
+    """The summary says how many and why; the library's warning about the same is left out."""
+    (folder / "shop.py").write_text("def made(item):\n    return object()\n")
+    ended = run(folder, "--items", write(folder, "a.jsonl", "1", "2"), "--json", "--call", "shop:made")
+    told = [line for line in ended.err.splitlines() if "kept" in line or "keep" in line]
+
+    assert ["2 results could not be kept; the items have succeeded all the same."] == told
+    assert "  1: a object cannot be stored" in ended.err
+    assert (2, "1") == (ended.json["results_omitted"], ended.json["first_omitted"]["item_id"])
+
+
 @pytest.mark.parametrize("name", ["meet", "meet_async"])
 def test_functions_run_at_once(folder, name):
     """-j is for functions too: threads, or coroutines of a coroutine function. Each waits for the others."""

@@ -134,6 +134,33 @@ def test_killed_older_process_is_no_obstacle(path):
     assert (0, (TAGGED, None), 2) == (report.results_omitted, kept, format_of_log(path))
 
 
+@pytest.mark.usefixtures("tagged")
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_required_result_that_is_left_out_ends_the_run(path, driver):
+    """The run learns of it with the commit, starts nothing more, and says why it ended; nothing is raised."""
+    with Older(path) as older, Runner(path) as runner:
+        report = driver(runner, [str(n) for n in range(500)], lambda item: item, results="required")
+        older.end()
+
+    assert ("result_required", 6, False) == (report.ended_because, report.exit_code, report.ok)
+    assert report.succeeded == report.results_omitted < 500
+    assert report.seen == report.succeeded + report.released
+
+
+def test_larger_results_are_refused_before_the_first_start(path):
+    """Asked for by an option, they could not be kept: nothing was started, and the caller may wait."""
+    ran = []
+    with Older(path) as older, Runner(path) as runner:
+        with pytest.raises(OlderVersionRunning, match=r"wal_runner 0\.1\.0"):
+            runner.run(["a"], ran.append, result_bytes_max=2 * 1024 * 1024)
+        older.end()
+        before = (list(ran), runner.status("a"), runner.writer.log.format())
+        report = runner.run(["a"], ran.append, result_bytes_max=2 * 1024 * 1024)
+
+    assert ([], Status.PENDING, 1) == before
+    assert (1, ["a"], 2) == (report.succeeded, ran, format_of_log(path))
+
+
 def test_feature_that_was_asked_for_is_refused(path):
     """Nothing is written: the caller may wait, and do the same again."""
     with Older(path) as older, Runner(path) as runner:

@@ -1,6 +1,5 @@
 """What becomes of an item: what fn returned or raised, as the log keeps it."""
 
-import enum
 import math
 
 import pytest
@@ -37,7 +36,7 @@ def only_item(runner):
         (-1.5, -1.5),
         ("ümlaut \N{SNOWMAN}", "ümlaut \N{SNOWMAN}"),
         (b"\x00\xff", b"\x00\xff"),
-        ((1, (2, 3)), [1, [2, 3]]),
+        ((1, (2, 3)), (1, (2, 3))),
         ({"a": {1: None}}, {"a": {1: None}}),
         ([], []),
         ("x" * 100_000, "x" * 100_000),
@@ -60,12 +59,6 @@ def test_result_is_the_same_on_the_first_run_and_ever_after(path, returned, kept
     assert [first.omitted, later.omitted] == [None, None]
 
 
-class Colour(enum.Enum):
-    """Something that msgpack cannot store."""
-
-    RED = 1
-
-
 class Hostile:
     """An object whose attributes cannot even be asked for."""
 
@@ -81,9 +74,8 @@ RECURSIVE.append(RECURSIVE)
     ("returned", "why"),
     [
         (object(), "object cannot be stored"),
-        (Colour.RED, "Colour cannot be stored"),
-        (2**64, "int cannot be stored"),
-        ({1, 2}, "set cannot be stored"),
+        (2**10_000, "int cannot be stored"),
+        ({object()}, "set cannot be stored"),
         ("\ud800", "str cannot be stored"),
         ([object()], "list cannot be stored"),
         (RECURSIVE, "list cannot be stored"),

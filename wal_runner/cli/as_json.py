@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from wal_runner.core import events as ev
 from wal_runner.core.events import TYPE_NUMBERS
-from wal_runner.log.results import decode_result
+from wal_runner.log.results import decode_plain, decode_result
 
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def status_of(state: State) -> Json:
         "conflicts": state.conflicts,
         "timed": state.timed,
         "elapsed_ns": state.elapsed_ns,
-        "cursors": {source: decode_result(cursor) for source, cursor in sorted(state.cursors.items())},
+        "cursors": {source: decode_plain(cursor) for source, cursor in sorted(state.cursors.items())},
         "last_session": state.last_session,
         "sessions": [session_of(info) for _, info in sorted(state.sessions.items()) if not info.ending],
         "snapshot_seq": state.snapshot_seq,
@@ -185,6 +185,10 @@ def _effects(value: Effects | None) -> list[Json] | None:
     ]
 
 
+def _cursor(packed: bytes | None) -> Any:  # noqa: ANN401 - whatever fetch_page returned
+    return None if packed is None else decode_plain(packed)
+
+
 _FIELDS: Final[dict[tuple[type | None, str], tuple[str, Any]]] = {
     (None, "before"): ("before", _word),
     (None, "status"): ("status", _word),
@@ -196,7 +200,7 @@ _FIELDS: Final[dict[tuple[type | None, str], tuple[str, Any]]] = {
     (None, "decision"): ("decision", _word),
     (None, "error"): ("error", _error),
     (None, "result"): ("result", decode_result),
-    (None, "cursor"): ("cursor", decode_result),
+    (None, "cursor"): ("cursor", _cursor),
     (None, "base_hash"): ("base_hash", bytes.hex),
     # 64 bits are more than a number of JSON holds everywhere.
     (None, "digest"): ("digest", "{:016x}".format),

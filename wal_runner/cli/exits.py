@@ -41,6 +41,7 @@ class Exit(IntEnum):
     SOME_FAILED = 3, "the run ended, and items failed"
     SOME_IN_DOUBT = 4, "items are in doubt (some may have failed too)"
     ELSEWHERE = 5, "done here; items are still running in another session"
+    ENDED_EARLY = 6, "the run ended before its source did; the report says why"
     NO_LOG = 10, "there is no log at the path"
     BUSY = 11, "another process holds the log, or an older wal_runner is running on it"
     CORRUPT = 12, "the log is damaged, lost, older than it was, or of a newer version"

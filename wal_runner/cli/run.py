@@ -26,7 +26,7 @@ from wal_runner.errors import Interrupted, ItemIdInvalid, listed
 from wal_runner.log.format import SCRATCH_SLOTS
 from wal_runner.runner.options import WORKERS_MAX, RunOptions
 from wal_runner.runner.progress import Progress
-from wal_runner.runner.run import ENDED_NOT_OK
+from wal_runner.runner.run import ENDED_NOT_OK, RESULTS_OMITTED
 from wal_runner.runner.run import logger as run_logger
 from wal_runner.runner.runner import Runner
 
@@ -291,5 +291,5 @@ def _as_json(runner: Runner, report: RunReport, code: int, error: BaseException 
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out the library's warning that a run ended not ok: our summary says it better."""
-    return record.msg is not ENDED_NOT_OK
+    """Leave out the library's warnings at the end of a run: our summary says it better."""
+    return record.msg not in {ENDED_NOT_OK, RESULTS_OMITTED}

@@ -86,8 +86,7 @@ def summary(
     yield f"{_ending(error)} after {_span(report.elapsed)}: {_counts(report)}.{_saved(report)}"
     if report.doubt_bound:
         yield f"A power cut could have left at most {count_of(report.doubt_bound, 'item')} in doubt."
-    if report.results_omitted:
-        yield f"{count_of(report.results_omitted, 'result')} could not be kept; the items have succeeded all the same."
+    yield from _omitted(report)
     yield from _failed(runner, report, failures, None if interrupted else rerun)
     yield from _in_doubt(runner, report, rerun)
     elsewhere = report.totals.get(Status.STARTED.word, 0)
@@ -99,6 +98,14 @@ def summary(
         yield f"  {rerun.command}"
     elif error is None and report.ok:
         yield "Everything that this log has started is done."
+
+
+def _omitted(report: RunReport) -> Iterator[str]:
+    if report.first_omitted is None:
+        return
+    item_id, why = report.first_omitted
+    yield f"{count_of(report.results_omitted, 'result')} could not be kept; the items have succeeded all the same."
+    yield f"  {shown_id(item_id)}: {_first_line(why)}"
 
 
 # --- What to do next -------------------------------------------------------------------------

@@ -54,9 +54,9 @@ _ERROR_FIELDS: Final = 3
 _TRACEBACK_AT: Final = 2
 
 
-def needs_format_2(packed: bytes) -> bool:
-    """Return whether the packed result is one that no reader of format 1 decodes: tagged, or over 1 MiB."""
-    return packed[:1] in _EXT_MARKS or len(packed) > RESULT_BYTES_MAX_IN_FORMAT_1
+def needs_format_2(packed: bytes | None) -> bool:
+    """Return whether there is a result that no reader of format 1 decodes: tagged, or over 1 MiB."""
+    return packed is not None and (packed[:1] in _EXT_MARKS or len(packed) > RESULT_BYTES_MAX_IN_FORMAT_1)
 
 
 def format_of(array: EventArray) -> int:

@@ -75,7 +75,18 @@ READ_RECORDS_MAX = 1024
 # --- What goes into an event ----------------------------------------------------------
 
 RESULT_BYTES_MAX = 1024 * 1024
-"""A larger result is omitted, and the item has succeeded all the same."""
+"""A larger result is omitted, unless ``result_bytes_max=`` says otherwise; the item has succeeded all the same.
+Format 1 reads no larger one."""
+
+RESULT_BYTES_FORMAT_MAX = 32 * 1024 * 1024
+"""No result is larger, whatever the option. Half of `EVENT_BYTES_MAX`: a late outcome holds an id too."""
+
+RESULT_ELEMENTS_MAX = 1024 * 1024
+"""Values in one result, all levels together. A result of 1 MiB cannot hold more; one of 32 MiB could, and lists of
+nothing take sixty times their bytes in memory."""
+
+OMITTED_CHARS_MAX = 800
+"""Why a result was omitted; the name of a class has no bound of its own."""
 
 ERROR_MESSAGE_CHARS_MAX = 2_000
 TRACEBACK_CHARS_MAX = 8_000

@@ -30,6 +30,7 @@ from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
 from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogTooNew
 from wal_runner.log.codec import UNPACK_ERRORS
 from wal_runner.log.format import FILE_MODE, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
+from wal_runner.log.overflow import OverflowSpace
 
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ class Scratch:
         self._descriptor = descriptor
         self._beside_path = beside
         self._beside: int | None = None
-        self._beside_end = 0
-        self._beside_users: set[int] = set()
+        self._beside_space = OverflowSpace()
         self._beside_lock = threading.Lock()
         self._free = deque(range(SCRATCH_SLOTS))
         # On file systems that copy on write, a store into preallocated memory may still need space.
@@ -155,11 +155,9 @@ class Scratch:
         """Take slots back. Call once the commit of their outcomes is durable, not before."""
         slots = list(slots)
         self._free.extend(slots)
-        if self._beside_users:
+        if self._beside_space.used:
             with self._beside_lock:
-                self._beside_users.difference_update(slots)
-                if not self._beside_users:
-                    self._beside_end = 0
+                self._beside_space.free(slots)
 
     def disarm(self, slots: Iterable[int]) -> None:
         """Take back slots whose starts did not come about; they name no start any more."""
@@ -199,9 +197,7 @@ class Scratch:
         with self._beside_lock:
             if self._beside is None:
                 self._beside = os.open(self._beside_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-            descriptor, at = self._beside, self._beside_end
-            self._beside_end += len(packed)
-            self._beside_users.add(slot)
+            descriptor, at = self._beside, self._beside_space.take(slot, len(packed))
         if os.pwrite(descriptor, packed, at) == len(packed):
             self._put(slot, start_seq, _EVENT_BESIDE, _BESIDE.pack(at, len(packed)) + _CRC.pack(zlib.crc32(packed)))
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 AnyEvent = TypeVar("AnyEvent")
 
 _FORMAT_OF_TAGS: Final = 2
+FORMAT_OF_LARGE_RESULTS: Final = 2
+"""Results above 1 MiB."""
 
 
 def fit(turn: Turn, state: State, events: Sequence[AnyEvent]) -> Sequence[AnyEvent]:

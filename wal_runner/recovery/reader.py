@@ -26,8 +26,9 @@ from wal_runner.core.items import item_of
 from wal_runner.core.places import EffectFailed, EffectStarted, EffectSucceeded
 from wal_runner.errors import Compacted
 from wal_runner.log import opening
+from wal_runner.log.named_values import classes_by_name
 from wal_runner.log.protocol import Liveness
-from wal_runner.log.results import decode_result
+from wal_runner.log.results import NO_CLASSES, decode_result
 from wal_runner.log.rows import row_key, row_of
 from wal_runner.recovery.evidence import proven
 from wal_runner.recovery.loading import catch_up, load, records_after
@@ -36,7 +37,7 @@ from wal_runner.recovery.recover import open_sessions
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from wal_runner.core.error_info import ErrorInfo
     from wal_runner.core.events import Event, Record
@@ -123,8 +124,16 @@ class LogView:
     folder that this user cannot write. Threads may share one.
     """
 
-    def __init__(self, log: Log, state: State, *, live: LogWriter | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        state: State,
+        *,
+        live: LogWriter | None = None,
+        classes: Mapping[str, type] = NO_CLASSES,
+    ) -> None:
         self._log = log
+        self._classes = classes
         self._own_state = state
         # True while folding: a Ctrl-C in the middle leaves half a record in memory.
         self._half_folded = False
@@ -132,12 +141,16 @@ class LogView:
         self._lock = threading.RLock() if live is None else live.lock
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open the log at *path* for looking. Raises as `Runner` does; never creates one."""
+    def open(cls, path: str | os.PathLike[str], result_types: Iterable[type] = ()) -> Self:
+        """Open the log at *path* for looking. Raises as `Runner` does; never creates one.
+
+        Results are decoded as by a Runner with the same *result_types*.
+        """
+        classes = classes_by_name(result_types)
         log = opening.open_for_reading(path)
         try:
             log.check_rows()
-            return cls(log, load(log))
+            return cls(log, load(log), classes=classes)
         except BaseException:
             opening.close(log)
             raise
@@ -201,14 +214,14 @@ class LogView:
         with self._lock:
             state = self.state()
             row = state.row(name) or row_of(name, self._log.look_up([name])[0])
-        return None if row is None else public_item(name, item_of(row), state)
+        return None if row is None else public_item(name, item_of(row), state, self._classes)
 
     def items(self, status: Status | None = None) -> Iterator[Item]:
         """Give every item that the log knows, those of *status* if one is given, in id order."""
         state = self.state()
         for name, row in self._rows():
             if status is None or row[0] == status:
-                yield public_item(name, item_of(row), state)
+                yield public_item(name, item_of(row), state, self._classes)
 
     def results(self) -> Iterator[tuple[str, Any]]:
         """Give (item id, result) of every item that succeeded and whose result was not omitted."""
@@ -307,7 +320,7 @@ class LogView:
                 return state, liveness, remains
 
 
-def public_item(name: str, item: ItemState, state: State) -> Item:
+def public_item(name: str, item: ItemState, state: State, classes: Mapping[str, type] = NO_CLASSES) -> Item:
     """Return an item as the API shows it: its result decoded, and the text that its error names by number."""
     return Item(
         name,
@@ -315,7 +328,7 @@ def public_item(name: str, item: ItemState, state: State) -> Item:
         item.attempts,
         item.generation,
         item.start_seq,
-        decode_result(item.result),
+        decode_result(item.result, classes),
         item.omitted,
         state.with_text(item.error),
         item.failures,

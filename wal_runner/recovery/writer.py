@@ -18,7 +18,7 @@ from wal_runner.failpoints import failpoint
 from wal_runner.log import opening
 from wal_runner.log.protocol import GATE_WAIT_S
 from wal_runner.recovery.evidence import own_started, proven
-from wal_runner.recovery.formats import fit
+from wal_runner.recovery.formats import fit, unended_sessions
 from wal_runner.recovery.loading import load, records_after
 from wal_runner.recovery.snapshots import TAIL_EVENTS_AT_CLOSE, Snapshots
 
@@ -110,6 +110,19 @@ class LogWriter:
     def catch_up(self) -> None:
         """Fold what others appended, writing nothing."""
         self.turn(lambda _turn: (), snapshot=False)
+
+    def require_format(self, version: int) -> None:
+        """Raise the log to format *version*, durable on return, for a feature that was asked for.
+
+        Call it before the first start. Raise `OlderVersionRunning` while a process of an older version
+        runs on the log; then nothing was written.
+        """
+
+        def decide(turn: Turn) -> list[Event]:
+            turn.require_format(version, unended_sessions(self.state))
+            return []
+
+        self.turn(decide, snapshot=False)
 
     def take_snapshot(self) -> int:
         """Write a whole snapshot now, in as many turns as it takes; give the seq that it stands for.

@@ -109,7 +109,7 @@ class _Troupe:
     async def _dispatch(self) -> None:
         dispatcher, feed, stopping = self._dispatcher, self._dispatcher.feed, self._stopping
         try:
-            while not (stopping.is_asked or self._execution.fatal is not None or self._broken is not None):
+            while not (stopping.is_asked or self._execution.is_over or self._broken is not None):
                 started = await self._in_committer(self._advance, self._wanted())
                 if stopping.times:  # asked while the source was read
                     self._ready.extend(started)

@@ -18,8 +18,10 @@ from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
 from wal_runner.core.formats import needs_format_2
 from wal_runner.errors import CoroutineReturned, LogForked
 from wal_runner.failpoints import failpoint
+from wal_runner.log.format import RESULT_BYTES_MAX
 from wal_runner.log.results import encode_result, error_info, printable
 from wal_runner.runner.attempt import current
+from wal_runner.runner.report import RESULT_REQUIRED
 
 
 if TYPE_CHECKING:
@@ -41,15 +43,34 @@ class Execution:
     """How the items of one run are executed: fn, and which of its errors leave doubt."""
 
     def __init__(
-        self, fn: Callable[..., Any], dispatcher: Dispatcher, *, is_unknown: IsUnknown, idempotent: bool
+        self,
+        fn: Callable[..., Any],
+        dispatcher: Dispatcher,
+        *,
+        is_unknown: IsUnknown,
+        idempotent: bool,
+        result_bytes_max: int = RESULT_BYTES_MAX,
+        results_required: bool = False,
     ) -> None:
         self.fn = fn
         self._dispatcher = dispatcher
         self._begin = dispatcher.scratch.begin
         self._is_unknown = is_unknown
         self._idempotent = idempotent
+        self._result_bytes_max = result_bytes_max
+        self._results_required = results_required
         self.fatal: BaseException | None = None
         """An error that stops the run: the code that calls us is wrong, and each item would show it."""
+        self.ended_because: str | None = None
+        """Why the run ends before its source does, if that is not an error."""
+        self.is_over = False
+        """True once nothing more is to be started, for one of the two reasons."""
+
+    def end_for_an_omission(self) -> None:
+        """End the run in order if every result is required: one of them could not be kept."""
+        if self._results_required:
+            self.ended_because = RESULT_REQUIRED
+            self.is_over = True
 
     def run(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
         """Call fn for *attempt* and hand its outcome to the dispatcher.
@@ -88,8 +109,10 @@ class Execution:
                 value = await _in_context(context, value)
             else:
                 # fn has run: its item is done, and the next one is not to be run so.
-                self.fatal = self.fatal or TypeError(
-                    f"{name_of(self.fn)} is no coroutine function: it returned a {type(value).__name__}. Use run."
+                self._end_with(
+                    TypeError(
+                        f"{name_of(self.fn)} is no coroutine function: it returned a {type(value).__name__}. Use run."
+                    )
                 )
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
             dispatcher.finish(attempt, self.judge(attempt.start_seq, _now() - began, error))
@@ -103,8 +126,10 @@ class Execution:
         """Give the outcome of an fn that returned *value*."""
         if hasattr(type(value), "__await__"):
             return self._refuse_awaitable(start_seq, elapsed_ns, value)
-        packed, omitted = encode_result(value)
-        if packed is not None and needs_format_2(packed):
+        packed, omitted = encode_result(value, self._result_bytes_max)
+        if omitted is not None:
+            self.end_for_an_omission()
+        elif needs_format_2(packed):
             self._dispatcher.has_tagged = True
         return ItemSucceeded(start_seq, elapsed_ns, packed, omitted)
 
@@ -113,7 +138,7 @@ class Execution:
         try:
             unknown = self._is_unknown(error)
         except Exception as broken:  # noqa: BLE001 - outcome_unknown= is the user's
-            self.fatal = self.fatal or broken
+            self._end_with(broken)
             unknown = True
         if unknown and not self._idempotent:
             reason = f"{type(error).__name__}: {printable(error, REASON_CHARS_MAX)}"
@@ -127,8 +152,12 @@ class Execution:
             f"{name_of(self.fn)} returned a {type(value).__name__}, which nobody awaits, so nothing was done. "
             "Use run_async for it."
         )
-        self.fatal = self.fatal or error
+        self._end_with(error)
         return ItemFailed(start_seq, elapsed_ns, error_info(error))
+
+    def _end_with(self, error: BaseException) -> None:
+        self.fatal = self.fatal or error
+        self.is_over = True
 
 
 def interrupted(start_seq: int, elapsed_ns: int, error: BaseException) -> ItemInterrupted:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.lost_reply import lost_reply, unknown_when
 from wal_runner.core.window import WINDOW_MAX
-from wal_runner.log.format import SCRATCH_SLOTS
+from wal_runner.log.format import RESULT_BYTES_FORMAT_MAX, RESULT_BYTES_MAX, SCRATCH_SLOTS
 
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WORKERS_MAX = 1024
 ON_DUPLICATE = ("skip", "error")
+RESULTS = ("optional", "required")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class RunOptions:
     on_duplicate: str = "skip"
     signals: bool = True
     progress: bool | Progress = False
+    results: str = "optional"
+    result_bytes_max: int = RESULT_BYTES_MAX
     # Not in the public API; the command line needs them.
     interrupt: Callable[[], None] | None = None
     """Ends what fn is doing; see `Stopping`."""
@@ -48,11 +51,19 @@ class RunOptions:
             _check_count("max_in_doubt", self.max_in_doubt, SCRATCH_SLOTS)
         if self.on_duplicate not in ON_DUPLICATE:
             raise ValueError(f'on_duplicate={self.on_duplicate!r} is unknown. Give "skip" or "error".')
+        if self.results not in RESULTS:
+            raise ValueError(f'results={self.results!r} is unknown. Give "optional" or "required".')
+        _check_count("result_bytes_max", self.result_bytes_max, RESULT_BYTES_FORMAT_MAX)
         if self.per_worker is not None and not callable(self.per_worker):
             raise TypeError("per_worker is called once a worker and gives a context manager; give a function.")
         if self.reconcile is not None and not callable(self.reconcile):
             raise TypeError("reconcile is called with a list of doubts; give a function.")
         unknown_when(self.outcome_unknown)
+
+    @property
+    def results_required(self) -> bool:
+        """Say whether an item whose result cannot be kept ends the run."""
+        return self.results == "required"
 
     @property
     def window_max(self) -> int:

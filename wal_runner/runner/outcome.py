@@ -17,8 +17,8 @@ Item = TypeVar("Item")
 class Outcome(Generic[Item]):
     """What the log says of *item*, durable by the time that it is yielded.
 
-    *result* is what fn returned, as the log gives it back (tuples have become lists); it is None
-    too where *omitted* says why it could not be stored. *error* is that of the last failure, or the
+    *result* is what fn returned, decoded from what was stored, so that the first run and every later one
+    agree; it is None as well if *omitted* says why it could not be stored. *error* is that of the last failure, or the
     reason of a doubt. *replayed* is true where nothing was run: the item was done or held before.
     *elapsed_s* is 0 for what was replayed.
     """

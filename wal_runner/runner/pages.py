@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.events import CursorAdvanced
 from wal_runner.errors import CursorInvalid, LogCorrupt
-from wal_runner.log.results import decode_result, encode_result
+from wal_runner.log.results import decode_plain, encode_plain
 
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Pages:
 
 def pack_cursor(cursor: object) -> bytes:
     """Pack a cursor for the log, or raise `CursorInvalid`."""
-    packed, why = encode_result(cursor, CURSOR_BYTES_MAX)
+    packed, why = encode_plain(cursor, CURSOR_BYTES_MAX)
     if packed is None:
         raise CursorInvalid(
             f"The cursor {cursor!r:.80} cannot be stored ({why}). Let fetch_page return text, a number or a list of "
@@ -113,7 +113,7 @@ def pack_cursor(cursor: object) -> bytes:
 def unpack_cursor(packed: bytes) -> Any:  # noqa: ANN401 - whatever fetch_page returned
     """Give back what `pack_cursor` packed."""
     try:
-        return decode_result(packed)
+        return decode_plain(packed)
     except LogCorrupt as error:
         raise CursorInvalid(f"The stored cursor cannot be read ({error}). Run `walrun verify`.") from error
 

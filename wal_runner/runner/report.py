@@ -17,7 +17,11 @@ EXIT_DONE = 0
 EXIT_SOME_FAILED = 3
 EXIT_SOME_IN_DOUBT = 4
 EXIT_ELSEWHERE = 5
+EXIT_ENDED_EARLY = 6
 EXIT_INTERRUPTED = 130
+
+RESULT_REQUIRED = "result_required"
+"""*ended_because* of a run with ``results="required"`` after a result that could not be kept."""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,8 @@ class RunReport:
     succeeded.
     *totals* are the counts of the whole log at the end, by status word. *doubt_bound* is how many
     starts without a durable outcome there were at most: what a power cut could have left in doubt.
+    *first_omitted* is the first item whose result could not be kept, and why. *ended_because* says why
+    the run ended before its source did ("result_required"), or is None.
     """
 
     succeeded: int = 0
@@ -41,12 +47,14 @@ class RunReport:
     released: int = 0
     duplicates: int = 0
     results_omitted: int = 0
+    first_omitted: tuple[str, str] | None = None
     conflicts: int = 0
     elapsed: float = 0.0
     time_saved: float = 0.0
     doubt_bound: int = 0
     totals: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
+    ended_because: str | None = None
 
     @property
     def seen(self) -> int:
@@ -71,11 +79,12 @@ class RunReport:
     def ok(self) -> bool:
         """Say whether everything in the log is done, and nothing that was met is open."""
         open_items = sum(self.totals.get(status.word, 0) for status in _NOT_DONE)
-        return not (open_items or self.failed or self.in_doubt or self.elsewhere or self.released or self.interrupted)
+        ended_early = self.interrupted or self.ended_because is not None
+        return not (open_items or self.failed or self.in_doubt or self.elsewhere or self.released or ended_early)
 
     @property
     def exit_code(self) -> int:
-        """Give the exit code of ``walrun run``: doubt beats failure, failure beats "elsewhere".
+        """Give the exit code of ``walrun run``: doubt beats an early end, that beats failure, failure "elsewhere".
 
         A run that was stopped has met a part of its items only; its code says that and nothing else.
         """
@@ -83,6 +92,8 @@ class RunReport:
             return EXIT_INTERRUPTED
         if self.in_doubt or self.totals.get(Status.IN_DOUBT.word):
             return EXIT_SOME_IN_DOUBT
+        if self.ended_because is not None:
+            return EXIT_ENDED_EARLY
         if self.failed or self.totals.get(Status.FAILED.word):
             return EXIT_SOME_FAILED
         if self.elsewhere or self.totals.get(Status.STARTED.word):
@@ -95,6 +106,12 @@ class RunReport:
             return
         if self.interrupted:
             raise RunIncomplete("The run was stopped before it had met all of its items. Run the same again to go on.")
+        if self.ended_because == RESULT_REQUIRED and self.first_omitted is not None:
+            item_id, why = self.first_omitted
+            raise RunIncomplete(
+                f"The run ended early, because results are required and that of {item_id!r} could not be kept: {why}. "
+                "That item has succeeded. Let fn return something that can be kept, then run the same again to go on."
+            )
         left = ", ".join(
             f"{self.totals[status.word]:,} {status.word.replace('_', ' ')}"
             for status in _NOT_DONE
@@ -118,12 +135,16 @@ class RunReport:
             "released": self.released,
             "duplicates": self.duplicates,
             "results_omitted": self.results_omitted,
+            "first_omitted": None
+            if self.first_omitted is None
+            else {"item_id": self.first_omitted[0], "reason": self.first_omitted[1]},
             "conflicts": self.conflicts,
             "elapsed_s": round(self.elapsed, 3),
             "time_saved_s": round(self.time_saved, 3),
             "doubt_bound": self.doubt_bound,
             "totals": dict(self.totals),
             "interrupted": self.interrupted,
+            "ended_because": self.ended_because,
             "ok": self.ok,
             "exit_code": self.exit_code,
         }

@@ -16,8 +16,11 @@ from wal_runner.core.identity import key_rule
 from wal_runner.core.items import item_of
 from wal_runner.core.lost_reply import unknown_when
 from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclaredLost, WalRunnerError, listed
+from wal_runner.log.format import RESULT_BYTES_MAX
+from wal_runner.log.results import NO_CLASSES
 from wal_runner.log.rows import row_of
 from wal_runner.recovery.evidence import own_started
+from wal_runner.recovery.formats import FORMAT_OF_LARGE_RESULTS
 from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
@@ -35,7 +38,7 @@ from wal_runner.runner.threads import run_in_threads
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 
     from wal_runner.core.items import ItemState
     from wal_runner.recovery.writer import LogWriter
@@ -49,6 +52,9 @@ logger = logging.getLogger(__name__)
 
 ENDED_NOT_OK: Final = "The run of %s ended with %s."
 """The one warning at the end of a run; the command line leaves it out, for it says so itself."""
+
+RESULTS_OMITTED: Final = "The run of %s could not keep the results of %d items; they have succeeded. The first, %s: %s"
+"""The one warning of a run about all omitted results; the command line leaves it out, too."""
 
 ROUNDS_MAX: Final = 3
 """Items that a verdict or a death sets free are run in the same run, in so many rounds in all: a
@@ -69,6 +75,7 @@ class Run:
         deliver: Callable[[Outcome[Any]], None] | None = None,
         order: Ordering[Any] | None = None,
         on_error_raise: bool = False,
+        classes: Mapping[str, type] = NO_CLASSES,
     ) -> None:
         self.options = options
         self.on_error_raise = on_error_raise
@@ -80,7 +87,12 @@ class Run:
         writer.catch_up()
         self._began_at = writer.state.seq
         self.settling = Settling(
-            idempotent=options.idempotent, deliver=deliver, on_duplicate=None if order is None else order.drop
+            idempotent=options.idempotent,
+            deliver=deliver,
+            on_duplicate=None if order is None else order.drop,
+            classes=classes,
+            with_text=lambda error: writer.state.with_text(error),  # noqa: PLW0108 - the state may be loaded again
+            on_omitted=lambda: self.execution.end_for_an_omission(),  # noqa: PLW0108 - it is made below
         )
         self.feed = Feed(
             source,
@@ -107,6 +119,8 @@ class Run:
             self.dispatcher,
             is_unknown=unknown_when(options.outcome_unknown),
             idempotent=options.idempotent,
+            result_bytes_max=options.result_bytes_max,
+            results_required=options.results_required,
         )
         self._rounds = 1
 
@@ -118,7 +132,7 @@ class Run:
     @property
     def is_ending(self) -> bool:
         """Say whether nothing more is to be started."""
-        return self.stopping.is_asked or self.execution.fatal is not None
+        return self.stopping.is_asked or self.execution.is_over
 
     # --- The drivers ---------------------------------------------------------------------
 
@@ -159,6 +173,7 @@ class Run:
         self.stopping.feed = self.feed
         with self.stopping.handling_signals(wanted=self.options.signals):
             try:
+                self._ask_for_what_the_options_need()
                 set_key_rule(self._writer, self._rule.name)
                 bury_the_dead(self._writer)
                 self._reconcile()
@@ -186,6 +201,11 @@ class Run:
         bury_the_dead(self._writer)
         self._reconcile()
         return self._free_at_hand() > 0
+
+    def _ask_for_what_the_options_need(self) -> None:
+        """Raise `OlderVersionRunning` before the first start if a session could not read what was asked for."""
+        if self.options.result_bytes_max > RESULT_BYTES_MAX:
+            self._writer.require_format(FORMAT_OF_LARGE_RESULTS)
 
     def _reconcile(self) -> None:
         if self.options.reconcile is None:
@@ -254,6 +274,9 @@ class Run:
         if state.timed:
             report.time_saved = report.skipped * state.elapsed_ns / state.timed / 1e9
         report.interrupted = self.stopping.is_asked
+        report.ended_because = self.execution.ended_because
+        if report.first_omitted is not None:
+            logger.warning(RESULTS_OMITTED, self._writer.log.path, report.results_omitted, *report.first_omitted)
         if not report.ok:
             logger.warning(ENDED_NOT_OK, self._writer.log.path, _in_words(report))
 

@@ -19,6 +19,8 @@ from wal_runner.core.lost_reply import lost_reply
 from wal_runner.errors import LogClosed, RecursiveRun
 from wal_runner.failpoints import failpoint
 from wal_runner.log import host
+from wal_runner.log.format import RESULT_BYTES_MAX
+from wal_runner.log.named_values import classes_by_name
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import open_writer
@@ -57,13 +59,19 @@ class Runner:
     Use it as a context manager, or call `close`. Its methods may be called from any thread, one run
     at a time.
 
+    Results of the classes in *result_types* (Enums, dataclasses, NamedTuples, pydantic models, numpy's
+    scalar types and ndarray) come back as instances of these; others come back as `StoredValue`.
+
     Raises `NotALog`, `LogLost`, `LogWentBack`, `LogCorrupt`, `LogTooNew`, `LogBusy`, `LogReadOnly`,
     `DiskFull`, `UnsafeFileSystem`, and `LogAlreadyOpen` where this process has a Runner on it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, must_exist: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, must_exist: bool = False, result_types: Iterable[type] = ()
+    ) -> None:
+        self._classes = classes_by_name(result_types)
         self._writer, self.created = open_writer(path, must_exist=must_exist)
-        self._view = LogView(self._writer.log, self._writer.state, live=self._writer)
+        self._view = LogView(self._writer.log, self._writer.state, live=self._writer, classes=self._classes)
         self._running = threading.Lock()
         self._running_at: str | None = None
         self._finalizer = weakref.finalize(self, _close_dropped, self._writer)
@@ -71,9 +79,9 @@ class Runner:
     # --- Opening and closing ---------------------------------------------------------------
 
     @staticmethod
-    def open_read(path: str | os.PathLike[str]) -> LogView:
+    def open_read(path: str | os.PathLike[str], result_types: Iterable[type] = ()) -> LogView:
         """Open the log at *path* for looking only; never writes a byte. Close it, or use ``with``."""
-        return LogView.open(path)
+        return LogView.open(path, result_types)
 
     def __enter__(self) -> Self:
         return self
@@ -120,6 +128,8 @@ class Runner:
         on_duplicate: str = "skip",
         signals: bool = True,
         progress: bool = False,
+        results: str = "optional",
+        result_bytes_max: int = RESULT_BYTES_MAX,
     ) -> RunReport:
         """Run ``fn(item)`` for each item that is not done, and give the report when all is durable.
 
@@ -132,6 +142,11 @@ class Runner:
         power cut can leave in doubt; 1 commits each item by itself. *on_duplicate* "error" refuses an
         id that comes twice. *signals* takes SIGINT and SIGTERM over during the run, in the main
         thread.
+
+        A result that cannot be kept, or takes more than *result_bytes_max* bytes (32 MiB at most), is
+        omitted: the item has succeeded all the same, and the report says how many and why. With
+        *results* "required" such an item ends the run in order: what runs is finished, nothing more is
+        started, and the report's *ended_because* is "result_required".
 
         Raises `Interrupted` after a signal, whatever the source raised once what ran has finished,
         `KeyRuleChanged`, `ItemIdInvalid`, and the errors of the log.
@@ -147,6 +162,8 @@ class Runner:
             on_duplicate=on_duplicate,
             signals=signals,
             progress=progress,
+            results=results,
+            result_bytes_max=result_bytes_max,
         )
         return self.run_with(items, fn, options)
 
@@ -317,7 +334,7 @@ class Runner:
         return self._writer
 
     def _new_run(self, items: Iterable[Any] | None, fn: Callable[..., Any], options: RunOptions, **more: Any) -> Run:  # noqa: ANN401
-        return Run(self._writer, items, fn, options, **more)
+        return Run(self._writer, items, fn, options, classes=self._classes, **more)
 
     def _run(self, run: Run) -> RunReport:
         with Progress.of(run, enabled=run.options.progress):

@@ -36,7 +36,7 @@ def run_serially(
 def _run_windows(
     dispatcher: Dispatcher, execution: Execution, stopping: Stopping, worker_value: tuple[Any, ...]
 ) -> Iterator[None]:
-    while not stopping.is_asked and execution.fatal is None:
+    while not stopping.is_asked and not execution.is_over:
         attempts = dispatcher.advance(dispatcher.window.size)
         try:
             yield
@@ -62,7 +62,7 @@ def _run_window(
     done = 0
     try:
         for attempt in attempts:
-            if stopping.is_asked or execution.fatal is not None:
+            if stopping.is_asked or execution.is_over:
                 break
             done += 1
             stopping.in_fn = True

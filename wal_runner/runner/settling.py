@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from wal_runner.core.decide import Course
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded, Status
-from wal_runner.log.results import decode_result
+from wal_runner.log.results import NO_CLASSES, decode_result
 from wal_runner.runner.outcome import Outcome
 from wal_runner.runner.report import RunReport
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from wal_runner.core.events import OutcomeEvent
     from wal_runner.core.items import ItemState
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 AT_HAND_MAX: Final = 100_000
 """Items that another session runs, and doubts of our own, are kept for the end up to so many."""
+
+
+def _as_it_is(error: ErrorInfo | None) -> ErrorInfo | None:
+    return error
 
 
 class Settling:
@@ -39,6 +43,9 @@ class Settling:
         idempotent: bool,
         deliver: Callable[[Outcome[Any]], None] | None = None,
         on_duplicate: Callable[[str], None] | None = None,
+        classes: Mapping[str, type] = NO_CLASSES,
+        with_text: Callable[[ErrorInfo | None], ErrorInfo | None] = _as_it_is,
+        on_omitted: Callable[[], None] | None = None,
     ) -> None:
         self.report = RunReport()
         self.idempotent = idempotent
@@ -46,6 +53,9 @@ class Settling:
         """Items that are in doubt (HOLD) or run elsewhere: a verdict or a death may set them free for this run."""
         self._deliver = deliver
         self._on_duplicate = on_duplicate
+        self._classes = classes
+        self._with_text = with_text
+        self._on_omitted = on_omitted
         self._starts = array("Q")
         # The run counts what it meets while the flusher, another thread, counts what is durable.
         self._lock = threading.Lock()
@@ -81,7 +91,7 @@ class Settling:
             if self._on_duplicate is not None:
                 self._on_duplicate(item_id)
         elif self._deliver is not None:
-            self._deliver(_replayed(item, item_id, known))
+            self._deliver(self._replayed(item, item_id, known))
 
     def _count(self, item: object, item_id: str, course: Course) -> bool:
         report = self.report
@@ -122,6 +132,10 @@ class Settling:
                     report.succeeded += 1
                     if event[3] is not None:
                         report.results_omitted += 1
+                        report.first_omitted = report.first_omitted or (attempt.item_id, event[3])
+                        # The commit may have left the result out, for a session that cannot read it.
+                        if self._on_omitted is not None:
+                            self._on_omitted()
                 elif type(event) is ItemFailed:
                     report.failed += 1
                 else:
@@ -129,7 +143,7 @@ class Settling:
                     self._keep(attempt.item_id, attempt.item, Course.HOLD)
         if self._deliver is not None:
             for attempt, event in outcomes:
-                self._deliver(_outcome(attempt, event))
+                self._deliver(_outcome(attempt, event, self._classes))
 
     def released(self, count: int) -> None:
         """Count attempts that were claimed and never begun."""
@@ -158,21 +172,33 @@ class Settling:
             else:
                 self._count(item, item_id, now or _SETTLED_AS[known.status])
         if self._deliver is not None:
-            self._deliver(_replayed(item, item_id, known))
+            self._deliver(self._replayed(item, item_id, known))
         return None
+
+    def _replayed(self, item: object, item_id: str, known: ItemState) -> Outcome[Any]:
+        return Outcome(
+            item,
+            item_id,
+            known.status,
+            result=decode_result(known.result, self._classes),
+            error=self._with_text(known.error),
+            omitted=known.omitted,
+            attempts=known.attempts,
+            replayed=True,
+        )
 
 
 _SETTLED_AS: Final = {Status.SUCCEEDED: Course.SKIP, Status.ABANDONED: Course.ABANDONED}
 
 
-def _outcome(attempt: Attempt, event: OutcomeEvent) -> Outcome[Any]:
+def _outcome(attempt: Attempt, event: OutcomeEvent, classes: Mapping[str, type]) -> Outcome[Any]:
     common = (attempt.item, attempt.item_id)
     match event:
         case ItemSucceeded():
             return Outcome(
                 *common,
                 Status.SUCCEEDED,
-                result=decode_result(event.result),
+                result=decode_result(event.result, classes),
                 omitted=event.omitted,
                 attempts=attempt.number,
                 elapsed_s=event.elapsed_ns / 1e9,
@@ -186,16 +212,3 @@ def _outcome(attempt: Attempt, event: OutcomeEvent) -> Outcome[Any]:
             return Outcome(
                 *common, Status.IN_DOUBT, error=error, attempts=attempt.number, elapsed_s=event.elapsed_ns / 1e9
             )
-
-
-def _replayed(item: object, item_id: str, known: ItemState) -> Outcome[Any]:
-    return Outcome(
-        item,
-        item_id,
-        known.status,
-        result=decode_result(known.result),
-        error=known.error,
-        omitted=known.omitted,
-        attempts=known.attempts,
-        replayed=True,
-    )

@@ -58,7 +58,7 @@ def run_in_threads(
 
 
 def _dispatch(crew: _Crew, dispatcher: Dispatcher, execution: Execution, stopping: Stopping) -> Iterator[None]:
-    while not (stopping.is_asked or execution.fatal is not None or crew.broken is not None):
+    while not (stopping.is_asked or execution.is_over or crew.broken is not None):
         started = dispatcher.advance(crew.wanted())
         if stopping.times:  # asked while the source was read
             dispatcher.release(started)

@@ -182,6 +182,29 @@ def test_room_beside_is_used_again(slots):
     assert 0o600 == slots.beside.stat().st_mode & 0o777
 
 
+def test_room_beside_is_bounded_while_workers_take_turns(slots):
+    """Some outcome always waits for its commit; the file is as large as what waits, not as what has passed."""
+    waiting = []
+    for seq in range(40, 80):
+        outcome = ItemSucceeded(seq, 5, bytes([seq]) * (1 << 20))
+        waiting.append((seq, outcome, slots.start(seq, outcome)))
+        if len(waiting) > 3:
+            slots.scratch.free([waiting.pop(0)[2]])
+    remains = slots.remains()
+
+    assert [Remains(begun=True, outcome=outcome) for _, outcome, _ in waiting] == [remains[seq] for seq, *_ in waiting]
+    assert slots.beside.stat().st_size < 17 << 20
+
+
+def test_several_of_the_largest_results_stand_beside(slots):
+    """Results of 32 MiB that end between two commits are kept past our death."""
+    outcomes = {seq: ItemSucceeded(seq, 5, bytes([seq]) * (32 << 20)) for seq in (40, 41, 42)}
+    for seq, outcome in outcomes.items():
+        slots.start(seq, outcome)
+
+    assert {seq: Remains(begun=True, outcome=outcome) for seq, outcome in outcomes.items()} == slots.remains()
+
+
 def test_disarmed_slot_says_nothing(slots):
     """A start that was not committed must not be spoken of: its seq may be given to another."""
     slot = slots.start(10, begun=False)

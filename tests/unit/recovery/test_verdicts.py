@@ -67,7 +67,7 @@ def test_verdict_is_on_record(writer):
 
 def test_result_that_cannot_be_stored_is_omitted(writer):
     """The effect happened all the same."""
-    resolve(writer, {"doubted": Verdict.happened({1, 2})}, by="ann")
+    resolve(writer, {"doubted": Verdict.happened({object()})}, by="ann")
 
     assert [Status.SUCCEEDED] == statuses(writer, "doubted")
     assert "set" in live(writer).item("doubted").omitted

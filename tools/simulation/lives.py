@@ -11,6 +11,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
+from tools.simulation.checks import check_end, check_newcomer, check_replay, check_rows, check_sound
 from tools.simulation.model import DOUBTED, Violation
 from tools.simulation.patching import Sizes, simulated
 from tools.simulation.process import Process, by_name, key_of
@@ -139,14 +140,14 @@ class History:
         world, chance = self.world, self.chance
         for process in world.processes:
             if process.writer.state.seq == world.model.seq and not process.writer.closed:
-                world.check_rows(process.writer.state, f"session {process.number}")
+                check_rows(world, process.writer.state, f"session {process.number}")
         snapshot = world.store.meta.get(META_SNAPSHOT)
         if snapshot is not self._snapshot or chance.random() < 0.1:  # noqa: PLR2004
             self._snapshot = snapshot
-            world.check_newcomer()
+            check_newcomer(world)
         if chance.random() < 0.03:  # noqa: PLR2004
-            world.check_replay()
-            world.check_sound()
+            check_replay(world)
+            check_sound(world)
 
     def _steps_of_the_world(self) -> list[Step]:
         world = self.world
@@ -300,10 +301,10 @@ class History:
                 process.do(process.close)
         finish(world, lambda doubts: {doubt.item_id: self.truth(doubt.start_seq) for doubt in doubts}, paged=self.paged)
         self._look()
-        world.check_newcomer()
-        world.check_replay()
-        world.check_sound()
-        world.check_end(sorted(self.abandoned))
+        check_newcomer(world)
+        check_replay(world)
+        check_sound(world)
+        check_end(world, sorted(self.abandoned))
 
 
 def finish(world: World, reconcile: Callable[[Sequence[Doubt]], dict[str, Verdict]], *, paged: bool = False) -> None:
@@ -318,7 +319,7 @@ def finish(world: World, reconcile: Callable[[Sequence[Doubt]], dict[str, Verdic
         while process.do(process.another_round) and not process.is_through:
             work_through(process)
         _must(process, process.end_run)
-        world.check_rows(process.writer.state, "the last process")
+        check_rows(world, process.writer.state, "the last process")
         process.do(process.close)
         if len(world.effects) == before and not world.model.open and not resumed:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wal_runner.core.arrays import from_array
 from wal_runner.core.events import (
@@ -59,6 +59,12 @@ _AFTER_VERDICT = {
 
 class Violation(Exception):
     """A promise was broken; the message says which and how."""
+
+
+def demand(holds: object, otherwise: str) -> None:
+    """Raise `Violation` with *otherwise* unless *holds* is true."""
+    if not holds:
+        raise Violation(otherwise)
 
 
 @dataclass
@@ -118,7 +124,7 @@ class Model:
         store = self.store
         for at in range(bisect_left(store.first_seqs, self.seq + 1), len(store.first_seqs)):
             first_seq = store.first_seqs[at]
-            self._demand(first_seq == self.seq + 1, f"event {first_seq} follows event {self.seq}")
+            demand(first_seq == self.seq + 1, f"event {first_seq} follows event {self.seq}")
             record = decode_record(first_seq, store.values[at], self.chain)
             for seq, array in enumerate(record.arrays, first_seq):
                 self._apply(seq, record.session, from_array(seq, array))
@@ -127,16 +133,14 @@ class Model:
     def _apply(self, seq: int, session: int, event: Event) -> None:  # noqa: C901, PLR0912 - one case an event
         self.events += 1
         if not isinstance(event, SessionOpened):
-            self._demand(
-                self.sessions.get(session) == "open", f"event {seq} is of session {session}, which is not open"
-            )
+            demand(self.sessions.get(session) == "open", f"event {seq} is of session {session}, which is not open")
         match event:
             case SessionOpened():
-                self._demand(event.session == session, f"event {seq} opens another session than it is of")
-                self._demand(event.session > max(self.sessions, default=0), f"session {session} is not a new number")
+                demand(event.session == session, f"event {seq} opens another session than it is of")
+                demand(event.session > max(self.sessions, default=0), f"session {session} is not a new number")
                 self.sessions[session] = "open"
             case SessionClosed():
-                self._demand(not self.started_by(event.session), f"session {session} closed and left items started")
+                demand(not self.started_by(event.session), f"session {session} closed and left items started")
                 self.sessions[event.session] = "closed"
             case SessionLost():
                 self._lose(event.session)
@@ -167,7 +171,7 @@ class Model:
             case LateOutcome():
                 raise Violation(f"event {seq} is a late outcome, and no session was robbed")
             case KeyRuleSet():
-                self._demand(not self.items, f"event {seq} names items anew, and {len(self.items)} have names")
+                demand(not self.items, f"event {seq} names items anew, and {len(self.items)} have names")
                 self.key_rule = event.rule
             case SnapshotTaken() | LogCompacted():
                 pass
@@ -177,10 +181,10 @@ class Model:
     def _start(self, seq: int, session: int, event: ItemStarted) -> None:
         known = self.items.get(event.item_id)
         status = PENDING if known is None else known.status
-        self._demand(status in {PENDING, FAILED}, f"event {seq} starts {event.item_id}, which is {status}")
+        demand(status in {PENDING, FAILED}, f"event {seq} starts {event.item_id}, which is {status}")
         attempts, generation = (1, 0) if known is None else (known.attempts + 1, known.generation)
         told = (event.attempt, event.generation)
-        self._demand(told == (attempts, generation), f"event {seq} is attempt {told}, and not {attempts, generation}")
+        demand(told == (attempts, generation), f"event {seq} is attempt {told}, and not {attempts, generation}")
         self.on_start(seq, session, event.item_id, known)
         self.items[event.item_id] = Known(STARTED, seq, attempts, generation)
         self._note(event.item_id)
@@ -189,15 +193,15 @@ class Model:
     def _settle(self, seq: int, event: _Settling, session: int | None, before: set[str], after: str) -> None:
         start_seq = event.start_seq
         if start_seq not in self.open:
-            self._demand(session is not None, f"event {seq} is a verdict on {start_seq}, which is not open")
-            self._demand(after != PENDING, f"event {seq} releases {start_seq}, which is not open")
+            demand(session is not None, f"event {seq} is a verdict on {start_seq}, which is not open")
+            demand(after != PENDING, f"event {seq} releases {start_seq}, which is not open")
             self.conflicts += 1
             return
         item_id, owner = self.open.pop(start_seq)
         known = self.items[item_id]
-        self._demand(known.start_seq == start_seq, f"event {seq} settles {start_seq}, not the last start of {item_id}")
-        self._demand(known.status in before, f"event {seq} makes {item_id} {after}, and it was {known.status}")
-        self._demand(session in {None, owner}, f"event {seq} of session {session} settles a start of session {owner}")
+        demand(known.start_seq == start_seq, f"event {seq} settles {start_seq}, not the last start of {item_id}")
+        demand(known.status in before, f"event {seq} makes {item_id} {after}, and it was {known.status}")
+        demand(session in {None, owner}, f"event {seq} of session {session} settles a start of session {owner}")
         known.status, known.result = after, getattr(event, "result", None)
         known.failed_seq = seq if after == FAILED else 0
         self._note(item_id)
@@ -207,19 +211,17 @@ class Model:
             self.conflicts += 1
             return
         item_id, owner = self.open[event.start_seq]
-        self._demand(session == owner, f"event {seq} of session {session} interrupts a start of session {owner}")
+        demand(session == owner, f"event {seq} of session {session} interrupts a start of session {owner}")
         self.items[item_id].status = DOUBTED
         self._note(item_id)
 
     def _reopen(self, seq: int, event: ItemReopened) -> None:
         known = self.items[event.item_id]
-        self._demand(
-            known.status in {SUCCEEDED, FAILED, ABANDONED}, f"event {seq} reopens {event.item_id}: {known.status}"
-        )
+        demand(known.status in {SUCCEEDED, FAILED, ABANDONED}, f"event {seq} reopens {event.item_id}: {known.status}")
         self.items[event.item_id] = Known(PENDING, known.start_seq, known.attempts, known.generation + 1)
 
     def _lose(self, session: int) -> None:
-        self._demand(self.sessions.get(session) == "open", f"session {session} is lost, and was not open")
+        demand(self.sessions.get(session) == "open", f"session {session} is lost, and was not open")
         self.on_lost(session)
         for start_seq in self.started_by(session):
             item_id = self.open[start_seq][0]
@@ -232,8 +234,3 @@ class Model:
 
     def _is(self, item_id: str, status: str) -> bool:
         return self.items[item_id].status == status
-
-    @staticmethod
-    def _demand(holds: Any, otherwise: str) -> None:  # noqa: ANN401 - whatever has a truth
-        if not holds:
-            raise Violation(otherwise)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tools.simulation.model import ABANDONED, SUCCEEDED, demand
+from tools.simulation.world import is_tagged
 from wal_runner.core.items import item_of
 from wal_runner.core.state_tables import NUMBERS
 from wal_runner.log.memory_log import MemoryLog
@@ -21,7 +22,9 @@ from wal_runner.recovery.verifying import _content_problems
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tools.simulation.model import Model
     from tools.simulation.world import World
+    from wal_runner.core.items import ItemState
     from wal_runner.core.state import State
 
 
@@ -42,7 +45,21 @@ def check_rows(world: World, state: State, whose: str) -> None:
     opened = {seq: (attempt.item_id, attempt.session) for seq, attempt in state.attempts()}
     demand(opened == model.open, f"{whose} has {opened} open, not {model.open}")
     demand(state.key_rule == model.key_rule, f"{whose} has the key rule {state.key_rule}, not {model.key_rule}")
+    _check_what_was_said(state, model, whose)
     demand(state.cursors == model.cursors, f"{whose} has the cursors {state.cursors}, not {model.cursors}")
+
+
+def _check_what_was_said(state: State, model: Model, whose: str) -> None:
+    """Compare texts, pauses, ends of runs, and what sessions said of themselves."""
+    paused = None if state.paused is None else (state.paused.by, state.paused.note)
+    ends = {source: tuple(end[:4]) for source, end in state.source_ends.items()}
+    said = {number: (info.accepted, info.reached) for number, info in state.sessions.items()}
+    demand(state.texts == model.texts, f"{whose} has the texts {state.texts}, not {model.texts}")
+    demand(paused == model.paused, f"{whose} is paused by {paused}, not {model.paused}")
+    demand(ends == model.source_ends, f"{whose} has the ends {ends}, not {model.source_ends}")
+    for number, told in said.items():
+        true = model.said[number]
+        demand(told == true, f"{whose} has {told} of session {number}, not {true}")
 
 
 def _check_item(world: World, item_id: str, row: Any, whose: str) -> None:  # noqa: ANN401 - a row
@@ -51,18 +68,27 @@ def _check_item(world: World, item_id: str, row: Any, whose: str) -> None:  # no
         demand(row is None and known is None, f"{whose} says {row} of {item_id}, not {known}")
         return
     item = item_of(row)
-    told = (item.status.word, item.start_seq, item.attempts, item.generation, item.failed_seq)
-    true = (known.status, known.start_seq, known.attempts, known.generation, known.failed_seq)
+    told = (
+        *(item.status.word, item.start_seq, item.attempts, item.generation, item.failed_seq),
+        *(item.failures, item.deaths, item.not_before_ns),
+    )
+    true = (
+        *(known.status, known.start_seq, known.attempts, known.generation, known.failed_seq),
+        *(known.failures, known.deaths, known.not_before_ns),
+    )
     demand(told == true, f"{whose} says {told} of {item_id}, not {true}")
     if known.status == SUCCEEDED:
-        _check_result(world, item_id, item.result, known.start_seq)
+        _check_result(world, item, item_id)
 
 
-def _check_result(world: World, item_id: str, packed: bytes | None, start_seq: int) -> None:
-    effect = world.effects.get(start_seq)
-    demand(effect is not None and effect.happened, f"{item_id} has succeeded, and nothing happened at {start_seq}")
+def _check_result(world: World, item: ItemState, item_id: str) -> None:
+    effect = world.effects.get(item.start_seq)
+    demand(effect is not None and effect.happened, f"{item_id} has succeeded, and nothing happened at {item.start_seq}")
     assert effect is not None
-    told = decode_result(packed)
+    if item.omitted is not None:  # whether it had to be was asked when it was written
+        demand(is_tagged(effect.result), f"the result of {item_id}, {effect.result!r}, is omitted: {item.omitted}")
+        return
+    told = decode_result(item.result)
     demand(told == effect.result, f"the result of {item_id} is {told!r}, not {effect.result!r}")
 
 
@@ -96,7 +122,8 @@ def check_end(world: World, abandoned: Sequence[str] = ()) -> None:
     for item_id in world.items:
         known = world.model.items.get(item_id)
         status = None if known is None else known.status
-        expected = {SUCCEEDED} if item_id not in abandoned else {SUCCEEDED, ABANDONED}
+        may_be_abandoned = item_id in abandoned or item_id in world.model.given_up
+        expected = {SUCCEEDED, ABANDONED} if may_be_abandoned else {SUCCEEDED}
         demand(status in expected, f"{item_id} ended as {status}")
         if status == SUCCEEDED:
             assert known is not None

@@ -11,11 +11,13 @@ from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
+from tools.simulation import people
 from tools.simulation.checks import check_end, check_newcomer, check_replay, check_rows, check_sound
-from tools.simulation.model import DOUBTED, Violation
+from tools.simulation.model import DOUBTED, FAILED, Violation
 from tools.simulation.patching import Sizes, simulated
 from tools.simulation.process import Process, by_name, key_of
 from tools.simulation.world import World
+from wal_runner.core.events import Status
 from wal_runner.errors import WalRunnerError
 from wal_runner.log.format import META_SNAPSHOT
 from wal_runner.log.memory_store import Fault
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 STEPS: Final = 40
 FINISHING_RUNS_MAX: Final = 8
+NEWER_SHARE: Final = 0.35
 
 _RESULTS: Final[tuple[object, ...]] = (None, None, 7, {"sent": True}, ["a", 1.5], "a longer text " * 20)
 
@@ -73,6 +76,9 @@ class History:
         self.abandoned: set[str] = set()
         self._snapshot: bytes | None = None
         self.world = World(items, rows_a_slice=chance.choice((1, 2, 5)))
+        # Another stream of chance, so that the histories without format 2 are what they were.
+        self.newer = random.Random(f"{seed}/format 2").random() < NEWER_SHARE  # noqa: S311 - it must be repeatable
+        """People and imports say what only format 2 holds, and now and then an older version is about."""
         self.restlessness = chance.choice((0.0, 0.0, 0.02, 0.1))
         """How often others do something between two turns of a step."""
         if chance.random() < 0.2:  # noqa: PLR2004 - a crowd, and snapshots that take long
@@ -152,14 +158,19 @@ class History:
     def _steps_of_the_world(self) -> list[Step]:
         world = self.world
         steps: list[Step] = [(1, world.cut_power), (2, self._fill_the_disk)]
-        if len(world.processes) < self.processes_max:
-            steps.append((12 if not world.processes else 6, self._open))
+        running = sum(not process.is_older for process in world.processes)
+        if running < self.processes_max:
+            steps.append((12 if not running else 6, self._open))
+        if self.newer and not world.older_runs:
+            steps.append((1, self._open_older))
         steps += [(6, partial(self._end_commands, number)) for number in world.lingering]
         steps += [(2, self._compact), (1, self._look)]
         return steps
 
     def _steps_of(self, process: Process) -> list[Step]:
         do, chance = process.do, self.chance
+        if process.is_older:
+            return [(1, lambda: do(process.close)), (1, lambda: self._kill(process))]
         steps: list[Step] = [
             (1, lambda: do(process.snapshot)),
             (1, lambda: do(process.begin_snapshot)),
@@ -170,6 +181,8 @@ class History:
             (2, lambda: self._resolve(process)),
             (1, lambda: do(lambda: process.retry(chance.choice(self.world.items)))),
         ]
+        if self.newer:
+            steps += self._steps_of_people(process)
         if process.run is None:
             return [*steps, (20, lambda: do(lambda: process.begin_run(self._batch())))]
         steps += [(10, lambda: do(lambda: process.advance(chance.randint(1, 4)))), (4, lambda: do(process.flush))]
@@ -178,9 +191,26 @@ class History:
         if process.running:
             steps += [(16, lambda: self._end_one(process)), (4, lambda: self._happen(process))]
         if process.is_through:
-            steps += [(4, lambda: do(process.another_round)), (4, lambda: do(process.end_run))]
+            steps += [(4, lambda: do(process.another_round)), (4, lambda: self._end_run(process))]
         elif not process.running:
-            steps.append((1, lambda: do(process.end_run)))
+            steps.append((1, lambda: self._end_run(process)))
+        return steps
+
+    def _steps_of_people(self, process: Process) -> list[Step]:
+        """Return what people may say, all of which needs format 2."""
+        world, do, chance = self.world, process.do, self.chance
+        steps: list[Step] = [
+            (1, lambda: do(lambda: people.pause(process, paused=chance.random() < 0.5))),  # noqa: PLR2004
+            (1, lambda: do(lambda: people.see_text(process, chance.randint(1, 3)))),
+            (1, lambda: do(lambda: people.reach(process))),
+        ]
+        if held := people.may_be_held(process):
+            steps.append((6, lambda: do(lambda: people.hold(process, chance.choice(held)))))
+        if failed := [item_id for item_id, status in world.statuses().items() if status == FAILED]:
+            steps.append((2, lambda: do(lambda: people.give_up(process, chance.choice(failed)))))
+        if unknown := sorted(set(world.items) - world.model.items.keys()):
+            status = chance.choice((Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT))
+            steps.append((1, lambda: do(lambda: people.attest(process, chance.choice(unknown), status))))
         return steps
 
     # --- Steps ------------------------------------------------------------------------------------
@@ -195,9 +225,24 @@ class History:
             reconcile=self._verdicts if chance.random() < 0.4 else None,  # noqa: PLR2004
             outcomes_wanted=chance.random() < 0.5,  # noqa: PLR2004
             key=by_name if chance.random() < 0.08 else None,  # noqa: PLR2004
+            counts=self.newer and chance.random() < 0.3,  # noqa: PLR2004
         )
         if process.do(process.open) and chance.random() < 0.7:  # noqa: PLR2004
             process.do(lambda: process.begin_run(self._batch()))
+
+    def _open_older(self) -> None:
+        """Let a process of an older version open the log; it runs nothing, and reads format 1 only."""
+        process = Process(self.world, is_older=True)
+        process.do(process.open)
+
+    def _end_run(self, process: Process) -> None:
+        if self.newer:
+            process.do(lambda: people.end_run(process))
+        else:
+            process.do(process.end_run)
+
+    def _result(self) -> object:
+        return self.chance.choice((*_RESULTS, people.TAGGED) if self.newer else _RESULTS)
 
     def _batch(self) -> Sequence[str]:
         """Give the whole batch mostly, in some order, an item twice now and then."""
@@ -215,7 +260,7 @@ class History:
     def _happen(self, process: Process) -> None:
         start_seq = self.chance.choice(list(process.running))
         if not self.world.has_happened(start_seq):
-            self.world.happen(start_seq, self.chance.choice(_RESULTS))
+            self.world.happen(start_seq, self._result())
 
     def _end_one(self, process: Process) -> None:
         chance = self.chance
@@ -224,9 +269,11 @@ class History:
         if way < 0.1:  # noqa: PLR2004
             process.do(lambda: process.interrupt(start_seq))
         elif way < 0.25 and not self.world.has_happened(start_seq):  # noqa: PLR2004
-            process.do(lambda: process.fail(start_seq))
+            failures = chance.randint(1, 3) if process.is_counting else 0
+            final = failures > 2  # noqa: PLR2004 - the last of three
+            process.do(lambda: process.fail(start_seq, failures=failures, final=final))
         else:
-            process.do(lambda: process.succeed(start_seq, chance.choice(_RESULTS)))
+            process.do(lambda: process.succeed(start_seq, self._result()))
 
     def _kill(self, process: Process) -> None:
         self.world.kill(process, effect_running=bool(process.running) and self.chance.random() < 0.3)  # noqa: PLR2004
@@ -236,7 +283,7 @@ class History:
         for start_seq in self.world.lingering[session]:
             effect = self.world.effects.get(start_seq)
             if effect is not None and not effect.happened and self.chance.random() < 0.5:  # noqa: PLR2004
-                self.world.happen(start_seq, self.chance.choice(_RESULTS))
+                self.world.happen(start_seq, self._result())
         self.world.end_commands(session)
 
     def _compact(self) -> None:

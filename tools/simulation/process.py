@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tools.simulation.model import DOUBTED, FAILED, PENDING, SUCCEEDED, Violation
+from tools.simulation.model import ABANDONED, DOUBTED, FAILED, PENDING, SUCCEEDED, Violation
+from tools.simulation.people import raise_format
 from tools.simulation.world import INTERRUPTED, Died, World
-from wal_runner.core.events import ItemFailed, ItemSucceeded
-from wal_runner.errors import CommitUnknown, DiskFull, ItemUnknown, KeyRuleChanged, LogError, VerdictRefused
+from wal_runner.core.events import ItemFailed, ItemSucceeded, Status
+from wal_runner.errors import CommitUnknown, DiskFull, ItemUnknown, KeyRuleChanged, LogError, LogTooNew, VerdictRefused
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.recovery import compact, verdicts
 from wal_runner.recovery.loading import load
@@ -55,7 +56,8 @@ PAGE_SIZE = 2
 class Process:
     """One process: it opens the log, runs, and ends in one way or another.
 
-    *wanted* is told of each doubt and gives verdicts; None: this run has no reconciler.
+    *wanted* is told of each doubt and gives verdicts; None: this run has no reconciler. *counts*: its
+    runs count failures, which only format 2 holds. *is_older*: it reads format 1 only.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Process:
         reconcile: Reconciler | None = None,
         outcomes_wanted: bool = False,
         key: Callable[[str], str] | None = None,
+        counts: bool = False,
+        is_older: bool = False,
     ) -> None:
         self.world = world
         self.in_doubt_max = in_doubt_max
@@ -76,6 +80,10 @@ class Process:
         self.outcomes_wanted = outcomes_wanted
         self.reconcile = reconcile
         self.key = key
+        self.counts = counts
+        self.is_counting = False
+        """The run under way counts failures: the log was raised for it before its first start."""
+        self.is_older = is_older
         self.sessions: list[int] = []
         self.run: Run | None = None
         self.began_at = 0
@@ -128,6 +136,9 @@ class Process:
             self._end_in_need()
         except (VerdictRefused, ItemUnknown):
             pass  # somebody else was quicker
+        except LogTooNew as error:
+            if not self.is_older:
+                raise Violation(f"{type(error).__name__}: {error}") from error
         except Violation:
             raise
         except Exception as error:
@@ -137,8 +148,7 @@ class Process:
 
     def open(self) -> LogWriter:
         """Begin a session, with everything that recovery has to say."""
-        log = MemoryLog(self.world.store)
-        self._writer = begin_session(log)
+        self._writer = begin_session(MemoryLog(self.world.store))
         self.sessions.append(self._writer.session.number)
         self.world.processes.append(self)
         self.world.lives += 1
@@ -234,6 +244,7 @@ class Process:
         self.run = Run(self.writer, source, lambda _: None, options, pages=pages, deliver=deliver)
         self.began_at = self.run._began_at  # noqa: SLF001 - what the run goes by
         set_key_rule(self.writer, self.run._rule.name)  # noqa: SLF001 - as `Run.running` does
+        self.is_counting = self.counts and raise_format(self)
         bury_the_dead(self.writer)
         self.run._reconcile()  # noqa: SLF001 - as `Run.running` does
 
@@ -261,11 +272,14 @@ class Process:
         value = self.world.effects[start_seq].result
         self._finish(start_seq, self.run.execution.success(start_seq, ELAPSED_NS, value))
 
-    def fail(self, start_seq: int) -> None:
-        """Let fn raise, with nothing done."""
+    def fail(self, start_seq: int, *, failures: int = 0, final: bool = False) -> None:
+        """Let fn raise, with nothing done; *failures* and *final* are for runs that count."""
         assert self.run is not None
         assert not self.world.has_happened(start_seq)
-        self._finish(start_seq, self.run.execution.judge(start_seq, ELAPSED_NS, ValueError("no such mailbox")))
+        event = self.run.execution.judge(start_seq, ELAPSED_NS, ValueError("no such mailbox"))
+        if self.is_counting and isinstance(event, ItemFailed):
+            event = event._replace(failures=failures, not_before_ns=0 if final else failures, final=final)
+        self._finish(start_seq, event)
 
     def interrupt(self, start_seq: int) -> None:
         """Let fn end without anybody knowing what it did."""
@@ -320,6 +334,8 @@ class Process:
         self.run.dispatcher.finish(self.running.pop(start_seq), event)
         kind = type(event)
         self._fates[start_seq] = SUCCEEDED if kind is ItemSucceeded else FAILED if kind is ItemFailed else INTERRUPTED
+        if isinstance(event, ItemFailed) and event.final:
+            self._fates[start_seq] = ABANDONED
 
     def _end_in_need(self) -> None:
         """End as a Runner does whose log fails it: leave nothing in flight, close, or be lost."""
@@ -367,5 +383,7 @@ class Process:
         self.world.model.catch_up()
         # It may be old news: another session may have settled or started the item since.
         been = self.world.model.been.get(outcome.item_id, ())
-        if outcome.status.word not in been:
+        # A failure that is final is told as the failure that it is.
+        is_final = outcome.status is Status.FAILED and outcome.item_id in self.world.model.given_up
+        if outcome.status.word not in been and not is_final:
             raise Violation(f"{outcome.item_id} is yielded as {outcome.status.word}, and the log says {been}")

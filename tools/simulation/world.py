@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tools.simulation.model import DOUBTED, FAILED, Model, demand
+from wal_runner.core.events import Status
 from wal_runner.log.memory_store import Fault, MemoryStore
 from wal_runner.log.results import decode_result
 
@@ -18,12 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tools.simulation.process import Process
+    from wal_runner.core.events import ItemAttested
     from wal_runner.log.memory_store import Marks, Moment
     from wal_runner.log.protocol import Liveness
     from wal_runner.runner.attempt import Attempt
 
 INTERRUPTED: Final = "interrupted"
 """The fate of a start whose slot says that nobody knows: in doubt, on record before the loss."""
+
+
+def is_tagged(result: object) -> bool:
+    """Return whether a result of a simulation is one that only format 2 holds."""
+    return isinstance(result, tuple)
 
 
 class Died(BaseException):
@@ -88,7 +95,13 @@ class World:
     def __post_init__(self) -> None:
         """Make the disk."""
         self.store = MemoryStore(clock_ns=self.tell_ns, hook=self._befall, rows_a_slice=self.rows_a_slice)
-        self.model = Model(self.store, self._started, self._lost, self._advanced, self._redone)
+        told = (self._started, self._lost, self._advanced, self._redone, self._attested, self._omitted)
+        self.model = Model(self.store, *told)
+
+    @property
+    def older_runs(self) -> bool:
+        """Return whether a process of an older version has the log open."""
+        return any(process.is_older for process in self.processes)
 
     # --- Time and accidents ---------------------------------------------------------------
 
@@ -248,6 +261,10 @@ class World:
             # What slots prove is recorded together with the loss, or not at all.
             left = sorted(self.model.started_by(number))
             demand(left == sorted(fates), f"session {number} died with {sorted(fates)} started, and now has {left}")
+        demand(
+            self.model.format == 1 or not self.older_runs,
+            "the log was raised to format 2, and a session of an older version runs on it",
+        )
         for process in self.processes:
             started = len(self.model.started_by(process.number))
             demand(started <= process.in_doubt_max, f"{started} starts are open in session {process.number}")
@@ -268,6 +285,16 @@ class World:
         process = next((process for process in self.processes if session in process.sessions), None)
         if process is not None:
             demand(process.idempotent, f"event {seq} redoes a doubt, and session {session} was not told that it may")
+
+    def _attested(self, seq: int, event: ItemAttested) -> None:
+        """Note what happened elsewhere, before this log knew the item; of doubts each second one did."""
+        has_succeeded = event.status is Status.SUCCEEDED
+        if has_succeeded or event.status is Status.IN_DOUBT:
+            result = decode_result(event.result) if has_succeeded else "elsewhere"
+            self.effects[seq] = Effect(event.item_id, event.generation, 0, has_succeeded or bool(seq % 2), result)
+
+    def _omitted(self, seq: int, start_seq: int) -> None:
+        demand(self.older_runs, f"event {seq} leaves the result of {start_seq} out, and no older version runs")
 
     def _lost(self, session: int) -> None:
         fates = self.fates.pop(session, None)

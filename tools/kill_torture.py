@@ -6,7 +6,8 @@
 Each log is run by one to four processes, some beside one that compacts, which are killed with SIGKILL: half
 of them at some moment, half at a failpoint, some of these while they recover from the death before. Some are
 first stopped with SIGSTOP for a while, and go on. Each process draws its driver, workers, window, results and
-snapshots anew. After each death the log is compared with a ledger of real effects; then the doubts are settled
+snapshots anew, and two of three run once or twice before on the same Runner, in runs whose end cannot be written.
+After each death the log is compared with a ledger of real effects; then the doubts are settled
 by the ledger, or left for the next processes to hold, which go on until the batch is done and every item has
 happened exactly once.
 
@@ -34,6 +35,7 @@ from typing import Final
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.crash.breaking import ERRORS, LOG_ERRORS  # noqa: E402 - the path is set above
 from tests.crash.child import BUGS, DRIVERS, RESULTS, Plan  # noqa: E402 - the path is set above
 from tests.crash.harness import check, finish, held, kill_at_random, settle  # noqa: E402
 from tests.crash.ledger import Ledger  # noqa: E402
@@ -79,6 +81,9 @@ COMPACTION_FAILPOINTS: Final = (
     "snapshot.before_last_slice",
     "commit.after_commit",
 )
+TURNS_MAX: Final = 12
+"""A run that is to fail does so after so many transactions at most."""
+
 ROUNDS_MAX: Final = 8
 """A log is killed so often, then finished: many logs see more than one that is killed for ever."""
 
@@ -211,8 +216,15 @@ def _plan(folder: Path, options: argparse.Namespace, chance: random.Random) -> P
         results=options.results or chance.choice(RESULTS),
         failing=50,
         tail=chance.choice((0, 500, 3_000)),
+        breaks=_breaks(driver, chance),
         bug=options.bug,
     )
+
+
+def _breaks(driver: str, chance: random.Random) -> tuple[tuple[str, int], ...]:
+    """Choose the runs before the last one whose end cannot be written."""
+    ways = LOG_ERRORS if driver in {"coroutines", "pages_async"} else tuple(ERRORS)
+    return tuple((chance.choice(ways), chance.randint(2, TURNS_MAX)) for _ in range(chance.choice((0, 0, 1, 2))))
 
 
 def _options() -> argparse.Namespace:

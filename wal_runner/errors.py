@@ -144,6 +144,10 @@ class VerdictRefused(WalRunnerError):
     """The verdict or the reopening does not fit the item's status. Nothing was written."""
 
 
+class ItemChanged(WalRunnerError):
+    """The source changed an item after it had yielded it: a buffer that it refills, an element that it clears."""
+
+
 class CursorInvalid(WalRunnerError, ValueError):
     """A page cursor cannot be stored, or ``fetch_page`` did not return (items, next cursor)."""
 
@@ -161,7 +165,11 @@ class RecursiveRun(WalRunnerError):
 
 
 class CoroutineReturned(WalRunnerError):
-    """fn returned an awaitable that nobody awaits: its effect did not happen."""
+    """fn returned a coroutine that nobody awaits: its effect did not happen."""
+
+
+class UnfinishedReturned(WalRunnerError):
+    """fn returned work that has not ended (a generator, a Future): its item is in doubt, and the run stopped."""
 
 
 class RunIncomplete(WalRunnerError):

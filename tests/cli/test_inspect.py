@@ -255,7 +255,7 @@ def test_thousands_of_doubts_fit_a_screen(tmp_path):
 
     assert len(lines) < 60
     assert 20 == sum(line.lstrip()[:1].isdigit() and "attempt 1" in line for line in lines)
-    assert "  and 980 more; all with --json, or only their ids with --ids" in lines
+    assert "  and 980 more; all with --json, or only their ids with --ids, or --attempts" in lines
     assert [str(number) for number in range(1_000)] == [item["item_id"] for item in found["in_doubt"]]
     assert [str(number) for number in range(1_000)] == lines_of(log, "--ids")
 

@@ -101,7 +101,7 @@ def test_failed_and_pending_are_run_again():
 @pytest.mark.parametrize("item_id", ["a", "-5", "it's"])
 def test_commands_name_the_log_and_the_item(item_id):
     """Split as a shell does, the words are the log, the id and the verdict."""
-    commands = resolve_commands("my log.wal", item_id)
+    commands = resolve_commands("my log.wal", item_id, 5, 1)
 
     assert ["happened", "did_not_happen", "abandon"] == list(commands)
     for command in commands.values():
@@ -110,4 +110,4 @@ def test_commands_name_the_log_and_the_item(item_id):
 
 def test_ids_that_no_command_line_holds_have_no_commands():
     """An id of megabytes is piped, not pasted."""
-    assert {} == resolve_commands("a.wal", "x" * 5_000)
+    assert {} == resolve_commands("a.wal", "x" * 5_000, 5, 1)

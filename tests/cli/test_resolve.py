@@ -115,7 +115,7 @@ def test_ids_that_are_not_utf_8_are_refused(crashed):
 
 def test_result_that_cannot_be_kept_is_told(crashed):
     """The item has succeeded all the same, and the operator hears that the result is gone."""
-    ended = walrun("resolve", crashed, "user-15", "--happened", "--result", str(1 << 70))
+    ended = walrun("resolve", crashed, "user-15", "--happened", "--result", "9" * 4_200)
 
     assert 0 == ended.code
     assert "The result was not kept: " in ended.err

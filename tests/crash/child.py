@@ -13,13 +13,15 @@ import signal
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tests.crash.breaking import breaking
 from tests.crash.ledger import Ledger
 from wal_runner import Runner, Verdict, current_attempt, failpoints
 from wal_runner.core import arrays, decide
-from wal_runner.core.events import ItemSucceeded
+from wal_runner.core.events import ItemReleased, ItemSucceeded
 from wal_runner.log import lmdb_turn, scratch
-from wal_runner.recovery import snapshots
+from wal_runner.recovery import snapshots, unrecorded
 from wal_runner.recovery.compact import compact
+from wal_runner.recovery.evidence import own_started
 from wal_runner.runner import feed
 
 
@@ -41,8 +43,9 @@ class Plan:
     *act*: "run" the batch, or "compact", "resolve" or just "open" the log. *window* is
     ``max_in_doubt``, None for the adaptive one. *results* is "none", "small" or "large". Every
     *failing*-th item fails at its first attempt. With *tail* a snapshot is due after so many events.
-    *failpoint* (and *hit*) is where the process kills itself. *bug* plants a fault of the library,
-    for the checker to catch.
+    *failpoint* (and *hit*) is where the process kills itself. Before its last run it runs once for each of
+    *breaks*, a way of `breaking` and after how many transactions, on the same Runner. *bug* plants a fault of the
+    library, for the checker to catch.
     """
 
     log: str
@@ -58,6 +61,7 @@ class Plan:
     tail: int = 0
     failpoint: str = ""
     hit: int = 1
+    breaks: tuple[tuple[str, int], ...] = ()
     bug: str = ""
 
     @classmethod
@@ -152,11 +156,14 @@ def perform(plan: Plan) -> None:
     effects = Effects(plan)
     with Runner(plan.log) as runner:
         if plan.act == "run":
+            for way, after in plan.breaks:
+                with breaking(way, after):
+                    _RUN[plan.driver](runner, plan, effects, max_in_doubt=plan.window, signals=False)
             _RUN[plan.driver](runner, plan, effects, max_in_doubt=plan.window, signals=False)
         elif plan.act == "resolve":
             world = Ledger.read(plan.ledger)
             for doubt in runner.in_doubt():
-                runner.resolve(doubt.item_id, verdict(world, doubt))
+                runner.resolve(doubt, verdict(world, doubt))
 
 
 def _run_serial(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
@@ -301,6 +308,15 @@ def _doubts_redone(_plan: Plan) -> None:
     feed.course = careless  # type: ignore[attr-defined]
 
 
+def _release_unrecorded(_plan: Plan) -> None:
+    """Take what an earlier run could not record for what never began."""
+
+    def settlements(state: Any, session: int, *_: Any) -> tuple[dict[int, ItemReleased], set[int]]:
+        return {start_seq: ItemReleased(start_seq) for start_seq in own_started(state, session)}, set()
+
+    unrecorded.settlements = settlements  # type: ignore[assignment, attr-defined]
+
+
 BUGS: dict[str, Callable[[Plan], None]] = {
     "doubts redone": _doubts_redone,
     "begin unmarked": _begin_unmarked,
@@ -308,4 +324,5 @@ BUGS: dict[str, Callable[[Plan], None]] = {
     "success too early": _success_too_early,
     "result lost": _result_lost,
     "effect before start": _effect_before_start,
+    "release unrecorded": _release_unrecorded,
 }

@@ -83,7 +83,7 @@ def settle(plan: Plan) -> int:
     with Runner(plan.log, must_exist=True) as runner:
         doubts = runner.in_doubt()
         for doubt in doubts:
-            runner.resolve(doubt.item_id, verdict(world, doubt))
+            runner.resolve(doubt, verdict(world, doubt))
             effects.note("verdict", doubt.item_id, doubt.start_seq)
     effects.close()
     return len(doubts)

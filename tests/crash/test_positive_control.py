@@ -18,7 +18,11 @@ WHERE_IT_SHOWS = {
     "success too early": (1, "run.before_effect", "has not begun"),
     "result lost": (1, "run.before_effect", "with a result"),
     "effect before start": (1, "commit.before_commit", "no start of it"),
+    "release unrecorded": (1, "close.before_commit", "was run again after it had happened"),
 }
+
+BREAKS = {"release unrecorded": (("disk full", 6),)}
+"""Runs before the last one whose end cannot be written, where a bug shows in these."""
 
 
 def test_every_bug_has_a_place_where_it_shows():
@@ -30,7 +34,8 @@ def test_every_bug_has_a_place_where_it_shows():
 def test_planted_bug_is_caught(plan, bug):
     """With the bug the checker complains of it; without it the same death is none of its concern."""
     deaths, failpoint, complaint = WHERE_IT_SHOWS[bug]
-    doomed = plan(items=200, window=16, failpoint=failpoint, hit=50 if failpoint.startswith("run") else 5)
+    hit = {"run": 50, "commit": 5, "close": 1}[failpoint.partition(".")[0]]
+    doomed = plan(items=200, window=16, failpoint=failpoint, hit=hit, breaks=BREAKS.get(bug, ()))
     sick = replace(doomed, log=f"{doomed.log}.sick", ledger=f"{doomed.ledger}.sick", bug=bug)
     for _ in range(deaths):
         die(doomed)

@@ -22,10 +22,9 @@ from tools.simulation.controls import BUGS as LIFE_BUGS
 from wal_runner import errors
 from wal_runner.cli.exits import Exit
 from wal_runner.cli.main import walrun
-from wal_runner.core.events import TYPE_NUMBERS, ItemStarted, ItemSucceeded
+from wal_runner.core.events import TYPE_NUMBERS
 from wal_runner.log import format as disk_format
 from wal_runner.log import scratch
-from wal_runner.log.codec import encode_records, first_chain
 
 
 ROOT = Path(__file__).parent.parent.parent
@@ -146,21 +145,6 @@ def test_event_table_equals_the_type_numbers() -> None:
     rows = re.findall(r"^\| (\d+) \| ([A-Z]\w+) \|", page, re.MULTILINE)
 
     assert [(number, kind.__name__) for kind, number in TYPE_NUMBERS.items()] == [(int(n), name) for n, name in rows]
-
-
-def test_worked_example_equals_what_the_codec_writes() -> None:
-    """The bytes in docs/reference/on-disk-format.md are those of the record that it describes."""
-    page = (DOCS / "reference" / "on-disk-format.md").read_text()
-    [block] = [block["body"] for block in BLOCK.finditer(page) if block["language"] == "hex"]
-    [(_record, value)] = encode_records(
-        [ItemStarted("a"), ItemSucceeded(1, 300)],
-        first_seq=1,
-        session=1,
-        time_ns=1764633600000000000,
-        previous=first_chain("0" * 32),
-    )
-
-    assert value == bytes.fromhex(block)
 
 
 def test_slot_codes_equal_the_table() -> None:

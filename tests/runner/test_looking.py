@@ -131,6 +131,44 @@ def test_verdict_on_an_unknown_item_is_refused(mixed):
         mixed.resolve("never seen", Verdict.happened())
 
 
+@pytest.fixture
+def doubt_after_doubt(runner):
+    """Give a Runner whose item "a" is in doubt again, and the doubt that somebody settled before."""
+    run_into_doubt = Effects(failing="a", error=TimeoutError)
+    serial(runner, ["a"], run_into_doubt)
+    [older] = runner.in_doubt()
+    runner.resolve(older, Verdict.did_not_happen())
+    serial(runner, ["a"], run_into_doubt)
+    runner.older = older
+    return runner
+
+
+def test_answer_to_an_older_doubt_settles_nothing(doubt_after_doubt):
+    """It is about an attempt that is over; applied to the new one, it could repeat that one's effect."""
+    with pytest.raises(VerdictRefused, match="in doubt is a later one"):
+        doubt_after_doubt.resolve(doubt_after_doubt.older, Verdict.did_not_happen())
+    with pytest.raises(VerdictRefused, match="was started 2 times"):
+        doubt_after_doubt.resolve("a", Verdict.did_not_happen())
+    with pytest.raises(VerdictRefused, match="in doubt is a later one"):
+        doubt_after_doubt.resolve("a", Verdict.did_not_happen(), start_seq=doubt_after_doubt.older.start_seq)
+
+    assert Status.IN_DOUBT is doubt_after_doubt.status("a")
+
+
+@pytest.mark.parametrize("by_doubt", [True, False])
+def test_attempt_is_named_by_its_doubt_or_its_start(doubt_after_doubt, by_doubt):
+    """Either says which attempt was looked at."""
+    [doubt] = doubt_after_doubt.in_doubt()
+    if by_doubt:
+        doubt_after_doubt.resolve(doubt, Verdict.happened())
+    else:
+        doubt_after_doubt.resolve("a", Verdict.happened(), start_seq=doubt.start_seq)
+
+    assert Status.SUCCEEDED is doubt_after_doubt.status("a")
+    with pytest.raises(ValueError, match="Pass one of the two"):
+        doubt_after_doubt.resolve(doubt, Verdict.happened(), start_seq=1)
+
+
 def test_retry_reopens_failed_and_abandoned_items(mixed):
     """They are pending again in the next generation, and the next run does them."""
     count = mixed.retry(["failed", "abandoned"], note="fixed", by="ann")

@@ -79,6 +79,7 @@ class Life:
         """Begin the session."""
         writer, _ = open_writer(self.folder)
         self.run = Run(writer, (), lambda _: None, RunOptions())
+        self.run.begin()
         set_key_rule(writer, self.run._rule.name)  # noqa: SLF001 - as every run does first
 
     def start(self, ids: Sequence[str]) -> list[Attempt]:

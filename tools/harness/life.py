@@ -182,7 +182,7 @@ class Life:
                     (Verdict.did_not_happen(), Fate(Status.PENDING)),
                     (Verdict.abandon(), Fate(Status.ABANDONED)),
                 )[number % 3]
-                runner.resolve(doubt.item_id, verdict, note="looked", by="a life")
+                runner.resolve(doubt, verdict, note="looked", by="a life")
                 mark("told", doubt.start_seq, fate.status, fate.result)
 
     def retry(self, *, succeeded: bool) -> None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tools.simulation.model import ABANDONED, SUCCEEDED, demand
-from tools.simulation.world import is_tagged
+from tools.simulation.model import ABANDONED, DOUBTED, SUCCEEDED, demand
+from tools.simulation.world import INTERRUPTED, is_tagged
 from wal_runner.core.items import item_of
 from wal_runner.core.state_tables import NUMBERS
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.results import decode_result
 from wal_runner.log.rows import decode_row, row_key
 from wal_runner.recovery.loading import load
+from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.replay import replay_log
 from wal_runner.recovery.verifying import _content_problems
 
@@ -96,6 +97,32 @@ def check_newcomer(world: World) -> None:
     """Compare what a new process would load, the snapshot and its tail, with the model."""
     log = MemoryLog(world.store, read_only=True)
     check_rows(world, load(log), "a newcomer")
+
+
+def check_reader(world: World) -> None:
+    """Compare what a reader is shown, of the items and of the dead, with the model."""
+    between, world.between = world.between, None
+    try:
+        _check_reader(world)
+    finally:
+        world.between = between
+
+
+def _check_reader(world: World) -> None:
+    log = MemoryLog(world.store, read_only=True)
+    view = LogView(log, load(log))
+    shown = {item.item_id: item.status.word for item in view.items()}
+    demand(shown == world.statuses(), f"a reader is shown {shown}, not {world.statuses()}")
+    for report in view.sessions():
+        fates = world.fates.get(report.info.number)
+        if fates is None or report.info.number in world.lingering:
+            continue
+        doubted = sorted(seq for seq, _ in report.doubts)
+        expected = sorted(seq for seq, fate in fates.items() if fate in {DOUBTED, INTERRUPTED})
+        own = [seq for seq, (_, owner) in world.model.open.items() if owner == report.info.number]
+        expected = sorted({*expected, *(seq for seq in own if seq not in fates)})
+        number = report.info.number
+        demand(doubted == expected, f"a reader is shown {doubted} in doubt by session {number}, not {expected}")
 
 
 def check_replay(world: World, live: State | None = None) -> None:

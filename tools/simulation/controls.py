@@ -21,11 +21,11 @@ from wal_runner.log import memory_turn
 from wal_runner.log.format import META_BASE_STATE
 from wal_runner.log.memory_turn import MemoryTurn
 from wal_runner.log.stored_state import encode_base_state, encode_snapshot
-from wal_runner.recovery import recover, writer
-from wal_runner.recovery.evidence import proven
+from wal_runner.recovery import own_starts, recover, unrecorded, verdicts, writer
+from wal_runner.recovery.evidence import own_started, proven
 from wal_runner.recovery.formats import unended_sessions
 from wal_runner.recovery.snapshots import Snapshots
-from wal_runner.runner import feed, plan
+from wal_runner.runner import dispatcher, feed, plan
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.pages import Pages
@@ -44,7 +44,7 @@ _record_evidence = recover.record_evidence
 
 
 def _evidence(stand_in: Callable[[int, Any], object]) -> list[Patch]:
-    return [(recover, "proven", stand_in), (writer, "proven", stand_in)]
+    return [(recover, "proven", stand_in), (own_starts, "proven", stand_in)]
 
 
 def _doubts_are_run_again() -> list[Patch]:
@@ -115,7 +115,7 @@ def _two_write_a_snapshot() -> list[Patch]:
 
 
 def _unheard_commit_taken_for_lost() -> list[Patch]:
-    return [(Plan, "_is_ours_unheard", lambda *_: False)]
+    return [(Plan, "_unconfirmed_slot", lambda *_: None)]
 
 
 def _slots_of_an_unheard_commit_dropped() -> list[Patch]:
@@ -191,6 +191,42 @@ def _base_state_goes_back() -> list[Patch]:
     return [(MemoryTurn, "put_base_state", put)]
 
 
+def _unrecorded_starts_are_released() -> list[Patch]:
+    def careless(state: State, session: int, *_: Any) -> tuple[dict[int, ItemReleased], set[int]]:  # noqa: ANN401
+        return {seq: ItemReleased(seq) for seq in own_started(state, session)}, set()
+
+    return [(unrecorded, "settlements", careless)]
+
+
+def _unrecorded_starts_are_adopted() -> list[Patch]:
+    def begin_run(writer: Any, starts: Any) -> None:  # noqa: ANN401 - as `begin_run`
+        writer.catch_up()
+        writer.own_starts.run = starts
+
+    def slot(self: Plan, known: Any) -> int | None:  # noqa: ANN401 - an ItemState
+        desk = self._desk
+        attempt = desk.writer.state.attempt(known.start_seq) if known.status is Status.STARTED else None
+        if attempt is None or attempt.session != desk.writer.session.number or known.start_seq in desk.in_flight:
+            return None
+        scratch = desk.writer.session.scratch
+        return scratch.take(1)[0] if scratch.free_slots() else None
+
+    return [(dispatcher, "begin_run", begin_run), (Plan, "_unconfirmed_slot", slot)]
+
+
+def _workers_of_an_ended_run_begin() -> list[Patch]:
+    def begin(self: Dispatcher, attempt: Any) -> bool:  # noqa: ANN401 - an Attempt
+        self.scratch.begin(attempt.slot, attempt.start_seq)
+        return True
+
+    return [(Dispatcher, "begin", begin)]
+
+
+def _answers_settle_any_attempt() -> list[Patch]:
+    check = verdicts._check_verdict  # noqa: SLF001 - what is broken here
+    return [(verdicts, "_check_verdict", lambda item_id, item, _start: check(item_id, item, item.start_seq))]
+
+
 def _key_rule_looked_at_once() -> list[Patch]:
     return [(plan, "check_key_rule", lambda *_: None)]
 
@@ -262,6 +298,10 @@ BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "a failed item is skipped for ever": _failed_items_are_skipped,
     "a base state goes back": _base_state_goes_back,
     "the key rule is looked at once": _key_rule_looked_at_once,
+    "what an earlier run could not record is released": _unrecorded_starts_are_released,
+    "what an earlier run could not record is adopted": _unrecorded_starts_are_adopted,
+    "a worker of a run that has ended begins an item": _workers_of_an_ended_run_begin,
+    "an answer settles any attempt": _answers_settle_any_attempt,
     "an item whose verdict is taken back has no open attempt": _held_items_are_not_open,
     "an item that a final failure gave up is tried again": _given_up_items_are_tried_again,
     "events of format 2 stand in a log of format 1": _format_is_not_raised,

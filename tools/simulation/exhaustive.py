@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tools.simulation.checks import check_end, check_newcomer, check_replay, check_sound
-from tools.simulation.lives import EndedEarly, finish, work_through
+from tools.simulation.finishing import EndedEarly, finish, work_through
 from tools.simulation.model import Violation
 from tools.simulation.patching import Sizes, simulated
 from tools.simulation.process import Process

@@ -9,13 +9,15 @@ import random
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tools.simulation import people
 from tools.simulation.checks import check_end, check_newcomer, check_replay, check_rows, check_sound
+from tools.simulation.finishing import finish
 from tools.simulation.model import DOUBTED, FAILED, Violation
 from tools.simulation.patching import Sizes, simulated
-from tools.simulation.process import Process, by_name, key_of
+from tools.simulation.process import Process
+from tools.simulation.sources import by_name
 from tools.simulation.world import World
 from wal_runner.core.events import Status
 from wal_runner.errors import WalRunnerError
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from wal_runner.runner.doubts import Doubt
 
 STEPS: Final = 40
-FINISHING_RUNS_MAX: Final = 8
 NEWER_SHARE: Final = 0.35
 
 _RESULTS: Final[tuple[object, ...]] = (None, None, 7, {"sent": True}, ["a", 1.5], "a longer text " * 20)
@@ -49,10 +50,6 @@ class Ended:
     effects: int
     checks: int
     digest: str
-
-
-class EndedEarly(Violation):
-    """A process ended although nothing was in its way."""
 
 
 class History:
@@ -74,6 +71,8 @@ class History:
         self.paged = chance.random() < 0.2  # noqa: PLR2004 - a fifth
         self.processes_max = chance.choice((1, 1, 2, 3))
         self.abandoned: set[str] = set()
+        self.looked_at: dict[int, tuple[str, Verdict]] = {}
+        """Doubts that somebody looked at, and what they found; the answers come later."""
         self._snapshot: bytes | None = None
         self.world = World(items, rows_a_slice=chance.choice((1, 2, 5)))
         # Another stream of chance, so that the histories without format 2 are what they were.
@@ -122,6 +121,8 @@ class History:
             world.dies_at = world.moments + chance.randint(1, 12)
         if chance.random() < 0.05:  # noqa: PLR2004
             world.armed = [chance.choice(list(Fault)) for _ in range(chance.choice((1, 1, 1, 2, 3)))]
+            if chance.random() < 0.2:  # noqa: PLR2004 - it lasts, so that the end of the run fails too
+                world.armed = [chance.choice((Fault.DISK_FULL, Fault.NOT_WRITTEN))] * chance.choice((8, 10, 14))
             if chance.random() < 0.3:  # noqa: PLR2004 - before it has found out what became of that commit
                 world.dies_at = world.moments + chance.randint(3, 8)
         alive = len(world.processes)
@@ -181,6 +182,11 @@ class History:
             (2, lambda: self._resolve(process)),
             (1, lambda: do(lambda: process.retry(chance.choice(self.world.items)))),
         ]
+        steps += [(8, lambda seq=seq: self._end_left(process, seq)) for seq in process.left]  # type: ignore[misc]
+        if process.late:
+            steps.append((8, lambda: do(process.begin_late)))
+        if self.looked_at:
+            steps.append((8, lambda: self._answer(process)))
         if self.newer:
             steps += self._steps_of_people(process)
         if process.run is None:
@@ -226,6 +232,7 @@ class History:
             outcomes_wanted=chance.random() < 0.5,  # noqa: PLR2004
             key=by_name if chance.random() < 0.08 else None,  # noqa: PLR2004
             counts=self.newer and chance.random() < 0.3,  # noqa: PLR2004
+            goes_on=chance.random() < 0.7,  # noqa: PLR2004
         )
         if process.do(process.open) and chance.random() < 0.7:  # noqa: PLR2004
             process.do(lambda: process.begin_run(self._batch()))
@@ -256,6 +263,20 @@ class History:
 
     def _begin(self, process: Process) -> None:
         process.do(lambda: process.begin(self.chance.randrange(len(process.ready))))
+
+    def _end_left(self, process: Process, start_seq: int) -> None:
+        process.do(lambda: process.end_left(start_seq, self.chance.choice(_RESULTS)))
+
+    def _answer(self, process: Process) -> None:
+        items = self.world.model.items
+        older = [
+            seq
+            for seq, (item_id, _) in self.looked_at.items()
+            if items[item_id].status == DOUBTED and items[item_id].start_seq != seq
+        ]
+        start_seq = self.chance.choice(older or list(self.looked_at))
+        item_id, verdict = self.looked_at[start_seq]
+        process.do(lambda: process.answer(start_seq, item_id, verdict))
 
     def _happen(self, process: Process) -> None:
         start_seq = self.chance.choice(list(process.running))
@@ -303,6 +324,9 @@ class History:
             self.world.model.catch_up()
             model = self.world.model
             doubted = [seq for seq, (item_id, _) in model.open.items() if model.items[item_id].status == DOUBTED]
+            doubted = [seq for seq in doubted if not self._may_still_happen(seq)]
+            # Somebody else looks at the same doubts, and answers later.
+            self.looked_at.update({seq: (model.open[seq][0], self.truth(seq)) for seq in doubted})
             chosen = self.chance.sample(doubted, min(len(doubted), self.chance.randint(1, 3)))
             told = {seq: self._verdict(seq, model.open[seq][0]) for seq in chosen}
             if told:
@@ -317,8 +341,13 @@ class History:
         return {
             doubt.item_id: self._verdict(doubt.start_seq, doubt.item_id)
             for doubt in doubts
+            if not self._may_still_happen(doubt.start_seq)
             if self.chance.random() < 0.7  # noqa: PLR2004
         }
+
+    def _may_still_happen(self, start_seq: int) -> bool:
+        """Say whether an fn that its run left behind is still at it: nobody can tell the truth yet."""
+        return any(start_seq in process.left for process in self.world.processes)
 
     def _verdict(self, start_seq: int, item_id: str) -> Verdict:
         if self.chance.random() < 0.1:  # noqa: PLR2004
@@ -352,36 +381,3 @@ class History:
         check_replay(world)
         check_sound(world)
         check_end(world, sorted(self.abandoned))
-
-
-def finish(world: World, reconcile: Callable[[Sequence[Doubt]], dict[str, Verdict]], *, paged: bool = False) -> None:
-    """Run the batch in new processes until there is nothing left to run."""
-    for _ in range(FINISHING_RUNS_MAX):
-        key = key_of(world.model.key_rule)
-        process = Process(world, paged=paged, reconcile=reconcile, outcomes_wanted=True, key=key)
-        _must(process, process.open)
-        _must(process, partial(process.begin_run, world.items))
-        before, resumed = len(world.effects), "pages" in world.model.cursors
-        work_through(process)
-        while process.do(process.another_round) and not process.is_through:
-            work_through(process)
-        _must(process, process.end_run)
-        check_rows(world, process.writer.state, "the last process")
-        process.do(process.close)
-        if len(world.effects) == before and not world.model.open and not resumed:
-            return
-
-
-def work_through(process: Process) -> None:
-    """Run all that the feed gives; every item succeeds."""
-    while not process.is_through:
-        _must(process, lambda: process.advance(3))
-        while process.ready:
-            _must(process, lambda: process.begin(0))
-        for start_seq in list(process.running):
-            _must(process, partial(process.succeed, start_seq, {"last": True}))
-
-
-def _must(process: Process, step: Callable[[], Any]) -> None:
-    if not process.do(step):
-        raise EndedEarly("a process ended where nothing was in its way")

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from wal_runner.core.events import Event
     from wal_runner.log.memory_store import MemoryStore
 
-    _Settling = ItemSucceeded | ItemFailed | ItemReleased | ItemReconciled
+    _Settling = ItemSucceeded | ItemFailed | ItemReleased | ItemReconciled | LateOutcome
 
 PENDING, STARTED, SUCCEEDED, FAILED, DOUBTED, ABANDONED = (
     "pending",
@@ -205,7 +205,9 @@ class Model:
                 if event.cursor is not None:
                     self.cursors[event.source] = event.cursor
             case LateOutcome():
-                raise Violation(f"event {seq} is a late outcome, and no session was robbed")
+                # An fn that its run had left behind in doubt, and that ended after all.
+                demand(event.start_seq in self.open, f"event {seq} is a late outcome, and nothing is in doubt")
+                self._settle(seq, event, session, {DOUBTED}, SUCCEEDED if event.error is None else FAILED)
             case KeyRuleSet():
                 demand(not self.items, f"event {seq} names items anew, and {len(self.items)} have names")
                 self.key_rule = event.rule

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tools.simulation.checks import check_reader
 from tools.simulation.model import ABANDONED, DOUBTED, FAILED, PENDING, SUCCEEDED, Violation
 from tools.simulation.people import raise_format
+from tools.simulation.sources import PAGE_SIZE, fetching
 from tools.simulation.world import INTERRUPTED, Died, World
 from wal_runner.core.events import ItemFailed, ItemSucceeded, Status
 from wal_runner.errors import CommitUnknown, DiskFull, ItemUnknown, KeyRuleChanged, LogError, LogTooNew, VerdictRefused
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.recovery import compact, verdicts
-from wal_runner.recovery.loading import load
-from wal_runner.recovery.naming import set_key_rule
-from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import begin_session, bury_the_dead
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.options import RunOptions
@@ -26,7 +25,7 @@ from wal_runner.runner.run import Run
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from wal_runner.core.events import OutcomeEvent
     from wal_runner.recovery.verdicts import Verdict
@@ -38,19 +37,6 @@ if TYPE_CHECKING:
     Reconciler = Callable[[Sequence[Doubt]], dict[str, Verdict]]
 
 ELAPSED_NS = 5
-
-
-def by_name(item: str) -> str:
-    """Name items as they are, by another rule: the ids are the same, and the log cannot know."""
-    return item
-
-
-def key_of(rule: str | None) -> Callable[[str], str] | None:
-    """Give the ``key=`` of a run on a log that goes by *rule*."""
-    return by_name if rule is not None and rule.startswith("function") else None
-
-
-PAGE_SIZE = 2
 
 
 class Process:
@@ -72,7 +58,9 @@ class Process:
         key: Callable[[str], str] | None = None,
         counts: bool = False,
         is_older: bool = False,
+        goes_on: bool = False,
     ) -> None:
+        self.goes_on = goes_on
         self.world = world
         self.in_doubt_max = in_doubt_max
         self.idempotent = idempotent
@@ -90,6 +78,10 @@ class Process:
         self.pulled = 0
         self.ready: list[Attempt] = []
         self.running: dict[int, Attempt] = {}
+        self.left: dict[int, tuple[Run, Attempt]] = {}
+        """What runs on although its run has ended, by start_seq."""
+        self.late: list[tuple[Run, Attempt]] = []
+        """What a worker of a run that has ended holds in its hands, and has not begun."""
         self._begun: set[int] = set()
         self._fates: dict[int, str] = {}
         self._writer: LogWriter | None = None
@@ -132,8 +124,10 @@ class Process:
         except Died:
             self.world.kill(self)
             return False
-        except (DiskFull, CommitUnknown, KeyRuleChanged):
-            self._end_in_need()
+        except (DiskFull, CommitUnknown):
+            self._end_in_need(goes_on=self.goes_on)
+        except KeyRuleChanged:
+            self._end_in_need(goes_on=False)
         except (VerdictRefused, ItemUnknown):
             pass  # somebody else was quicker
         except LogTooNew as error:
@@ -162,11 +156,7 @@ class Process:
         self.writer.close()
         self.run = None
         self.world.forget(self)
-        for seq, fate in left.items():
-            known = next(known for known in self.world.model.items.values() if known.start_seq == seq)
-            expected = DOUBTED if fate == INTERRUPTED else fate
-            if known.status != expected:
-                raise Violation(f"start {seq} was {fate} when its session closed, and is {known.status}")
+        self._check_fates(left, "when its session closed")
 
     def snapshot(self) -> None:
         """Write a whole snapshot."""
@@ -187,7 +177,16 @@ class Process:
     def resolve(self, told: dict[int, Verdict]) -> None:
         """Settle the doubts of some starts, as a person does who can look."""
         items = {self.world.model.open[start_seq][0]: start_seq for start_seq in told}
-        verdicts.resolve(self.writer, {item_id: told[seq] for item_id, seq in items.items()}, by="ann", starts=items)
+        answers = {item_id: told[seq] for item_id, seq in items.items()}
+        verdicts.resolve(self.writer, answers, by="ann", starts=items, skip_others=True)
+
+    def answer(self, start_seq: int, item_id: str, verdict: Verdict) -> None:
+        """Settle a doubt that was looked at a while ago, by its attempt."""
+        verdicts.resolve(self.writer, {item_id: verdict}, by="bob", starts={item_id: start_seq})
+        self.world.model.catch_up()
+        settled = self.world.model.items[item_id].start_seq
+        if settled != start_seq:
+            raise Violation(f"an answer about the attempt {start_seq} of {item_id} settled its attempt {settled}")
 
     def retry(self, item_id: str) -> None:
         """Ask for an item again, on record."""
@@ -203,28 +202,7 @@ class Process:
 
     def look(self) -> None:
         """Look at the log without writing, and compare what is shown of the dead."""
-        between, self.world.between = self.world.between, None
-        try:
-            self._look()
-        finally:
-            self.world.between = between
-
-    def _look(self) -> None:
-        log = MemoryLog(self.world.store, read_only=True)
-        view = LogView(log, load(log))
-        shown = {item.item_id: item.status.word for item in view.items()}
-        if shown != self.world.statuses():
-            raise Violation(f"a reader is shown {shown}, not {self.world.statuses()}")
-        for report in view.sessions():
-            fates = self.world.fates.get(report.info.number)
-            if fates is None or report.info.number in self.world.lingering:
-                continue
-            doubted = sorted(seq for seq, _ in report.doubts)
-            expected = sorted(seq for seq, fate in fates.items() if fate in {DOUBTED, INTERRUPTED})
-            own = [seq for seq, (_, owner) in self.world.model.open.items() if owner == report.info.number]
-            expected = sorted({*expected, *(seq for seq in own if seq not in fates)})
-            if doubted != expected:
-                raise Violation(f"a reader is shown {doubted} in doubt by session {report.info.number}, not {expected}")
+        check_reader(self.world)
 
     # --- Steps: the run ---------------------------------------------------------------------------
 
@@ -242,11 +220,10 @@ class Process:
         self.pulled = 0
         deliver = self._delivered if self.outcomes_wanted else None
         self.run = Run(self.writer, source, lambda _: None, options, pages=pages, deliver=deliver)
-        self.began_at = self.run._began_at  # noqa: SLF001 - what the run goes by
-        set_key_rule(self.writer, self.run._rule.name)  # noqa: SLF001 - as `Run.running` does
+        self._settle_what_earlier_runs_left(self.run)
+        self.began_at = self.run.feed._began_at  # noqa: SLF001 - what the run goes by
         self.is_counting = self.counts and raise_format(self)
-        bury_the_dead(self.writer)
-        self.run._reconcile()  # noqa: SLF001 - as `Run.running` does
+        self.run.prepare()
 
     def advance(self, count: int) -> None:
         """Commit what has ended, and start up to *count* more."""
@@ -257,7 +234,8 @@ class Process:
         """Call fn for an attempt that is ready."""
         assert self.run is not None
         attempt = self.ready.pop(index)
-        self.run.dispatcher.begin(attempt)
+        if not self.run.dispatcher.begin(attempt):
+            raise Violation(f"{attempt} may not begin, and its run goes on")
         self._begun.add(attempt.start_seq)
         self.world.moment("run.before_effect")
         self.world.begin(attempt, self.number)
@@ -284,6 +262,29 @@ class Process:
     def interrupt(self, start_seq: int) -> None:
         """Let fn end without anybody knowing what it did."""
         self._finish(start_seq, interrupted(start_seq, ELAPSED_NS, KeyboardInterrupt()))
+
+    def begin_late(self) -> None:
+        """Let a worker of a run that has ended come to the item that it holds."""
+        run, attempt = self.late.pop()
+        if run.dispatcher.begin(attempt):
+            self._begun.add(attempt.start_seq)
+            self.world.begin(attempt, self.number)
+            self.left[attempt.start_seq] = run, attempt
+
+    def end_left(self, start_seq: int, result: object = None) -> None:
+        """Let an fn end whose run has ended before."""
+        run, attempt = self.left[start_seq]
+        if not self.world.has_happened(start_seq):
+            self.world.happen(start_seq, result)
+        event = run.execution.success(start_seq, ELAPSED_NS, self.world.effects[start_seq].result)
+        del self.left[start_seq]
+        before = self.world.moments
+        try:
+            run.dispatcher.finish(attempt, event)
+        finally:
+            # A death at the first moment, before the slot is written, leaves the start begun.
+            if self.world.frozen is None or self.world.moments > before + 1:
+                self._fates[start_seq] = SUCCEEDED
 
     def flush(self) -> None:
         """Commit what has ended."""
@@ -316,16 +317,14 @@ class Process:
         self.release()
         self.flush()
         waiting = len(run.feed._waiting)  # noqa: SLF001 - pulled, and never started
-        self._leave()
+        self._leave(run)
         seen = run.report.seen
         if not self.running and seen + waiting != self.pulled:
             raise Violation(f"{self.pulled} items were pulled, {waiting} wait, and the report has seen {seen}")
         self.run = None
         self.running.clear()
 
-    def _leave(self) -> None:
-        run = self.run
-        assert run is not None
+    def _leave(self, run: Run) -> None:
         run._leave_nothing_in_flight()  # noqa: SLF001 - as `Run.running` does
         run._close_report(0.0)  # noqa: SLF001 - as `Run.running` does
 
@@ -337,14 +336,33 @@ class Process:
         if isinstance(event, ItemFailed) and event.final:
             self._fates[start_seq] = ABANDONED
 
-    def _end_in_need(self) -> None:
-        """End as a Runner does whose log fails it: leave nothing in flight, close, or be lost."""
+    def _settle_what_earlier_runs_left(self, run: Run) -> None:
+        self.world.model.catch_up()
+        left = {seq: self.fate_of(seq) for seq in self.world.model.started_by(self.number)}
+        run.begin()
+        self.world.model.catch_up()
+        self._check_fates(left, "when the next run began")
+
+    def _check_fates(self, left: dict[int, str], when: str) -> None:
+        for seq, fate in left.items():
+            known = next(known for known in self.world.model.items.values() if known.start_seq == seq)
+            expected = DOUBTED if fate == INTERRUPTED else fate
+            if known.status != expected:
+                raise Violation(f"start {seq} was {fate} {when}, and is {known.status}")
+
+    def _end_in_need(self, *, goes_on: bool) -> None:
+        """End as a Runner does whose log fails it: leave nothing in flight; then run again, close, or be lost."""
         try:
             if self.run is not None:
+                run, self.run = self.run, None
+                # Its workers have not ended: what they run goes on, what they were handed they may still begin.
+                self.left.update({seq: (run, attempt) for seq, attempt in self.running.items()})
+                self.late += [(run, attempt) for attempt in self.ready]
                 self.ready.clear()
                 self.running.clear()
-                self._leave()
-                self.run = None
+                self._leave(run)
+            if goes_on and self in self.world.processes and not self.writer.closed:
+                return
             if self in self.world.processes and not self.writer.closed:
                 self.close()
             else:
@@ -361,22 +379,14 @@ class Process:
 
     # --- Sources and outcomes -------------------------------------------------------------------------
 
-    def _counted(self, items: Sequence[str]) -> Iterator[str]:
+    def _counted(self, items: Iterable[str]) -> Iterator[str]:
         for item in items:
             self.pulled += 1
             yield item
 
     def _pages(self, items: Sequence[str], pages: Pages) -> Iterator[str]:
-        def fetch(cursor: Any, size: int) -> tuple[Sequence[str], Any]:  # noqa: ANN401 - what we returned
-            at = int(cursor or 0)
-            return items[at : at + size], at + size if at + size < len(items) else None
-
-        return self._counted_pages(read_pages(fetch, PAGE_SIZE, self.writer.state.cursors.get("pages"), pages))
-
-    def _counted_pages(self, source: Iterator[str]) -> Iterator[str]:
-        for item in source:
-            self.pulled += 1
-            yield item
+        cursor = self.writer.state.cursors.get("pages")
+        return self._counted(read_pages(fetching(items), PAGE_SIZE, cursor, pages))
 
     def _delivered(self, outcome: Outcome[Any]) -> None:
         """Check that what the run tells is on disk (P3)."""

@@ -155,7 +155,7 @@ def doubt_as_json(item: OpenItem, log: str, now_ns: int) -> Json:
         "status": Status.IN_DOUBT.word,
         "reason": item.reason,
         "recorded": item.recorded,
-        "next": resolve_commands(log, item.attempt.item_id),
+        "next": resolve_commands(log, item.attempt.item_id, item.start_seq, item.attempt.attempt),
     }
 
 

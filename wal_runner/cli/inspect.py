@@ -21,7 +21,7 @@ from wal_runner.cli.findings import (
     word_of_proof,
 )
 from wal_runner.cli.next_steps import ARGUMENT_CHARS_MAX, command_of, resolve_commands
-from wal_runner.cli.options import ids_of, json_option, log_argument
+from wal_runner.cli.options import ids_of, json_option, log_argument, names_an_attempt
 from wal_runner.cli.output import json_text, put, say, tell
 from wal_runner.cli.status import tell_steps
 from wal_runner.cli.words import count_of, moment, shell_word, shown_id, visible
@@ -50,8 +50,11 @@ QUIET_DEATHS_SHOWN_MAX: Final = 5
 @log_argument
 @click.argument("ids", metavar="[ID...|-]", nargs=-1)
 @click.option("--ids", "only_ids", is_flag=True, help="Print the ids in doubt, one a line, for `walrun resolve LOG -`.")
+@click.option(
+    "--attempts", "only_attempts", is_flag=True, help="Print the attempts in doubt: SEQ, a tab, the id; for the same."
+)
 @json_option
-def command(log: str, ids: tuple[str, ...], *, only_ids: bool, as_json: bool) -> None:
+def command(log: str, ids: tuple[str, ...], *, only_ids: bool, only_attempts: bool, as_json: bool) -> None:
     """Show which session died, what was running, and what to do next.
 
     Reads only; give ids to look at single items. A death that no run has recorded yet is shown as the
@@ -61,13 +64,15 @@ def command(log: str, ids: tuple[str, ...], *, only_ids: bool, as_json: bool) ->
     Example:
       walrun inspect emails.wal
     """  # noqa: D301 - click reads the backslash
+    if only_ids and only_attempts:
+        raise click.UsageError("Give --ids or --attempts, not both.")
     with LogView.open(log) as view:
         if ids:
             _inspect_items(view, log, ids_of(ids, sys.stdin.buffer), as_json=as_json)
             return
         found = find(view, log)
-    if only_ids:
-        _tell_ids(found.in_doubt)
+    if only_ids or only_attempts:
+        _tell_ids(found.in_doubt, with_attempts=only_attempts)
     elif as_json:
         put(findings_as_json(found))
     else:
@@ -175,7 +180,7 @@ def _tell_open(title: str, items: Sequence[OpenItem], now_ns: int, *, with_reaso
         why = visible(item.reason, REASON_CHARS_MAX) if with_reason else f"session {attempt.session}"
         tell(f"  {name}  attempt {attempt.attempt}, started {moment(attempt.started_ns, now_ns)}, {why}")
     if len(items) > len(shown):
-        only_ids = ", or only their ids with --ids" if with_reason else ""
+        only_ids = ", or only their ids with --ids, or --attempts" if with_reason else ""
         tell(f"  and {len(items) - len(shown):,} more; all with --json{only_ids}")
 
 
@@ -187,33 +192,38 @@ def _tell_verdicts(found: Findings) -> None:
     tell("Find out whether the effect happened (by the item's id, or its idempotency key), then say one of:")
     few = len(found.in_doubt) <= COMMANDS_SHOWN_MAX
     for item in found.in_doubt if few else found.in_doubt[:1]:
-        _tell_commands(found.log, item.attempt.item_id)
+        _tell_commands(found.log, item)
     if not few:
         log = shell_word(found.log)
-        tell("and so on for the others; for many at once, keep those lines of ids.txt that the evidence is about:")
-        tell(f"  walrun inspect {log} --ids > ids.txt")
-        tell(f"  walrun resolve {log} - --did-not-happen < ids.txt")
+        tell("and so on for the others; for many at once, keep those lines of doubts.txt that the evidence is about:")
+        tell(f"  walrun inspect {log} --attempts > doubts.txt")
+        tell(f"  walrun resolve {log} - --did-not-happen < doubts.txt")
 
 
-def _tell_commands(log: str, item_id: str) -> None:
-    commands = resolve_commands(log, item_id)
+def _tell_commands(log: str, item: OpenItem) -> None:
+    item_id = item.attempt.item_id
+    commands = resolve_commands(log, item_id, item.start_seq, item.attempt.attempt)
     for line in commands.values():
         tell(f"  {line}")
     if not commands:
         tell(f"  {shown_id(item_id)}: its id is too long for a command line; pipe it, as in")
-        tell(f"  walrun inspect {shell_word(log)} --ids | walrun resolve {shell_word(log)} - --did-not-happen")
+        tell(f"  walrun inspect {shell_word(log)} --attempts | walrun resolve {shell_word(log)} - --did-not-happen")
 
 
-def _tell_ids(items: Sequence[OpenItem]) -> None:
+def _tell_ids(items: Sequence[OpenItem], *, with_attempts: bool) -> None:
     left_out = 0
     for item in items:
         item_id = item.attempt.item_id
-        if "\n" in item_id or item_id.endswith("\r"):
+        if "\n" in item_id or item_id.endswith("\r") or (not with_attempts and names_an_attempt(item_id)):
             left_out += 1
         else:
-            sys.stdout.buffer.write(item_id.encode() + b"\n")
+            attempt = f"{item.start_seq}\t" if with_attempts else ""
+            sys.stdout.buffer.write(f"{attempt}{item_id}\n".encode())
     if left_out:
-        say(f"{count_of(left_out, 'id')} with a line end in it left out: name those as arguments of `walrun resolve`.")
+        say(
+            f"{count_of(left_out, 'id')} left out, with a line end or a number and a tab: name those as arguments of "
+            "`walrun resolve`."
+        )
 
 
 # --- Single items ------------------------------------------------------------------------
@@ -257,5 +267,5 @@ def _tell_item(log: str, name: str, item: Item | None, opened: OpenItem | None, 
         tell(f"  result           {visible(json_text(item.result))}")
     if len(name) <= ARGUMENT_CHARS_MAX:
         tell(f"  history          walrun replay {shell_word(log)} --item={shell_word(name)}")
-    if in_doubt:
-        _tell_commands(log, name)
+    if in_doubt and opened is not None:
+        _tell_commands(log, opened)

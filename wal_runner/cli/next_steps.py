@@ -90,17 +90,24 @@ def rerun(sessions: Iterable[SessionInfo]) -> Step:
     return Step("Run the same again.")
 
 
-def resolve_commands(log: str, item_id: str) -> dict[str, str]:
-    """Give the commands that settle a doubt, by the verdict's word; none where the id is too long for one."""
+def resolve_commands(log: str, item_id: str, start_seq: int, number: int) -> dict[str, str]:
+    """Return the commands that settle a doubt, by the verdict's word; none if the id is too long for one.
+
+    They name the attempt *start_seq* if it is not the item's first, *number* 1: the id alone would be refused.
+    """
     if len(item_id) > ARGUMENT_CHARS_MAX:
         return {}
-    return {decision.word: _resolve_command(log, item_id, decision) for decision in Decision}
+    attempt = start_seq if number > 1 else None
+    return {decision.word: _resolve_command(log, item_id, attempt, decision) for decision in Decision}
 
 
-def _resolve_command(log: str, item_id: str, decision: Decision) -> str:
+def _resolve_command(log: str, item_id: str, attempt: int | None, decision: Decision) -> str:
     flag = f"--{decision.word.replace('_', '-')}"
     if item_id == "-":
-        return f"echo - | walrun resolve {shell_word(log)} - {flag}"
+        line = "echo -" if attempt is None else f"printf '{attempt}\\t-\\n'"
+        return f"{line} | walrun resolve {shell_word(log)} - {flag}"
+    if attempt is not None:
+        flag = f"--attempt {attempt} {flag}"
     if item_id.startswith("-"):
         return f"walrun resolve {shell_word(log)} {flag} -- {shell_word(item_id)}"
     return f"walrun resolve {shell_word(log)} {shell_word(item_id)} {flag}"

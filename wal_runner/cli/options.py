@@ -21,11 +21,42 @@ if TYPE_CHECKING:
 
 STDIN: Final = "-"
 
+_ATTEMPT: Final = re.compile(r"([0-9]{1,20})\t")
+
 log_argument = click.argument("log", metavar="LOG")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one value a line.")
 ids_argument = click.argument("ids", metavar="ID...|-", nargs=-1)
 note_option = click.option("--note", default="", metavar="TEXT", help="Why; it stays on record.")
 by_option = click.option("--by", metavar="NAME", help="Who says so, on record; your user name unless given.")
+
+
+def attempts_of(given: Sequence[str], stdin: BinaryIO) -> dict[str, int | None]:
+    """Return the ids that were named, each with the attempt that its line on *stdin* names, or None.
+
+    A line is an id, or an attempt's SEQ, a tab and the id, as ``walrun inspect --attempts`` prints it.
+    """
+    if STDIN not in given:
+        return dict.fromkeys(ids_of(given, stdin))
+    if len(given) > 1:
+        raise click.UsageError("Give ids, or - to read them from stdin, not both.")
+    found: dict[str, int | None] = {}
+    for line in _lines(stdin):
+        attempt = _ATTEMPT.match(line)
+        seq, name = (int(attempt[1]), line[attempt.end() :]) if attempt is not None else (None, line)
+        try:
+            name = id_text(name)
+        except ItemIdInvalid as error:
+            raise click.UsageError(str(error)) from None
+        known = found.get(name)
+        if None not in {known, seq} and known != seq:
+            raise click.UsageError(f"Two attempts of {name!r} are named, {known} and {seq}. Only one can be in doubt.")
+        found[name] = known if seq is None else seq
+    return found
+
+
+def names_an_attempt(item_id: str) -> bool:
+    """Return whether a line with this id alone would be read as an attempt's SEQ and another id."""
+    return _ATTEMPT.match(item_id) is not None
 
 
 def ids_of(given: Sequence[str], stdin: BinaryIO) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from wal_runner.cli.options import by_option, ids_argument, ids_of, json_option, log_argument, note_option
+from wal_runner.cli.options import STDIN, attempts_of, by_option, ids_argument, json_option, log_argument, note_option
 from wal_runner.cli.output import put, say, tell
 from wal_runner.cli.settling import items_as_json, writing
 from wal_runner.cli.words import count_of, visible
@@ -34,6 +34,7 @@ _BECOMES: Final = {
 @click.option("--happened", is_flag=True, help="The effect happened: the item has succeeded.")
 @click.option("--did-not-happen", is_flag=True, help="It did not: the item runs again.")
 @click.option("--abandon", is_flag=True, help="Nobody will find out: it is not run again.")
+@click.option("--attempt", "start_seq", type=int, metavar="SEQ", help="With one id: the attempt that you looked at.")
 @click.option("--result", "result_json", metavar="JSON", help="With --happened: what fn would have returned.")
 @note_option
 @by_option
@@ -45,6 +46,7 @@ def command(
     happened: bool,
     did_not_happen: bool,
     abandon: bool,
+    start_seq: int | None,
     result_json: str | None,
     note: str,
     by: str | None,
@@ -52,8 +54,9 @@ def command(
 ) -> None:
     """Settle items in doubt by what the outside world says, on record.
 
-    All of the items are settled, or none, durably. With - the ids are read from stdin, one a line.
-    Put -- in front of ids that begin with a dash.
+    All of the items are settled, or none, durably. With - they are read from stdin, one a line: ids, or
+    attempts as `walrun inspect --attempts` prints them. An answer is about one attempt: an item that was
+    started more than once needs its attempt named. Put -- in front of ids that begin with a dash.
 
     \b
     Example:
@@ -66,9 +69,15 @@ def command(
     if not ids:
         raise click.UsageError("Name the items, or give - to read their ids from stdin.")
     verdict = _verdict(decisions[0], result_json)
-    names = ids_of(ids, sys.stdin.buffer)
+    if start_seq is not None and (len(ids) > 1 or STDIN in ids):
+        raise click.UsageError("--attempt goes with one id. For several, pipe `walrun inspect --attempts` lines to -.")
+    attempts = attempts_of(ids, sys.stdin.buffer)
+    names = list(attempts)
+    starts = {name: seq for name, named in attempts.items() if (seq := start_seq or named) is not None}
     with writing(log) as (writer, view):
-        settled = verdicts.resolve(writer, dict.fromkeys(names, verdict), by=by or host.user_name(), note=note)
+        settled = verdicts.resolve(
+            writer, dict.fromkeys(names, verdict), by=by or host.user_name(), note=note, starts=starts
+        )
         if as_json:
             items = items_as_json(view, names)
             put({"resolved": settled, "decision": verdict.decision.word, "items": items})

@@ -143,7 +143,7 @@ def _in_doubt(runner: Runner, report: RunReport, rerun: Rerun) -> Iterator[str]:
         yield f"  {shown_id(doubt.item_id)}: {_first_line(doubt.reason.removeprefix('OutcomeUnknown: '))}"
     commands = [f"walrun inspect {shell_word(rerun.log)}"]
     for doubt in doubts[:1]:
-        commands += resolve_commands(rerun.log, doubt.item_id).values()
+        commands += resolve_commands(rerun.log, doubt.item_id, doubt.start_seq, doubt.attempt).values()
     for command in commands:
         yield f"  {_pasteable(command)}"
 

@@ -18,6 +18,8 @@ from wal_runner.core.events import Status
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wal_runner.core.places import Effects
 
 Row: TypeAlias = tuple[Any, ...]
@@ -189,7 +191,7 @@ def started_rows(seq: int, session: int, time_ns: int, array: Row) -> tuple[str,
     return item_id, status, row, open_row
 
 
-def succeeded_row(start_seq: int, attempt: Row, result: Row) -> Row | None:
+def succeeded_row(start_seq: int, attempt: Row, result: Sequence[Any]) -> Row | None:
     """Return the item's row after the open *attempt* succeeded; *result* holds its packed result or nothing.
 
     The short way of the fold. None leaves the event to the long way: the attempt is not STARTED, or the

@@ -88,12 +88,14 @@ class State(StateOfDecisions):
 
     __slots__ = ()
 
-    def apply(self, record: Record) -> None:  # noqa: C901, PLR0912, PLR0915 - inline on purpose
+    def apply(self, record: Record) -> None:  # noqa: C901, PLR0912 - inline on purpose
         """Fold *record* in. Raise `LogCorrupt` if no writer can have written it, `LogTooNew` if a newer one did.
 
-        Starts and successes are folded inline, the first start of an item and its success with the
-        fewest steps: a log of ten million items is mostly these, and start-up waits for them. An event
-        that is not plainly one of them goes the long way, which says the same (a property test holds both).
+        The two commonest events, a first start and its success, are folded inline: a log of ten million
+        items is mostly these, and start-up waits for them. Later starts and their successes take a short
+        way beside. What is not plainly one of these goes the long way, which says the same (a property
+        test holds all three against each other). The loop stays small on purpose: longer jumps in it cost
+        every item.
         """
         first_seq, session, time_ns, arrays, chain = record
         if first_seq != self.seq + 1:
@@ -123,33 +125,16 @@ class State(StateOfDecisions):
                                 successes += 1
                                 elapsed_ns += took
                                 continue
-                        elif attempt[1] == session and took >= 0:
-                            row = succeeded_row(start_seq, attempt, array[3:])
-                            if row is not None:
-                                items[attempt[0]] = row
-                                successes += 1
-                                elapsed_ns += took
-                                continue
                         attempts[start_seq] = attempt
-            elif kind == STARTED:
-                if len(array) == 2:  # noqa: PLR2004 - (type, item id)
-                    item_id = array[1]
-                    if type(item_id) is str and item_id not in items and item_id not in frozen:
-                        items[item_id] = -seq
-                        attempts[seq] = (item_id, session, time_ns)
-                        starts += 1
-                        continue
-                elif (rows := started_rows(seq, session, time_ns, array)) is not None:
-                    item_id, before, row, attempt = rows
-                    known = items.get(item_id) or frozen.get(item_id)
-                    if known is None or (type(known) is tuple and known[0] == before):
-                        if before is not None:
-                            self.counts[before] -= 1
-                        items[item_id] = row
-                        attempts[seq] = attempt
-                        starts += 1
-                        continue
-            self._apply_event(seq, session, time_ns, array)
+            elif kind == STARTED and len(array) == 2:  # noqa: PLR2004 - (type, item id)
+                item_id = array[1]
+                if type(item_id) is str and item_id not in items and item_id not in frozen:
+                    items[item_id] = -seq
+                    attempts[seq] = (item_id, session, time_ns)
+                    starts += 1
+                    continue
+            if not self._apply_short(seq, session, time_ns, array):
+                self._apply_event(seq, session, time_ns, array)
             if kind in _ENDINGS and seq < record.last_seq:
                 # The short cuts do not ask; behind its own end a session appends nothing.
                 self._refuse_the_dead(seq + 1, session)
@@ -163,6 +148,44 @@ class State(StateOfDecisions):
         info = self.sessions.get(session)
         if info is not None:
             self.sessions[session] = info._replace(last_ns=time_ns)
+
+    def _apply_short(self, seq: int, session: int, time_ns: int, array: EventArray) -> bool:
+        """Fold a later start, or the success of a later attempt, without making an event; say whether that was done."""
+        if array[0] == STARTED:
+            return self._start_short(seq, session, time_ns, array)
+        if array[0] == SUCCEEDED and 3 <= len(array) <= 4:  # noqa: PLR2004 - (type, back, elapsed, result)
+            return self._succeed_short(seq, session, array)
+        return False
+
+    def _start_short(self, seq: int, session: int, time_ns: int, array: EventArray) -> bool:
+        rows = started_rows(seq, session, time_ns, array)
+        if rows is None:
+            return False
+        item_id, before, row, attempt = rows
+        known = self.row(item_id)
+        if known is not None and known[0] != before:
+            return False
+        if before is not None:
+            self.counts[before] -= 1
+        self.counts[Status.STARTED] += 1
+        self.items[item_id], self.open[seq] = row, attempt
+        return True
+
+    def _succeed_short(self, seq: int, session: int, array: EventArray) -> bool:
+        _, back, took, *result = array
+        if type(back) is not int or type(took) is not int or took < 0:
+            return False
+        attempt = self.open.get(seq - back)
+        row = None if attempt is None or attempt[1] != session else succeeded_row(seq - back, attempt, result)
+        if attempt is None or row is None:
+            return False
+        del self.open[seq - back]
+        self.items[attempt[0]] = row
+        self.counts[Status.STARTED] -= 1
+        self.counts[Status.SUCCEEDED] += 1
+        self.timed += 1
+        self.elapsed_ns += took
+        return True
 
     def _apply_event(  # noqa: C901, PLR0912, PLR0915 - one case an event
         self, seq: int, session: int, time_ns: int, array: EventArray

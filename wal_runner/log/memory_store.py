@@ -202,6 +202,16 @@ class MemoryScratch:
         """Keep the outcome."""
         self._slots[slot] = (start_seq, Remains(begun=True, outcome=event))
 
+    def is_armed(self, slot: int, start_seq: int) -> bool:
+        """Return whether the slot says that the start's fn has not begun."""
+        return self._slots.get(slot) == (start_seq, Remains(begun=False))
+
+    def reclaim(self, kept: Collection[int]) -> None:
+        """Take back every slot except *kept*."""
+        if len(self._free) + len(kept) < SCRATCH_SLOTS:
+            free = set(self._free)
+            self.disarm([slot for slot in range(SCRATCH_SLOTS) if slot not in free and slot not in kept])
+
     def free(self, slots: Iterable[int]) -> None:
         """Take slots back; until they are armed again they say what they said."""
         self._free.extend(slots)

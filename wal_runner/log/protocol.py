@@ -68,6 +68,12 @@ class Scratch(Protocol):
     def finish(self, slot: int, start_seq: int, event: OutcomeEvent) -> None:
         """Keep the outcome until its commit is durable."""
 
+    def is_armed(self, slot: int, start_seq: int) -> bool:
+        """Return whether the slot says that the start's fn has not begun."""
+
+    def reclaim(self, kept: Collection[int]) -> None:
+        """Take back every slot except *kept*. Call when no other slot names a start without an outcome."""
+
     def free(self, slots: Iterable[int]) -> None:
         """Take slots back, once the commit of their outcomes is durable."""
 

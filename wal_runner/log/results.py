@@ -10,6 +10,7 @@ A result that msgpack packs as it is, is plain msgpack, as in format 1. Any othe
 
 from __future__ import annotations
 
+import re
 import struct
 import traceback
 from contextlib import suppress
@@ -40,6 +41,12 @@ SURELY_READABLE: Final = {str, bytes, int, float, bool}
 """What msgpack packs of these it reads. It also packs what it does not read: ext types, and more levels of nesting
 than the reader takes."""
 
+SURELY_SHALLOW_BYTES: Final = 255
+"""What is packed in so few bytes has fewer levels of nesting than the reader takes."""
+
+_MAYBE_EXT: Final = re.compile(b"[" + re.escape(bytes(sorted(EXT_MARKS))) + b"]").search
+"""A byte that may be the mark of an ext type: msgpack packs its own ones without being asked."""
+
 _EXT_HEADS: Final = frozenset(bytes((mark,)) for mark in EXT_MARKS)
 
 _SURELY_TAGGED: Final = frozenset((tuple, set, frozenset))
@@ -53,7 +60,7 @@ NO_CLASSES: Final[Mapping[str, type]] = MappingProxyType({})
 def encode_result(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[bytes | None, str | None]:
     """Pack what fn returned: (packed, None), or (None, why it is omitted). None packs to None.
 
-    What is not surely readable is decoded once, so that no reader meets a result that it cannot read.
+    A result that is not surely readable is decoded once, so that no reader meets one that it cannot read.
     """
     if value is None:
         return None, None
@@ -66,7 +73,7 @@ def encode_result(value: object, limit_bytes: int = RESULT_BYTES_MAX) -> tuple[b
         else:
             # Strict, or a tuple would become a list.
             packed = cast("bytes", msgpack.Packer(strict_types=True).pack(value))
-            if len(packed) <= limit_bytes:
+            if len(packed) <= limit_bytes and (len(packed) > SURELY_SHALLOW_BYTES or _MAYBE_EXT(packed)):
                 _check_elements(packed)
                 _unpacked_plain(packed)
         if len(packed) > limit_bytes:

@@ -34,7 +34,7 @@ from wal_runner.log.overflow import OverflowSpace
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from wal_runner.core.events import Event, OutcomeEvent
@@ -151,10 +151,28 @@ class Scratch:
         else:
             self._put_beside(slot, start_seq, packed)
 
+    def is_armed(self, slot: int, start_seq: int) -> bool:
+        """Return whether the slot says that the start's fn has not begun."""
+        return bool(self._words[(slot + 1) * _WORDS_A_SLOT] == start_seq << _CODE_BITS | _ARMED)
+
+    def reclaim(self, kept: Collection[int]) -> None:
+        """Take back every slot except *kept*, and clear its tag.
+
+        A tag that names a start which never reached the disk must not stay: its seq may become another start's.
+        """
+        if len(self._free) + len(kept) < SCRATCH_SLOTS:
+            free = set(self._free)
+            taken = [slot for slot in range(SCRATCH_SLOTS) if slot not in free and slot not in kept]
+            self.disarm(taken)
+            self._forget_beside(taken)
+
     def free(self, slots: Iterable[int]) -> None:
         """Take slots back. Call once the commit of their outcomes is durable, not before."""
         slots = list(slots)
         self._free.extend(slots)
+        self._forget_beside(slots)
+
+    def _forget_beside(self, slots: Iterable[int]) -> None:
         if self._beside_space.used:
             with self._beside_lock:
                 self._beside_space.free(slots)
@@ -208,11 +226,17 @@ class _Forked:
     def __setitem__(self, place: object, value: object) -> None:
         raise LogForked("This item was started by the parent process. Leave the child with os._exit(), or exec.")
 
+    def __getitem__(self, place: object) -> int:
+        raise LogForked("This item was started by the parent process. Leave the child with os._exit(), or exec.")
+
 
 class _Closed:
     """What stands in place of the slots once their session has ended."""
 
     def __setitem__(self, place: object, value: object) -> None:
+        raise LogClosed("The Runner was closed while it ran items. Close it when the run has ended.")
+
+    def __getitem__(self, place: object) -> int:
         raise LogClosed("The Runner was closed while it ran items. Close it when the run has ended.")
 
 
@@ -234,6 +258,10 @@ class _WrittenWords:
 
     def __setitem__(self, word: int, value: int) -> None:
         _write(self._descriptor, _ELAPSED.pack(value), word * 8)
+
+    def __getitem__(self, word: int) -> int:
+        stored = os.pread(self._descriptor, _ELAPSED.size, word * 8)
+        return int.from_bytes(stored, "little") if len(stored) == _ELAPSED.size else 0
 
 
 def _write(descriptor: int, payload: bytes, at: int) -> None:

@@ -61,13 +61,17 @@ def resolve(
     by: str,
     note: str = "",
     starts: Mapping[str, int] | None = None,
+    skip_others: bool = False,
 ) -> int:
-    """Settle doubts, all or none, durable on return; give how many.
+    """Settle doubts, all or none, durable on return; return how many.
 
-    *starts* names the very start that each verdict is about, where the evidence was collected a
-    while ago; one that is not in doubt any more is then left out. Without it, an item that is not in
-    doubt raises `VerdictRefused`, and one that the log does not know `ItemUnknown`.
+    A verdict is about one attempt, and *starts* names it by its start. An item without an entry there is settled
+    only while its first attempt is in doubt: evidence about that one cannot be about another.
+
+    Raises `ItemUnknown` if the log does not know an item, and `VerdictRefused` if the attempt is not in doubt or
+    not named. With *skip_others* verdicts on other attempts than those in *starts* are left out instead.
     """
+    starts = {} if starts is None else starts
     packed = {item_id: encode_result(verdict.result) for item_id, verdict in verdicts.items()}
 
     def decide(turn: Turn) -> list[Event]:
@@ -75,13 +79,9 @@ def resolve(
         events: list[Event] = []
         for item_id, verdict in verdicts.items():
             item = items[item_id]
-            if item.status is not Status.IN_DOUBT or (starts is not None and starts.get(item_id) != item.start_seq):
-                if starts is not None:
-                    continue
-                raise VerdictRefused(
-                    f"{item_id!r} is {item.status.word}, not in doubt, so there is nothing to settle. Nothing was "
-                    "written. See `walrun inspect` for what is in doubt."
-                )
+            if skip_others and (item.status is not Status.IN_DOUBT or starts.get(item_id) != item.start_seq):
+                continue
+            _check_verdict(item_id, item, starts.get(item_id))
             result, omitted = packed[item_id]
             events.append(
                 ItemReconciled(
@@ -146,6 +146,25 @@ def find_items(writer: LogWriter, turn: Turn, ids: list[str]) -> dict[str, ItemS
             )
         found[item_id] = item_of(row)
     return found
+
+
+def _check_verdict(item_id: str, item: ItemState, start_seq: int | None) -> None:
+    if item.status is not Status.IN_DOUBT:
+        raise VerdictRefused(
+            f"{item_id!r} is {item.status.word}, not in doubt, so there is nothing to settle. Nothing was "
+            "written. See `walrun inspect` for what is in doubt."
+        )
+    if start_seq is not None and start_seq != item.start_seq:
+        raise VerdictRefused(
+            f"The answer is about the attempt {start_seq} of {item_id!r}, and in doubt is a later one, attempt "
+            f"{item.start_seq}. Nothing was written. Find out what became of the later one: `walrun inspect` shows it."
+        )
+    if start_seq is None and item.attempts > 1:
+        raise VerdictRefused(
+            f"{item_id!r} was started {item.attempts} times, so its id alone does not say which attempt the answer is "
+            "about. Nothing was written. Name the attempt that you looked at: `walrun inspect LOG --attempts` prints "
+            "them for `walrun resolve LOG -`; in Python pass the Doubt, or start_seq=."
+        )
 
 
 def _check_reopening(item_id: str, item: ItemState, *, succeeded: bool) -> None:

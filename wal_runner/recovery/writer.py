@@ -12,14 +12,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from wal_runner.core.events import ItemInterrupted, SessionClosed
+from wal_runner.core.events import SessionClosed
 from wal_runner.errors import Compacted, LogClosed, LogForked, SessionDeclaredLost
 from wal_runner.failpoints import failpoint
 from wal_runner.log import opening
 from wal_runner.log.protocol import GATE_WAIT_S
-from wal_runner.recovery.evidence import own_started, proven
+from wal_runner.recovery.evidence import own_started
 from wal_runner.recovery.formats import fit, unended_sessions
 from wal_runner.recovery.loading import load, records_after
+from wal_runner.recovery.own_starts import OwnStarts, settlements
 from wal_runner.recovery.snapshots import TAIL_EVENTS_AT_CLOSE, Snapshots
 
 
@@ -48,6 +49,7 @@ class LogWriter:
         self.session = session
         self.lock = threading.RLock()
         self.snapshots = Snapshots(session.number)
+        self.own_starts = OwnStarts()
         self.generation = 0
         """Counts how often items left the overlay: what was looked up before is then looked up again."""
         self._looked_at = time.monotonic()
@@ -196,19 +198,9 @@ class LogWriter:
     def _last_words(self, turn: Turn) -> list[Event]:
         # A session that closes and leaves items started is a log that cannot be folded any more.
         number = self.session.number
-        left = own_started(self.state, number)
-        remains = turn.remains(number) if left else {}
-        return [
-            proven(start_seq, remains.get(start_seq)) or ItemInterrupted(start_seq, 0, CLOSED_EARLY)
-            for start_seq in left
-        ]
-
-    def proofs(self) -> dict[int, Event]:
-        """Give what this session's own slots prove of its starts that have no outcome, by start_seq."""
-        number = self.session.number
-        remains = self.log.remains_of([number])[number]
-        found = {start_seq: proven(start_seq, remains.get(start_seq)) for start_seq in own_started(self.state, number)}
-        return {start_seq: event for start_seq, event in found.items() if event is not None}
+        remains = turn.remains(number) if own_started(self.state, number) else {}
+        settled, _doubted = settlements(self.state, number, self.own_starts.known(), remains, CLOSED_EARLY)
+        return list(settled.values())
 
     def check_process(self) -> None:
         """Raise `LogForked` in a forked child.

@@ -75,9 +75,11 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         if self.entered:
             raise AttemptMisused(f"{self!r} was entered before. An attempt is entered once.")
         if self.released:
-            raise AttemptMisused(f"{self!r} was given back when its loop ended. Enter an attempt inside of the loop.")
+            raise self._given_back()
         self.entered = True
-        self._dispatcher.begin(self)
+        # `released` again, behind the mark: the loop may be ended by another thread at this moment.
+        if not self._dispatcher.begin(self) or self.released:
+            raise self._given_back()
         failpoint("run.before_effect")
         # Behind what may raise: where entering fails, nobody leaves.
         self._token = current.set(self)
@@ -97,6 +99,9 @@ class ClaimedAttempt(Attempt, Generic[Item]):
             current.reset(self._token)
         self._dispatcher.finish(self, self._outcome(took, error))
         return isinstance(error, Exception) and not self._raises
+
+    def _given_back(self) -> AttemptMisused:
+        return AttemptMisused(f"{self!r} was given back when its loop ended. Enter an attempt inside of the loop.")
 
     async def __aenter__(self) -> Item:
         return self.__enter__()
@@ -170,8 +175,11 @@ class Claims(Generic[Item]):
 
     def close(self) -> None:
         """Give back what was claimed and not entered, commit the rest, and end the run."""
-        self._hand.release_unentered()
-        self._windows.close()
+        try:
+            self._hand.release_unentered()
+        finally:
+            # Also if the release failed: a run that is not ended would refuse every other one.
+            self._windows.close()
 
     def _next(self) -> ClaimedAttempt[Item] | None:
         hand = self._hand

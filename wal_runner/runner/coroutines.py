@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.window import WINDOW_MAX, Pace
+from wal_runner.errors import ItemChanged
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 from wal_runner.runner.feed import PULL_SECONDS_MAX
 
@@ -80,7 +81,9 @@ class _Troupe:
         self._ended = 0
         self._low_mark = 0
         self._pace = Pace(concurrency, time.perf_counter())
-        self._pulled: deque[Any] = deque()
+        self._pulled: deque[tuple[Any, Any, str]] = deque()
+        self._advancing = False
+        dispatcher.feed.pulled_ahead = self._pulled
         self._broken: BaseException | None = None
 
     async def perform(self) -> None:
@@ -110,11 +113,13 @@ class _Troupe:
         dispatcher, feed, stopping = self._dispatcher, self._dispatcher.feed, self._stopping
         try:
             while not (stopping.is_asked or self._execution.is_over or self._broken is not None):
+                self._advancing = True
                 started = await self._in_committer(self._advance, self._wanted())
                 if stopping.times:  # asked while the source was read
                     self._ready.extend(started)
                     break
                 self._give(started)
+                self._advancing = False
                 if not started and feed.exhausted and not feed.waiting and not self._pulled:
                     if self._is_idle():
                         break
@@ -143,11 +148,15 @@ class _Troupe:
     def _advance(self, wanted: int) -> list[Attempt]:
         feed = self._dispatcher.feed
         if self._source is not None:
-            chunk: list[tuple[Any, Any]] = []
+            chunk: list[tuple[Any, Any, str]] = []
             missing = min(wanted, self._dispatcher.room()) - feed.waiting
             while self._pulled and len(chunk) < missing:
-                chunk.append(self._pulled.popleft())
-            feed.add(feed.classify([item for item, _ in chunk], [page for _, page in chunk] if feed.pages else ()))
+                pulled = self._pulled.popleft()
+                if feed.error is None or feed.watch.is_as_named(pulled[0], pulled[2]):
+                    chunk.append(pulled)
+            if chunk:
+                items, pages, ids = zip(*chunk, strict=True)
+                feed.add(feed.classify(items, pages if feed.pages else (), ids))
         return self._dispatcher.advance(wanted)
 
     def _wanted(self) -> int:
@@ -181,6 +190,11 @@ class _Troupe:
     def _is_idle(self) -> bool:
         return not self._ready and not self._running
 
+    def _has_run_all(self) -> bool:
+        """Return whether everything that was pulled has run, or needs no run."""
+        nothing_waits = not (self._pulled or self._advancing or self._dispatcher.feed.waiting)
+        return nothing_waits and self._is_idle()
+
     def _wake_idle(self, count: int) -> None:
         while count > 0 and self._idle:
             future = self._idle.popleft()
@@ -198,13 +212,19 @@ class _Troupe:
         assert self._source is not None, "only an async source is pulled"
         try:
             async for item in self._source:
-                self._pulled.append((item, feed.pages.take() if feed.pages is not None else None))
+                page = feed.pages.take() if feed.pages is not None else None
+                feed.watch.check(feed.watch.last)
+                self._pulled.append((item, page, feed.name_pulled(item)))
                 if len(self._pulled) == 1:
                     self._bell.set()
                 while len(self._pulled) >= WINDOW_MAX:  # noqa: ASYNC110 - a bound, hardly ever reached
                     await asyncio.sleep(PULL_SECONDS_MAX / 10)
-        except Exception as error:  # noqa: BLE001 - the source is the user's; raised again at the end
+                while not feed.may_read_ahead(item) and not self._has_run_all():  # noqa: ASYNC110 - rare, and short
+                    await asyncio.sleep(PULL_SECONDS_MAX / 50)
+        except Exception as error:  # noqa: BLE001 - the source and its key are the user's; raised again at the end
             feed.fail(error)
+            if isinstance(error, ItemChanged):
+                feed.drop_changed()
         feed.exhausted = True
         self._bell.set()
 

@@ -13,13 +13,17 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from wal_runner.core.events import ItemInterrupted, ItemReleased
+from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemReleased, ItemSucceeded, Status
+from wal_runner.core.items import item_of
 from wal_runner.core.window import Window
 from wal_runner.errors import CommitUnknown, DiskFull, LogBusy
 from wal_runner.failpoints import failpoint
+from wal_runner.log.rows import row_of
 from wal_runner.recovery.late import is_doubt_of, late_outcome
+from wal_runner.recovery.own_starts import Fence, RunStarts
+from wal_runner.recovery.unrecorded import COMMITS_UNKNOWN_MAX, begin_run, settle_own_starts
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.plan import Desk, Plan
 
@@ -45,10 +49,17 @@ DISK_FULL_POLL_S: Final = 0.25
 GATE_BUSY_WAIT_S: Final = 600.0
 """So long a run waits for one who holds the gate, as `walrun verify` of a large log does, or a stopped process."""
 
-COMMITS_UNKNOWN_MAX: Final = 3
-
 FLUSH_SECONDS: Final = 0.05
 """An outcome waits no longer for its commit, whatever the source, fn or the consumer does."""
+
+CHANGED: Final = "its source changed the item while fn ran"
+
+_BECOMES: Final[dict[type, Status]] = {
+    ItemReleased: Status.PENDING,
+    ItemSucceeded: Status.SUCCEEDED,
+    ItemFailed: Status.FAILED,
+    ItemInterrupted: Status.IN_DOUBT,
+}
 
 
 class Dispatcher:
@@ -76,8 +87,7 @@ class Dispatcher:
         self.committed_at = time.perf_counter()
         self.in_flight: dict[int, Attempt] = {}
         """Attempts whose outcome is not durable, by start_seq."""
-        self._left_behind: set[int] = set()
-        """Starts that are in doubt on record, while a worker that nobody waits for is still at them."""
+        self._left_behind = writer.own_starts.left_behind
         self._outcomes: deque[OutcomeEvent] = deque()
         self.has_tagged = False
         """Whether some result of this run needed format 2: from then on outcomes are fitted to the log's format.
@@ -86,24 +96,36 @@ class Dispatcher:
         """
         self._unconfirmed: Mapping[int, OutcomeEvent] = {}
         """Outcomes that a commit, of which nobody knows whether it came about, has without their result."""
+        self.fence = Fence()
+        """Closed when the run has ended: nothing of it may begin after that."""
         self.pages = pages
         self.scratch = writer.session.scratch
         self.limbo = Limbo(self.scratch)
         self._desk = Desk(writer, feed, self.limbo, pages, self.in_flight)
         self._conflicts_before = writer.state.conflicts
+        self._changed: set[int] = set()
+        """Starts whose item was changed by its source while fn ran: what fn did is not what the id says."""
+        feed.watch.in_flight = self._without_outcome
+        feed.watch.has_begun = self._has_begun
+        feed.watch.on_change = self._hold_changed
 
     # --- For the workers ------------------------------------------------------------
 
-    def begin(self, attempt: Attempt) -> None:
-        """Mark that the attempt's fn is about to be called."""
+    def begin(self, attempt: Attempt) -> bool:
+        """Mark that the attempt's fn is about to be called; return False if the run has ended, and it must not be."""
+        if self.fence.closed:
+            return False
         self.scratch.begin(attempt.slot, attempt.start_seq)
+        # Again, behind the mark: whoever closed the fence before it may have found the slot armed.
+        return not self.fence.closed
 
     def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
         """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
         failpoint("run.after_effect")
         self.scratch.finish(attempt.slot, attempt.start_seq, event)
         self._outcomes.append(event)
-        # Behind the append: whoever leaves us behind at this moment sees the one or is seen by the other.
+        # After the append: settle_own_starts() fills `left_behind`, then reads `_outcomes`, so one of the two
+        # threads always sees the other.
         if self._left_behind and attempt.start_seq in self._left_behind:
             self._finish_late(attempt, event)
 
@@ -118,6 +140,10 @@ class Dispatcher:
         return {self.in_flight[event[0]].item_id: event for event in waiting if event[0] in self.in_flight}
 
     # --- Turns ------------------------------------------------------------------------
+
+    def begin_run(self) -> None:
+        """Settle what earlier runs of this Runner could not record, before anything is started."""
+        begin_run(self.writer, RunStarts(self.fence, self.in_flight, self._outcomes))
 
     def room(self) -> int:
         """Say how many more items may be started; outcomes that wait for the commit make room with it."""
@@ -167,11 +193,15 @@ class Dispatcher:
                     time.sleep(DISK_FULL_POLL_S)
 
     def release(self, attempts: Iterable[Attempt]) -> None:
-        """Give attempts back whose fn never began; their items are pending again."""
+        """Give attempts back whose fn never began; their items are pending again.
+
+        One whose slot does not say so stays in flight, and is settled when the run ends.
+        """
         attempts = list(attempts)
         # Closing released them; and in a forked child they are the parent's.
         if not attempts or self.writer.closed or self.writer.is_the_parents:
             return
+        attempts = [attempt for attempt in attempts if self.scratch.is_armed(attempt.slot, attempt.start_seq)]
         with self.lock:
             writer = self.writer
             # One that is not open any more was released by a commit of which we did not hear.
@@ -182,35 +212,67 @@ class Dispatcher:
             self.settling.released(len(attempts))
 
     def settle_the_rest(self, reason: str) -> None:
-        """Settle what is in flight by what its slot proves; what began and did not end is in doubt for *reason*."""
+        """Settle every start that has no outcome: as its slot proves, or in doubt for *reason*.
+
+        From here on nothing of this run begins.
+        """
         with self.lock:
+            self.fence.closed = True
             self.flush()
-            if not (left := list(self.in_flight.values())):
-                return
-            # From here on a worker that is still at one of them waits for us, in `_finish_late`.
-            self._left_behind.update(self.in_flight)
-            waiting = {event[0] for event in self._outcomes.copy()}
-            self.writer.catch_up()
-            # What is not open any more was released by a commit of which we did not hear.
-            over = self.in_flight.keys() - self.writer.state.open.keys()
-            proofs: dict[int, Any] = {seq: ItemReleased(seq) for seq in over} | self.writer.proofs()
-            self.release([a for a in left if isinstance(proofs.get(a.start_seq), ItemReleased)])
-            self._left_behind.difference_update(waiting, proofs)
-            for start_seq in self.in_flight:
-                if start_seq not in waiting:
-                    self._outcomes.append(proofs.get(start_seq) or ItemInterrupted(start_seq, 0, reason))
-            self.flush()
+            settled = settle_own_starts(self.writer, reason, turn=self._turn)
+            counted: list[tuple[Attempt, OutcomeEvent]] = []
+            for start_seq, attempt in list(self.in_flight.items()):
+                event = settled.pop(start_seq, None)
+                if isinstance(event, ItemSucceeded | ItemFailed | ItemInterrupted):
+                    counted.append((attempt, event))
+                else:
+                    # Not open any more: an earlier commit that raised CommitUnknown did settle it.
+                    self.settling.count(Status.PENDING if event is not None else self._status_of(attempt.item_id))
+            for event in settled.values():
+                # Starts that this run never heard of: their commit raised CommitUnknown, or was interrupted.
+                self.settling.count(_BECOMES[type(event)])
+            self.settling.settled(counted)
+            self.in_flight.clear()
+
+    def _status_of(self, item_id: str) -> Status:
+        """Return what the log says of an item."""
+        row = self.writer.state.row(item_id) or row_of(item_id, *self.writer.log.look_up([item_id]))
+        return Status.PENDING if row is None else item_of(row).status
 
     def _finish_late(self, attempt: Attempt, event: OutcomeEvent) -> None:
-        """Record what became of a start after all, behind the doubt; only then is its slot free."""
-        with self.lock:
-            if attempt.start_seq not in self._left_behind or self.writer.closed or self.writer.is_the_parents:
+        """Record the outcome of a start whose run has ended; only then may its slot be used again."""
+        writer, start_seq = self.writer, attempt.start_seq
+        with writer.lock:
+            if start_seq not in self._left_behind or writer.closed or writer.is_the_parents:
                 return
-            late = late_outcome(attempt.item_id, event)
-            number = self.writer.session.number
-            self._turn(lambda _turn: [late] if late is not None and is_doubt_of(self.writer, number, late) else [])
-            self._left_behind.discard(attempt.start_seq)
+
+            def decide(_turn: Turn) -> list[Event]:
+                known = writer.state.attempt(start_seq)
+                if known is not None and known.status is Status.STARTED:
+                    return [event]  # the end of its run could not be written: the start has no doubt on record yet
+                late = late_outcome(attempt.item_id, event)
+                return [late] if late is not None and is_doubt_of(writer, writer.session.number, late) else []
+
+            self._turn(decide)
+            del self._left_behind[start_seq]
             self.scratch.free([attempt.slot])
+
+    def _without_outcome(self) -> list[Attempt]:
+        """Return the attempts that have no outcome."""
+        if not self.in_flight:
+            return []
+        ended = {event[0] for event in self._outcomes.copy()}
+        return [attempt for attempt in list(self.in_flight.values()) if attempt.start_seq not in ended]
+
+    def _has_begun(self, attempt: Attempt) -> bool:
+        return not self.scratch.is_armed(attempt.slot, attempt.start_seq)
+
+    def _hold_changed(self) -> None:
+        """Begin nothing more if started items were changed by their source; those that have begun will be in doubt."""
+        changed = [each for each in self._without_outcome() if not self.feed.watch.is_as_named(each.item, each.item_id)]
+        if changed:
+            self.fence.closed = True
+            self._changed.update(each.start_seq for each in changed if self._has_begun(each))
 
     def _save_outcomes(self, error: DiskFull) -> None:
         """Write what ran, without starting anything; where even that fails, the disk is waited for."""
@@ -222,6 +284,11 @@ class Dispatcher:
     def _commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
         began = time.perf_counter()
         outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        if self._changed:
+            outcomes = [
+                ItemInterrupted(event[0], event[1], CHANGED) if event[0] in self._changed else event
+                for event in outcomes
+            ]
         plan = Plan(self._desk, outcomes, candidates, has_tagged=self.has_tagged, unconfirmed=self._unconfirmed)
         if not (outcomes or candidates or self.limbo or plan.has_cursors()):
             return []
@@ -267,6 +334,8 @@ class Dispatcher:
         self.settling.settled(settled)
         kept = self._left_behind
         self.scratch.free([attempt.slot for attempt, _ in settled if not kept or attempt.start_seq not in kept])
+        if plan.adopted:
+            self.limbo.forget(plan.adopted)
         if self.pages is not None:
             self.pages.settle(attempt.page for attempt, _ in settled)
             self.pages.settle(dropped[0].page for dropped in plan.dropped)

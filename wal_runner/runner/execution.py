@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
 from wal_runner.core.formats import needs_format_2
-from wal_runner.errors import CoroutineReturned, LogForked
+from wal_runner.errors import CoroutineReturned, LogForked, UnfinishedReturned, WalRunnerError
 from wal_runner.failpoints import failpoint
 from wal_runner.log.format import RESULT_BYTES_MAX
 from wal_runner.log.results import encode_result, error_info, printable
 from wal_runner.runner.attempt import current
 from wal_runner.runner.report import RESULT_REQUIRED
+from wal_runner.runner.returned import (
+    FINISHED_TYPES,
+    is_lazy_function,
+    is_unstarted_coroutine,
+    unfinished,
+    unfinished_inside,
+)
 
 
 if TYPE_CHECKING:
@@ -55,6 +62,7 @@ class Execution:
         self.fn = fn
         self._dispatcher = dispatcher
         self._begin = dispatcher.scratch.begin
+        self._fence = dispatcher.fence
         self._is_unknown = is_unknown
         self._idempotent = idempotent
         self._result_bytes_max = result_bytes_max
@@ -78,7 +86,12 @@ class Execution:
         A BaseException (KeyboardInterrupt, SystemExit) is recorded as doubt and raised again.
         """
         start_seq, finish = attempt.start_seq, self._dispatcher.finish
+        if self._fence.closed:
+            return
         self._begin(attempt.slot, start_seq)
+        # Behind the mark, as in `Dispatcher.begin`: a run that has ended may have released this start.
+        if self._fence.closed:
+            return  # type: ignore[unreachable]  # another thread closes it
         failpoint("run.before_effect")
         began = _now()
         try:
@@ -99,7 +112,8 @@ class Execution:
     async def run_async(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
         """Await fn for *attempt*; cancellation leaves doubt, and is raised again."""
         dispatcher = self._dispatcher
-        dispatcher.begin(attempt)
+        if not dispatcher.begin(attempt):
+            return
         failpoint("run.before_effect")
         began = _now()
         context = copy_context()
@@ -123,11 +137,13 @@ class Execution:
             dispatcher.finish(attempt, self.success(attempt.start_seq, _now() - began, value))
 
     def success(self, start_seq: int, elapsed_ns: int, value: object) -> OutcomeEvent:
-        """Give the outcome of an fn that returned *value*."""
-        if hasattr(type(value), "__await__"):
-            return self._refuse_awaitable(start_seq, elapsed_ns, value)
+        """Return the outcome of an fn that returned *value*: succeeded, if its work has ended."""
+        if type(value) not in FINISHED_TYPES and (work := unfinished(value)) is not None:
+            return self._refuse_unfinished(start_seq, elapsed_ns, value, work)
         packed, omitted = encode_result(value, self._result_bytes_max)
         if omitted is not None:
+            if (work := unfinished_inside(value)) is not None:
+                return self._refuse_unfinished(start_seq, elapsed_ns, value, work)
             self.end_for_an_omission()
         elif needs_format_2(packed):
             self._dispatcher.has_tagged = True
@@ -145,15 +161,22 @@ class Execution:
             return ItemInterrupted(start_seq, elapsed_ns, reason, error_info(error))
         return ItemFailed(start_seq, elapsed_ns, error_info(error))
 
-    def _refuse_awaitable(self, start_seq: int, elapsed_ns: int, value: Any) -> ItemFailed:  # noqa: ANN401
-        if inspect.iscoroutine(value):
+    def _refuse_unfinished(self, start_seq: int, elapsed_ns: int, value: Any, work: str) -> OutcomeEvent:  # noqa: ANN401
+        if is_unstarted_coroutine(value):
             value.close()  # or Python warns that it was never awaited
-        error = CoroutineReturned(
-            f"{name_of(self.fn)} returned a {type(value).__name__}, which nobody awaits, so nothing was done. "
-            "Use run_async for it."
+            error: WalRunnerError = CoroutineReturned(
+                f"{name_of(self.fn)} returned a coroutine, which nobody awaits, so nothing was done. "
+                "Use run_async for it, or await it in fn."
+            )
+            self._end_with(error)
+            return ItemFailed(start_seq, elapsed_ns, error_info(error))
+        # Its body has run, and the work may run yet: calling that a failure would repeat it.
+        error = UnfinishedReturned(
+            f"{name_of(self.fn)} returned a {work}, so its work has not ended. Its item is in doubt, and nothing more "
+            "was started. Wait for the work inside of fn, and return its result."
         )
         self._end_with(error)
-        return ItemFailed(start_seq, elapsed_ns, error_info(error))
+        return ItemInterrupted(start_seq, elapsed_ns, f"fn returned a {work}", error_info(error))
 
     def _end_with(self, error: BaseException) -> None:
         self.fatal = self.fatal or error
@@ -169,9 +192,12 @@ def check_function(fn: object, *, is_async: bool, arguments: str = "run(items, f
     """Refuse what cannot be run, before any start."""
     if not callable(fn):
         raise TypeError(f"{fn!r:.80} is not a function. The order is {arguments}.")
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    if is_lazy_function(fn):
         # Each item would count as done, and nothing have been done.
-        raise TypeError(f"{name_of(fn)} is a generator function: calling it runs nothing of it. Take its yield out.")
+        raise TypeError(
+            f"{name_of(fn)} is a generator function, or wraps one: calling it runs nothing of it. Take its yield out; "
+            "if a decorator runs it to its end, wrap it in a plain function."
+        )
     is_coroutine_function = asyncio.iscoroutinefunction(fn) or asyncio.iscoroutinefunction(
         getattr(fn, "__call__", None)  # noqa: B004 - an object with an async __call__
     )

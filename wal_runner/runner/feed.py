@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from wal_runner.core.decide import Course, course
 from wal_runner.core.events import Status
 from wal_runner.core.items import item_of, long_row
-from wal_runner.errors import DuplicateItem, ItemIdInvalid
+from wal_runner.errors import DuplicateItem, ItemChanged, ItemIdInvalid
 from wal_runner.log.format import ITEM_ID_BYTES_MAX
 from wal_runner.log.rows import row_of, status_in, statuses_in
+from wal_runner.runner.watch import IMMUTABLE_TYPES, ItemWatch
 
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ QUICK_PULL: Final = 256
 NOT_LOOKED_UP: Final = -1
 """In place of the generation in which a candidate was looked up."""
 
-QUICK_ITEM_S: Final = 4e-6
+QUICK_ITEM_S: Final = 10e-6
+"""A source that yields, and an item that is named, in less than this: 1,024 of them stay far below the deadline."""
 
 _SUCCEEDED: Final = int(Status.SUCCEEDED)
 
@@ -73,6 +75,14 @@ class _Looked(NamedTuple):
     generation: int
 
 
+class _Chunk(NamedTuple):
+    """Items that were pulled, with their pages if there are any, and their ids unless all are to be named later."""
+
+    items: list[Any]
+    pages: list[Page | None]
+    ids: list[str]
+
+
 class Stopped(BaseException):
     """Raised into a blocked source by the signal handler: pull nothing more."""
 
@@ -87,11 +97,11 @@ class Feed:
         writer: LogWriter,
         settling: Settling,
         *,
-        began_at: int,
         refuse_duplicates: bool = False,
         pages: Pages | None = None,
         expect: Callable[[str], None] | None = None,
         would_block: Callable[[], bool] | None = None,
+        reads_ahead: bool = True,
     ) -> None:
         # None: an asynchronous source, whose items come by `classify` and `add`.
         self._iterator: Iterator[Any] | None = None if source is None else iter(source)
@@ -99,13 +109,19 @@ class Feed:
         self._id_of = rule.id_of
         self._writer = writer
         self._settling = settling
-        self._began_at = began_at
+        self._began_at = 0
         self._seen: set[str] | None = set() if refuse_duplicates else None
         self.pages = pages
         self._expect = expect
         self._would_block = would_block
         self._takes_text_as_it_is = rule.is_item_itself and self._seen is None and expect is None
         self._waiting: list[Candidate] = []
+        self._taken: list[Candidate] = []
+        self._chunk = _Chunk([], [], [])
+        self.watch = ItemWatch(rule, self._pulled)
+        self._reads_ahead = reads_ahead
+        self.pulled_ahead: Sequence[tuple[Any, Any, str]] = ()
+        """Items of an asynchronous source that wait to be classified, with their pages and ids."""
         self._pull_size = 1
         self._item_s = 1.0
         self.error: BaseException | None = None
@@ -115,19 +131,23 @@ class Feed:
         self.is_stopped = False
         """Set by a signal, for the moment in which it could not break in yet and nobody asks any more."""
 
+    def begin(self, began_at: int) -> None:
+        """Note the last seq before the run: failures up to there are older than it, and tried again."""
+        self._began_at = began_at
+
     def take(self, limit: int) -> list[Candidate]:
         """Give up to *limit* candidates; fewer when the source is slow, none when it has ended."""
-        taken = self._waiting[:limit]
+        taken = self._taken = self._waiting[:limit]
         del self._waiting[:limit]
         deadline = time.perf_counter() + PULL_SECONDS_MAX
         while len(taken) < limit and not self.exhausted and self._iterator is not None:
             missing = limit - len(taken)
             try:
-                chunk, pages = self._pull(max(missing, self._pull_size), deadline)
+                chunk, pages, ids = self._pull(max(missing, self._pull_size), deadline)
             except Stopped:  # it broke in on the way out of the source; nothing of the chunk was started
                 self.exhausted = True
                 break
-            found = self.classify(chunk, pages)
+            found = self.classify(chunk, pages, ids)
             # Mostly done items: look further ahead. Mostly new ones: no further than asked.
             if len(chunk) > 1:
                 self._pull_size = min(2 * len(chunk), PULL_MAX) if 2 * len(found) < len(chunk) else 1
@@ -135,6 +155,7 @@ class Feed:
             self._waiting += found[missing:]
             if taken and (time.perf_counter() > deadline or self._is_blocked()):
                 break
+        self._taken = []
         return taken
 
     def was_dropped(self) -> None:
@@ -154,9 +175,12 @@ class Feed:
         """Say how many candidates are at hand without asking the source."""
         return len(self._waiting)
 
-    def classify(self, chunk: Sequence[Any], pages: Sequence[Page | None]) -> list[Candidate]:
-        """Look the items of *chunk* up; count those that need no run, give the others."""
-        ids = self._ids(chunk)
+    def classify(self, chunk: Sequence[Any], pages: Sequence[Page | None], ids: Sequence[str] = ()) -> list[Candidate]:
+        """Look the items of *chunk* up; count those that need no run, return the others.
+
+        Without *ids* they are named here; a source that is still to be read may have changed them by now.
+        """
+        ids = ids or self._ids(chunk)
         if len(ids) == 1 and not pages:
             # Looked up in the turn that starts it: one way through the gate instead of two.
             return [Candidate(chunk[0], ids[0], None, NOT_LOOKED_UP)]
@@ -233,6 +257,31 @@ class Feed:
             self.fail(error)
         return ids
 
+    def name_pulled(self, item: object) -> str:
+        """Return the id of an item that was just pulled. Raise `ItemChanged` if the source changes what it yielded."""
+        item_id = self._named(item)
+        self.watch.note((item,), (item_id,))
+        return item_id
+
+    def drop_changed(self) -> None:
+        """Start nothing more of what the source has changed; these items stay as they are in the log."""
+        is_as_named = self.watch.is_as_named
+        for candidates in (self._waiting, self._taken):
+            candidates[:] = [each for each in candidates if is_as_named(each.item, each.item_id)]
+        self.watch.on_change()
+
+    def may_read_ahead(self, item: object) -> bool:
+        """Return whether items behind *item* may be pulled before it has run."""
+        return self._reads_ahead or type(item) in IMMUTABLE_TYPES or self.watch.is_fresh
+
+    def _pulled(self) -> Iterator[tuple[Any, str]]:
+        """Yield the items that were pulled and not started, each with its id."""
+        for candidate in (*self._taken, *self._waiting):
+            yield candidate[0], candidate[1]
+        yield from zip(self._chunk.items, self._chunk.ids, strict=False)
+        for item, _, item_id in list(self.pulled_ahead):
+            yield item, item_id
+
     def _named(self, item: object) -> str:
         item_id = self._id_of(item)
         if len(item_id) > ITEM_ID_BYTES_MAX:
@@ -259,38 +308,79 @@ class Feed:
         """Say whether the source is known to have nothing now: what is at hand is run, and then it is waited for."""
         return self._would_block is not None and self._would_block()
 
-    def _pull(self, count: int, deadline: float) -> tuple[list[Any], list[Page | None]]:
+    def _pull(self, count: int, deadline: float) -> _Chunk:
         assert self._iterator is not None, "an asynchronous source is pulled elsewhere"
-        chunk: list[Any] = []
-        pages: list[Page | None] = []
+        chunk = self._chunk = _Chunk([], [], [])
+        before = self.watch.last
         began = time.perf_counter()
+        is_short = False
         self.pulled_by = get_ident()
         try:
             if self.is_stopped:
                 self.exhausted = True
-                return chunk, pages
-            if self.pages is None and self._would_block is None and self._item_s < QUICK_ITEM_S:
-                chunk.extend(islice(self._iterator, count))
+                return chunk
+            is_quick = self.pages is None and self._would_block is None and self._item_s < QUICK_ITEM_S
+            if is_quick and self._reads_ahead:
+                self._pull_quickly(self._iterator, chunk, count)
             else:
-                for item in islice(self._iterator, count):
-                    # The page first: where a signal breaks in between, it waits for an item, which is safe.
-                    if self.pages is not None:
-                        pages.append(self.pages.take())
-                    chunk.append(item)
-                    if time.perf_counter() > deadline or self._is_blocked():
-                        self._item_s = 1.0
-                        return chunk, pages
+                is_short = self._pull_singly(self._iterator, chunk, count, None if is_quick else deadline)
         except Stopped:
             self.exhausted = True
-        except Exception as error:  # noqa: BLE001 - the source is the user's; raised again at the end
+        except Exception as error:  # noqa: BLE001 - the source and its key are the user's; raised again at the end
             self.fail(error)
         finally:
             self.pulled_by = 0
-        if len(chunk) < count:
-            self.exhausted = True
-        elif count >= QUICK_PULL:
-            self._item_s = (time.perf_counter() - began) / count
-        return chunk, pages
+        if not is_short:
+            if len(chunk.items) < count:
+                self.exhausted = True
+            elif count >= QUICK_PULL:
+                self._item_s = (time.perf_counter() - began) / count
+        if not self._takes_text_as_it_is:
+            self._check_chunk(chunk, before)
+        return chunk
+
+    def _pull_quickly(self, iterator: Iterator[Any], chunk: _Chunk, count: int) -> None:
+        """Pull up to *count* items, each named at once, from a source that is quick."""
+        if self._takes_text_as_it_is:
+            chunk.items.extend(islice(iterator, count))
+            return
+        named, add, add_id = self._named, chunk.items.append, chunk.ids.append
+        for item in islice(iterator, count):
+            add_id(named(item))
+            add(item)
+
+    def _pull_singly(self, iterator: Iterator[Any], chunk: _Chunk, count: int, deadline: float | None) -> bool:
+        """Pull up to *count* items, each named at once; return whether to run these before more are pulled."""
+        items, pages, ids = chunk
+        name = None if self._takes_text_as_it_is else self._named
+        for item in islice(iterator, count):
+            # The page first: where a signal breaks in between, it waits for an item, which is safe.
+            if self.pages is not None:
+                pages.append(self.pages.take())
+            if name is not None:
+                ids.append(name(item))
+            items.append(item)
+            if deadline is not None and (time.perf_counter() > deadline or self._is_blocked()):
+                self._item_s = 1.0
+                return True
+            if not self._reads_ahead and not self.may_read_ahead(item):
+                return True
+        return False
+
+    def _check_chunk(self, chunk: _Chunk, before: tuple[Any, str] | None) -> None:
+        """Look whether the source changes what it has yielded; nothing that it changed is started."""
+        items, pages, ids = chunk
+        del ids[len(items) :]  # a signal broke in between the two
+        try:
+            self.watch.note(items, ids)
+            self.watch.check(before, *zip(items[:1], ids[:1], strict=True))
+        except ItemChanged as error:
+            self.fail(error)
+        if isinstance(self.error, ItemChanged):
+            self.drop_changed()
+            for index in reversed(range(len(items))):
+                if not self.watch.is_as_named(items[index], ids[index]):
+                    del items[index], ids[index], pages[index : index + 1]
 
 
 def _is_plain_text(chunk: Sequence[Any]) -> bool:

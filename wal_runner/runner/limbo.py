@@ -41,8 +41,14 @@ class Limbo:
         self._scratch.disarm([self._slots.pop(start_seq) for start_seq in gone])
 
     def slot_of(self, start_seq: int) -> int | None:
-        """Give the slot that is armed for a start, which is ours after all; None where there is none."""
-        return self._slots.pop(start_seq, None)
+        """Return the slot that is armed for a start which this run made and never handed out, or None."""
+        slot = self._slots.get(start_seq)
+        return slot if slot is not None and self._scratch.is_armed(slot, start_seq) else None
+
+    def forget(self, start_seqs: Iterable[int]) -> None:
+        """Forget starts that were adopted, once the transaction that adopted them is durable."""
+        for start_seq in start_seqs:
+            self._slots.pop(start_seq, None)
 
 
 def _is_open(state: State, start_seq: int, session: int) -> bool:

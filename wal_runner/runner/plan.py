@@ -186,11 +186,12 @@ class Plan:
                 known = None
             if row is not None:
                 known = item_of(long_row(row))
+            slot: int | None = None
             if known is None:
                 events.append(first_start(item_id))
                 seq += 1
                 start_seq, number, item_generation = seq, 1, 0
-            elif self._is_ours_unheard(known):
+            elif (slot := self._unconfirmed_slot(known)) is not None:
                 start_seq, number, item_generation = known.start_seq, known.attempts, known.generation
                 self.adopted.append(start_seq)
             else:
@@ -207,7 +208,6 @@ class Plan:
                 start_seq, number, item_generation = seq, known.attempts + 1, known.generation
                 events.append(ItemStarted(item_id, number, item_generation, before))
             starting.add(item_id)
-            slot = self._desk.limbo.slot_of(start_seq)
             if slot is None:
                 slot = slots[used]
                 used += 1
@@ -222,15 +222,16 @@ class Plan:
         stale = [candidate[1] for candidate in self._candidates if candidate[3] != generation]
         return dict(zip(stale, turn.look_up(stale), strict=True)) if stale else {}
 
-    def _is_ours_unheard(self, known: ItemState) -> bool:
-        """Say whether a commit of which we did not hear has started the item for us already."""
-        desk = self._desk
-        attempt = desk.writer.state.attempt(known.start_seq) if known.status is Status.STARTED else None
-        return (
-            attempt is not None
-            and attempt.session == desk.writer.session.number
-            and known.start_seq not in desk.in_flight
-        )
+    def _unconfirmed_slot(self, known: ItemState) -> int | None:
+        """Return the slot of a start that a commit of unknown result made for this run, or None.
+
+        Only such a start was never handed to a worker. "Ours, and not in flight" is not enough: an earlier run of
+        this process may have begun it.
+        """
+        if known.status is not Status.STARTED:
+            return None
+        # `decide` asked the log first: what is left in limbo is open, and this session's.
+        return self._desk.limbo.slot_of(known.start_seq)
 
 
 def _redo(start_seq: int) -> ItemReconciled:

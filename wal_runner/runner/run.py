@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from wal_runner.core.events import ItemReleased
+from wal_runner.core.events import Status
 from wal_runner.core.identity import key_rule
 from wal_runner.core.items import item_of
 from wal_runner.core.lost_reply import unknown_when
@@ -19,7 +19,6 @@ from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclare
 from wal_runner.log.format import RESULT_BYTES_MAX
 from wal_runner.log.results import NO_CLASSES
 from wal_runner.log.rows import row_of
-from wal_runner.recovery.evidence import own_started
 from wal_runner.recovery.formats import FORMAT_OF_LARGE_RESULTS
 from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
@@ -83,9 +82,6 @@ class Run:
         self.stopping = Stopping(options.interrupt)
         self._writer = writer
         self._rule = key_rule(options.key)
-        # A failure that another process has just recorded is older than this run, and tried again by it.
-        writer.catch_up()
-        self._began_at = writer.state.seq
         self.settling = Settling(
             idempotent=options.idempotent,
             deliver=deliver,
@@ -99,11 +95,11 @@ class Run:
             self._rule,
             writer,
             self.settling,
-            began_at=self._began_at,
             refuse_duplicates=options.on_duplicate == "error",
             pages=pages,
             expect=None if order is None else order.expect,
             would_block=options.would_block,
+            reads_ahead=options.in_doubt_max > 1,
         )
         self.dispatcher = Dispatcher(
             writer,
@@ -173,23 +169,36 @@ class Run:
         self.stopping.feed = self.feed
         with self.stopping.handling_signals(wanted=self.options.signals):
             try:
-                self._ask_for_what_the_options_need()
-                set_key_rule(self._writer, self._rule.name)
-                bury_the_dead(self._writer)
-                self._reconcile()
-                with Flusher(self.dispatcher) as flusher:
-                    yield
-                flusher.check()
-            except KeyboardInterrupt:
-                # The second Ctrl-C ended fn; what it left is on record by now.
-                if not self.stopping.is_urgent:
-                    raise
+                self.begin()
+                try:
+                    self.prepare()
+                    with Flusher(self.dispatcher) as flusher:
+                        yield
+                    flusher.check()
+                except KeyboardInterrupt:
+                    # The second Ctrl-C ended fn; what it left is on record by now.
+                    if not self.stopping.is_urgent:
+                        raise
+                finally:
+                    self._leave_nothing_in_flight()
             finally:
-                self._leave_nothing_in_flight()
                 self._close_report(began)
         self._raise_what_is_due()
 
     # --- Before and after --------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Settle what earlier runs of this Runner left without an outcome, and fix the seq at which this run begins."""
+        self.dispatcher.begin_run()
+        # It has caught up, too: a failure that another process has just recorded is older than this run.
+        self.feed.begin(self._writer.state.seq)
+
+    def prepare(self) -> None:
+        """Do what comes before the first start: the format, the key rule, the dead sessions, the reconciler."""
+        self._ask_for_what_the_options_need()
+        set_key_rule(self._writer, self._rule.name)
+        bury_the_dead(self._writer)
+        self._reconcile()
 
     def another_round(self) -> bool:
         """Look again at what was in doubt or running elsewhere; say whether some of it can run now."""
@@ -222,7 +231,7 @@ class Run:
             others = listed([repr(item_id[:80]) for item_id in verdicts if item_id not in starts])
             logger.warning("reconcile=%s gave verdicts on what is not in doubt, which change nothing: %s", name, others)
         if told:
-            resolve(self._writer, told, by=f"reconcile: {name}", starts=starts)
+            resolve(self._writer, told, by=f"reconcile: {name}", starts=starts, skip_others=True)
 
     def _free_at_hand(self) -> int:
         writer = self._writer
@@ -231,6 +240,8 @@ class Run:
         with writer.lock:
             values = writer.log.look_up(ids)
             for item_id, value in zip(ids, values, strict=True):
+                if not self.feed.watch.is_as_named(self.settling.at_hand[item_id][0], item_id):
+                    continue  # its source has changed it since; the next run gets it anew
                 row = writer.state.row(item_id) or row_of(item_id, value)
                 if row is None:
                     continue
@@ -248,15 +259,18 @@ class Run:
             return
         try:
             self.dispatcher.settle_the_rest("the run ended before fn did")
-            unheard = own_started(writer.state, writer.session.number)
-            if unheard:
-                writer.append([ItemReleased(start_seq) for start_seq in unheard])
         except (SessionDeclaredLost, LogReplaced) as error:
-            logger.warning("The end of the run could not be written: %s", error)
+            self._note_unrecorded(error)
             self._record_late()
         except LogError as error:
-            # The log says so by itself: what has no outcome is in doubt once this session is dead.
-            logger.warning("The end of the run could not be written: %s", error)
+            # The next run of this Runner settles these starts by their slots, and so does closing it.
+            self._note_unrecorded(error)
+
+    def _note_unrecorded(self, error: LogError) -> None:
+        logger.warning("The end of the run could not be written: %s", error)
+        # Nothing of them is on record, so as far as this report can say they are in doubt.
+        for _ in self.dispatcher.in_flight:
+            self.settling.count(Status.IN_DOUBT)
 
     def _record_late(self) -> None:
         try:

@@ -6,9 +6,6 @@ log; closing it, or losing it, leaves a log that the next one opens.
 
 from __future__ import annotations
 
-import os
-import threading
-import traceback
 import weakref
 from collections import deque
 from contextlib import closing, contextmanager
@@ -16,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wal_runner.core.lost_reply import lost_reply
-from wal_runner.errors import LogClosed, RecursiveRun
+from wal_runner.errors import LogClosed
 from wal_runner.failpoints import failpoint
 from wal_runner.log import host
 from wal_runner.log.format import RESULT_BYTES_MAX
@@ -25,8 +22,9 @@ from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import open_writer
 from wal_runner.runner.claims import Claims
-from wal_runner.runner.doubts import doubts_in
+from wal_runner.runner.doubts import Doubt, doubts_in
 from wal_runner.runner.execution import check_function
+from wal_runner.runner.one_run import OneRun
 from wal_runner.runner.options import RunOptions
 from wal_runner.runner.ordering import Ordering
 from wal_runner.runner.pages import Pages, read_pages, read_pages_async
@@ -35,6 +33,7 @@ from wal_runner.runner.run import Run
 
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from types import TracebackType
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from wal_runner.recovery.reader import HistoryEntry, Item
     from wal_runner.recovery.verdicts import Verdict
     from wal_runner.recovery.writer import LogWriter
-    from wal_runner.runner.doubts import Doubt, Reconciler
+    from wal_runner.runner.doubts import Reconciler
     from wal_runner.runner.outcome import Outcome
     from wal_runner.runner.report import RunReport
 
@@ -72,8 +71,7 @@ class Runner:
         self._classes = classes_by_name(result_types)
         self._writer, self.created = open_writer(path, must_exist=must_exist)
         self._view = LogView(self._writer.log, self._writer.state, live=self._writer, classes=self._classes)
-        self._running = threading.Lock()
-        self._running_at: str | None = None
+        self._one_run = OneRun()
         self._finalizer = weakref.finalize(self, _close_dropped, self._writer)
 
     # --- Opening and closing ---------------------------------------------------------------
@@ -307,14 +305,39 @@ class Runner:
 
     # --- Settling ----------------------------------------------------------------------------
 
-    def resolve(self, item_id: object, verdict: Verdict, *, note: str = "", by: str | None = None) -> None:
-        """Settle a doubt, durably and on record. *by* is the user's name unless given.
+    def resolve(
+        self,
+        item: object,
+        verdict: Verdict,
+        *,
+        note: str = "",
+        by: str | None = None,
+        start_seq: int | None = None,
+    ) -> None:
+        """Settle the doubt of one attempt, durably and on record.
 
-        Raises `VerdictRefused` where the item is not in doubt, `ItemUnknown` where the log does not
-        know it.
+        Args:
+            item: The `Doubt` that the answer is about, as `in_doubt` returned it; or an item's id, which is enough
+                while the item was started once.
+            verdict: What became of the attempt.
+            note: What the evidence is; it stays on record.
+            by: Who says so; the user's name if not given.
+            start_seq: With an id: the attempt that the answer is about, as `Doubt.start_seq` names it.
+
+        Raises:
+            VerdictRefused: The attempt is not in doubt (any more), or the item was started more than once and the
+                attempt is not named. Nothing was written.
+            ItemUnknown: The log does not know the item.
+
         """
-        name = self._view.id_of(item_id)
-        verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note)
+        if isinstance(item, Doubt):
+            if start_seq not in {None, item.start_seq}:
+                raise ValueError(f"start_seq={start_seq} is not that of {item!r:.80}. Pass one of the two.")
+            name, start_seq = item.item_id, item.start_seq
+        else:
+            name = self._view.id_of(item)
+        starts = {} if start_seq is None else {name: start_seq}
+        verdicts.resolve(self._writer, {name: verdict}, by=by or host.user_name(), note=note, starts=starts)
 
     def retry(self, ids: Iterable[object], *, note: str = "", by: str | None = None, succeeded: bool = False) -> int:
         """Reopen failed or abandoned items for the next run, on record; give how many.
@@ -364,28 +387,12 @@ class Runner:
     def _one_at_a_time(self) -> Iterator[None]:
         if self._writer.closed:
             raise LogClosed(f"The Runner on {self.path} was closed. Open another one.")
-        if not self._running.acquire(blocking=False):
-            raise RecursiveRun(
-                f"This Runner is in a run already, {self._running_at}. Let that end, or use another log for the "
-                "items inside."
-            )
-        self._running_at = _caller()
-        try:
+        with self._one_run.running():
             yield
-        finally:
-            self._running.release()
 
 
 def _no_function(_item: object) -> None:
     raise AssertionError("a claim runs no function")
-
-
-def _caller() -> str:
-    package = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - as traceback spells it
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith(package) and "contextlib" not in frame.filename:
-            return f"begun at {frame.filename}:{frame.lineno}"
-    return "begun by wal_runner itself"
 
 
 def _close_dropped(writer: LogWriter) -> None:

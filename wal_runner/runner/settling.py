@@ -145,6 +145,20 @@ class Settling:
             for attempt, event in outcomes:
                 self._deliver(_outcome(attempt, event, self._classes))
 
+    def count(self, status: Status) -> None:
+        """Count an item of which only its status is known: the commit that settled it raised CommitUnknown."""
+        report = self.report
+        with self._lock:
+            match status:
+                case Status.SUCCEEDED:
+                    report.succeeded += 1
+                case Status.FAILED:
+                    report.failed += 1
+                case Status.PENDING:
+                    report.released += 1
+                case _:
+                    report.in_doubt += 1
+
     def released(self, count: int) -> None:
         """Count attempts that were claimed and never begun."""
         with self._lock:

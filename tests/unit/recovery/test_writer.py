@@ -5,7 +5,7 @@ import pytest
 from tests.support.folded import live, loaded, replayed, stored_rows
 from tests.support.logs import start, succeed
 from wal_runner import failpoints
-from wal_runner.core.events import ItemStarted, ItemSucceeded, Status
+from wal_runner.core.events import ItemInterrupted, ItemReleased, ItemStarted, ItemSucceeded, Status
 from wal_runner.core.state import State
 from wal_runner.errors import CommitUnknown, DiskFull, LogClosed
 from wal_runner.log.memory_log import MemoryLog
@@ -13,6 +13,7 @@ from wal_runner.log.memory_store import Fault, MemoryStore
 from wal_runner.recovery import writer as writing
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import begin_session
+from wal_runner.recovery.unrecorded import settle_own_starts
 
 
 class Unwanted(Exception):
@@ -236,8 +237,8 @@ def test_close_takes_a_snapshot_of_a_long_tail(bench, monkeypatch):
     writer.close()
 
 
-def test_own_slots_prove_what_ended(bench):
-    """A run that lost count of its own items asks its slots."""
+def test_own_starts_are_settled_by_their_slots(bench):
+    """Outcome, released if armed, in doubt if begun: whatever run made the start."""
     writer = begin_session(bench.open())
     slots = writer.session.scratch.take(3)
     seqs = list(start(writer, ["ended", "armed", "begun"]).values())
@@ -246,8 +247,17 @@ def test_own_slots_prove_what_ended(bench):
         writer.session.scratch.begin(slot, seq)
     writer.session.scratch.finish(slots[0], seqs[0], ItemSucceeded(seqs[0], 5))
 
-    assert {seqs[0], seqs[1]} == set(writer.proofs())
-    assert ItemSucceeded(seqs[0], 5) == writer.proofs()[seqs[0]]
+    settled = settle_own_starts(writer, "its run ended")
+
+    assert {
+        seqs[0]: ItemSucceeded(seqs[0], 5),
+        seqs[1]: ItemReleased(seqs[1]),
+        seqs[2]: ItemInterrupted(seqs[2], 0, "its run ended"),
+    } == settled
+    assert [Status.SUCCEEDED, Status.PENDING, Status.IN_DOUBT] == [
+        writer.state.item(name).status for name in ("ended", "armed", "begun")
+    ]
+    assert {} == settle_own_starts(writer, "its run ended")
     writer.close()
 
 

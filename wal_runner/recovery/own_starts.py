@@ -1,0 +1,92 @@
+"""The starts of this session that have no outcome in the log, carried from one run to the next.
+
+Imported by the writer and the runner. Invariant: a start is released only if its slot says "armed" after
+the fence of its run was closed: then its fn has not begun, and no longer can. "Not in flight in this run"
+proves nothing: an earlier run may have begun the start and failed to record its outcome.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from wal_runner.core.events import ItemInterrupted
+from wal_runner.recovery.evidence import own_started, proven
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wal_runner.core.events import Event, OutcomeEvent
+    from wal_runner.core.state import State
+    from wal_runner.log.scratch import Remains
+
+
+class HasSlot(Protocol):
+    """An attempt, as far as this module needs it."""
+
+    @property
+    def slot(self) -> int:
+        """Return the attempt's scratch slot."""
+
+
+class Fence:
+    """Whether the starts of one run may still begin.
+
+    A worker marks its slot as begun and then reads `closed`; whoever settles the run's starts sets `closed`
+    and then reads the slot. One of the two therefore sees the other: a slot that still says "armed" belongs
+    to a worker that will find the fence closed, and not call fn.
+    """
+
+    __slots__ = ("closed",)
+
+    def __init__(self) -> None:
+        self.closed = False
+
+
+class RunStarts(NamedTuple):
+    """What one run knows of its starts; its dispatcher goes on changing *in_flight* and *outcomes*."""
+
+    fence: Fence
+    in_flight: Mapping[int, HasSlot]
+    outcomes: deque[OutcomeEvent]
+
+
+class OwnStarts:
+    """What this process knows of its session's starts beyond the log."""
+
+    def __init__(self) -> None:
+        self.run = RunStarts(Fence(), {}, deque())
+        """The run that is going on, or the last one."""
+        self.left_behind: dict[int, int] = {}
+        """Slots by start_seq of starts in doubt that a worker may still be at; not used again before it ends."""
+
+    def known(self) -> dict[int, OutcomeEvent]:
+        """Return the outcomes that the run has not written yet, by start_seq."""
+        return {event[0]: event for event in self.run.outcomes.copy()}  # a copy: a worker may add to them
+
+    def leave_behind(self) -> list[int]:
+        """Mark every start of the run without an outcome as left behind; return them."""
+        known = self.known()
+        left = [start_seq for start_seq in list(self.run.in_flight) if start_seq not in known]
+        self.left_behind.update({start_seq: self.run.in_flight[start_seq].slot for start_seq in left})
+        return left
+
+
+def settlements(
+    state: State, session: int, known: Mapping[int, OutcomeEvent], remains: Mapping[int, Remains], reason: str
+) -> tuple[dict[int, Event], set[int]]:
+    """Return the event that settles each start of *session* without an outcome, and the starts that nothing proves.
+
+    An outcome that is *known* in memory, or that the start's slot holds, is recorded; "armed" is a release;
+    everything else leaves the item in doubt for *reason*. Close the fence before *remains* is read.
+    """
+    settled: dict[int, Event] = {}
+    doubted: set[int] = set()
+    for start_seq in own_started(state, session):
+        event = known.get(start_seq) or proven(start_seq, remains.get(start_seq))
+        if event is None:
+            event = ItemInterrupted(start_seq, 0, reason)
+            doubted.add(start_seq)
+        settled[start_seq] = event
+    return settled, doubted

@@ -18,7 +18,7 @@ from tests.crash.nursery import Child
 from wal_runner import Runner, Status, replay
 from wal_runner.core.arrays import events_of
 from wal_runner.core.events import ItemReconciled, ItemStarted
-from wal_runner.core.state import State
+from wal_runner.core.state_tables import NUMBERS
 from wal_runner.recovery.loading import records_after
 from wal_runner.recovery.verifying import verify
 
@@ -122,10 +122,9 @@ def fold_differences(runner: Runner) -> list[str]:
     """Give where the live state, the rows included, differs from a replay of the whole log (P4)."""
     live, full = runner.writer.state, replay(runner.path)
     runner.counts()  # catches up
-    names: set[str] = set(State.__slots__) - {"items", "frozen", "frozen_seq"}
     differences = [
         f"{name} is {getattr(live, name)!r} live and {getattr(full, name)!r} replayed"
-        for name in sorted(names)
+        for name in NUMBERS
         if getattr(live, name) != getattr(full, name)
     ]
     rows = {item.item_id: item for item in runner.items()}

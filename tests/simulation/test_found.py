@@ -2,10 +2,12 @@
 
 import pytest
 
+from tools.simulation import people
 from tools.simulation.patching import Sizes, simulated
 from tools.simulation.process import Process
 from tools.simulation.world import World
 from wal_runner.log.memory_store import Fault
+from wal_runner.recovery.verdicts import Verdict
 
 
 ITEMS = ("a", "b")
@@ -95,3 +97,29 @@ def test_full_disk_and_then_a_commit_that_nobody_heard_of_are_waited_for(world):
     assert process.do(process.flush)
     assert 1 == process.run.report.succeeded
     assert "succeeded" == world.statuses()["a"]
+
+
+@pytest.mark.parametrize("fault", [Fault.WRITTEN, Fault.NOT_WRITTEN])
+def test_outcome_of_a_held_attempt_is_not_appended_again(world, fault):
+    """A verdict on the item is taken back before the retry: the open attempt is the other session's by then.
+
+    The retry appended the outcome for it, and no process could fold the log any more.
+    """
+    process, other = running(world), Process(world)
+    process.advance(1)
+    start_seq = process.begin(0).start_seq
+    process.interrupt(start_seq)
+    assert other.do(other.open)
+    told = []
+
+    def meanwhile():
+        if not told and world.statuses()["a"] == "in_doubt":
+            told.append(start_seq)
+            other.do(lambda: other.resolve({start_seq: Verdict.abandon()}))
+            other.do(lambda: people.hold(other, "a"))
+
+    world.between, world.armed = meanwhile, [fault]
+
+    assert process.do(process.flush)
+    assert (fault is Fault.WRITTEN) == bool(told)
+    assert "in_doubt" == world.statuses()["a"]

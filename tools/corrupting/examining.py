@@ -11,7 +11,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from wal_runner import Runner, replay
-from wal_runner.core.state import State
+from wal_runner.core.state_tables import NUMBERS
 from wal_runner.errors import WalRunnerError
 from wal_runner.recovery.verifying import verify
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STAGES = ("read", "replay", "verify", "run", "after")
 
-_NUMBERS: list[str] = sorted(set(State.__slots__) - {"items", "frozen", "frozen_seq", "elapsed_ns", "timed"})
+_NUMBERS: list[str] = sorted(set(NUMBERS) - {"elapsed_ns", "timed"})
 
 
 class Answer(TypedDict, total=False):

@@ -13,12 +13,17 @@ from tools.simulation.model import Violation
 from tools.simulation.patching import Patch, patched
 from wal_runner.core.decide import Course, course
 from wal_runner.core.events import ItemInterrupted, ItemReleased, Status
+from wal_runner.core.formats import needs_format_2, result_of
 from wal_runner.core.state import State
+from wal_runner.core.state_decisions import StateOfDecisions
+from wal_runner.core.transitions import Happening
+from wal_runner.log import memory_turn
 from wal_runner.log.format import META_BASE_STATE
 from wal_runner.log.memory_turn import MemoryTurn
-from wal_runner.log.stored_state import encode_base_state
-from wal_runner.recovery import own_starts, recover, unrecorded, verdicts
+from wal_runner.log.stored_state import encode_base_state, encode_snapshot
+from wal_runner.recovery import own_starts, recover, unrecorded, verdicts, writer
 from wal_runner.recovery.evidence import own_started, proven
+from wal_runner.recovery.formats import unended_sessions
 from wal_runner.recovery.snapshots import Snapshots
 from wal_runner.runner import dispatcher, feed, plan
 from wal_runner.runner.dispatcher import Dispatcher
@@ -226,6 +231,49 @@ def _key_rule_looked_at_once() -> list[Patch]:
     return [(plan, "check_key_rule", lambda *_: None)]
 
 
+def _held_items_are_not_open() -> list[Patch]:
+    def hold(self: StateOfDecisions, seq: int, session: int, time_ns: int, event: Any) -> None:  # noqa: ANN401 - an ItemHeld
+        del session, time_ns
+        self._change_what_is_over(seq, event, Happening.HELD)
+
+    return [(StateOfDecisions, "_hold", hold)]
+
+
+def _given_up_items_are_tried_again() -> list[Patch]:
+    def careless(item: Any, **options: Any) -> Course:  # noqa: ANN401 - those of `course`
+        decided = course(item, **options)
+        return Course.START if decided is Course.ABANDONED and item.failures else decided
+
+    return [(feed, "course", careless)]
+
+
+def _format_is_not_raised() -> list[Patch]:
+    # The engine in memory refuses such events by itself; here the model is to notice them.
+    return [(MemoryTurn, "require_format", lambda *_: None), (memory_turn, "format_of", lambda _array: 1)]
+
+
+def _raised_beside_an_older_version() -> list[Patch]:
+    return [(memory_turn, "check_no_older_session", lambda *_, **__: None)]
+
+
+def _outcomes_are_refused() -> list[Patch]:
+    def fit(turn: Any, state: State, events: Any) -> Any:  # noqa: ANN401 - as `formats.fit`
+        if any(needs_format_2(result) for event in events if (result := result_of(event)) is not None):
+            turn.require_format(2, unended_sessions(state))
+        return events
+
+    return [(module, "fit", fit) for module in (plan, recover, writer)]
+
+
+def _snapshot_forgets_who_paused() -> list[Patch]:
+    def encode(key: bytes, state: State) -> bytes:
+        copy = state.without_items()
+        copy.paused = None
+        return encode_snapshot(key, copy)
+
+    return [(memory_turn, "encode_snapshot", encode)]
+
+
 BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "what is in doubt is run again": _doubts_are_run_again,
     "a doubt is redone by policy, and nobody called that harmless": _doubts_are_redone_unasked,
@@ -254,6 +302,12 @@ BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "what an earlier run could not record is adopted": _unrecorded_starts_are_adopted,
     "a worker of a run that has ended begins an item": _workers_of_an_ended_run_begin,
     "an answer settles any attempt": _answers_settle_any_attempt,
+    "an item whose verdict is taken back has no open attempt": _held_items_are_not_open,
+    "an item that a final failure gave up is tried again": _given_up_items_are_tried_again,
+    "events of format 2 stand in a log of format 1": _format_is_not_raised,
+    "a log is raised to format 2 beside an older version": _raised_beside_an_older_version,
+    "an outcome is refused for its format": _outcomes_are_refused,
+    "a snapshot forgets who paused the log": _snapshot_forgets_who_paused,
 }
 
 

@@ -10,7 +10,8 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tools.simulation.lives import EndedEarly, finish, work_through
+from tools.simulation.checks import check_end, check_newcomer, check_replay, check_sound
+from tools.simulation.finishing import EndedEarly, finish, work_through
 from tools.simulation.model import Violation
 from tools.simulation.patching import Sizes, simulated
 from tools.simulation.process import Process
@@ -189,12 +190,12 @@ def _play(case: Case, world: World) -> None:
             world.kill(process)
     if case.power:
         world.cut_power()
-    world.check_newcomer()
+    check_newcomer(world)
     finish(world, lambda doubts: _truth(world, doubts))
-    world.check_newcomer()
-    world.check_replay()
-    world.check_sound()
-    world.check_end()
+    check_newcomer(world)
+    check_replay(world)
+    check_sound(world)
+    check_end(world)
 
 
 def _survey(operations: Sequence[str]) -> tuple[int, int]:

@@ -9,12 +9,17 @@ import random
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from tools.simulation.model import DOUBTED, Violation
+from tools.simulation import people
+from tools.simulation.checks import check_end, check_newcomer, check_replay, check_rows, check_sound
+from tools.simulation.finishing import finish
+from tools.simulation.model import DOUBTED, FAILED, Violation
 from tools.simulation.patching import Sizes, simulated
-from tools.simulation.process import Process, by_name, key_of
+from tools.simulation.process import Process
+from tools.simulation.sources import by_name
 from tools.simulation.world import World
+from wal_runner.core.events import Status
 from wal_runner.errors import WalRunnerError
 from wal_runner.log.format import META_SNAPSHOT
 from wal_runner.log.memory_store import Fault
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from wal_runner.runner.doubts import Doubt
 
 STEPS: Final = 40
-FINISHING_RUNS_MAX: Final = 8
+NEWER_SHARE: Final = 0.35
 
 _RESULTS: Final[tuple[object, ...]] = (None, None, 7, {"sent": True}, ["a", 1.5], "a longer text " * 20)
 
@@ -45,10 +50,6 @@ class Ended:
     effects: int
     checks: int
     digest: str
-
-
-class EndedEarly(Violation):
-    """A process ended although nothing was in its way."""
 
 
 class History:
@@ -74,6 +75,9 @@ class History:
         """Doubts that somebody looked at, and what they found; the answers come later."""
         self._snapshot: bytes | None = None
         self.world = World(items, rows_a_slice=chance.choice((1, 2, 5)))
+        # Another stream of chance, so that the histories without format 2 are what they were.
+        self.newer = random.Random(f"{seed}/format 2").random() < NEWER_SHARE  # noqa: S311 - it must be repeatable
+        """People and imports say what only format 2 holds, and now and then an older version is about."""
         self.restlessness = chance.choice((0.0, 0.0, 0.02, 0.1))
         """How often others do something between two turns of a step."""
         if chance.random() < 0.2:  # noqa: PLR2004 - a crowd, and snapshots that take long
@@ -143,26 +147,31 @@ class History:
         world, chance = self.world, self.chance
         for process in world.processes:
             if process.writer.state.seq == world.model.seq and not process.writer.closed:
-                world.check_rows(process.writer.state, f"session {process.number}")
+                check_rows(world, process.writer.state, f"session {process.number}")
         snapshot = world.store.meta.get(META_SNAPSHOT)
         if snapshot is not self._snapshot or chance.random() < 0.1:  # noqa: PLR2004
             self._snapshot = snapshot
-            world.check_newcomer()
+            check_newcomer(world)
         if chance.random() < 0.03:  # noqa: PLR2004
-            world.check_replay()
-            world.check_sound()
+            check_replay(world)
+            check_sound(world)
 
     def _steps_of_the_world(self) -> list[Step]:
         world = self.world
         steps: list[Step] = [(1, world.cut_power), (2, self._fill_the_disk)]
-        if len(world.processes) < self.processes_max:
-            steps.append((12 if not world.processes else 6, self._open))
+        running = sum(not process.is_older for process in world.processes)
+        if running < self.processes_max:
+            steps.append((12 if not running else 6, self._open))
+        if self.newer and not world.older_runs:
+            steps.append((1, self._open_older))
         steps += [(6, partial(self._end_commands, number)) for number in world.lingering]
         steps += [(2, self._compact), (1, self._look)]
         return steps
 
     def _steps_of(self, process: Process) -> list[Step]:
         do, chance = process.do, self.chance
+        if process.is_older:
+            return [(1, lambda: do(process.close)), (1, lambda: self._kill(process))]
         steps: list[Step] = [
             (1, lambda: do(process.snapshot)),
             (1, lambda: do(process.begin_snapshot)),
@@ -178,6 +187,8 @@ class History:
             steps.append((8, lambda: do(process.begin_late)))
         if self.looked_at:
             steps.append((8, lambda: self._answer(process)))
+        if self.newer:
+            steps += self._steps_of_people(process)
         if process.run is None:
             return [*steps, (20, lambda: do(lambda: process.begin_run(self._batch())))]
         steps += [(10, lambda: do(lambda: process.advance(chance.randint(1, 4)))), (4, lambda: do(process.flush))]
@@ -186,9 +197,26 @@ class History:
         if process.running:
             steps += [(16, lambda: self._end_one(process)), (4, lambda: self._happen(process))]
         if process.is_through:
-            steps += [(4, lambda: do(process.another_round)), (4, lambda: do(process.end_run))]
+            steps += [(4, lambda: do(process.another_round)), (4, lambda: self._end_run(process))]
         elif not process.running:
-            steps.append((1, lambda: do(process.end_run)))
+            steps.append((1, lambda: self._end_run(process)))
+        return steps
+
+    def _steps_of_people(self, process: Process) -> list[Step]:
+        """Return what people may say, all of which needs format 2."""
+        world, do, chance = self.world, process.do, self.chance
+        steps: list[Step] = [
+            (1, lambda: do(lambda: people.pause(process, paused=chance.random() < 0.5))),  # noqa: PLR2004
+            (1, lambda: do(lambda: people.see_text(process, chance.randint(1, 3)))),
+            (1, lambda: do(lambda: people.reach(process))),
+        ]
+        if held := people.may_be_held(process):
+            steps.append((6, lambda: do(lambda: people.hold(process, chance.choice(held)))))
+        if failed := [item_id for item_id, status in world.statuses().items() if status == FAILED]:
+            steps.append((2, lambda: do(lambda: people.give_up(process, chance.choice(failed)))))
+        if unknown := sorted(set(world.items) - world.model.items.keys()):
+            status = chance.choice((Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT))
+            steps.append((1, lambda: do(lambda: people.attest(process, chance.choice(unknown), status))))
         return steps
 
     # --- Steps ------------------------------------------------------------------------------------
@@ -203,10 +231,25 @@ class History:
             reconcile=self._verdicts if chance.random() < 0.4 else None,  # noqa: PLR2004
             outcomes_wanted=chance.random() < 0.5,  # noqa: PLR2004
             key=by_name if chance.random() < 0.08 else None,  # noqa: PLR2004
+            counts=self.newer and chance.random() < 0.3,  # noqa: PLR2004
             goes_on=chance.random() < 0.7,  # noqa: PLR2004
         )
         if process.do(process.open) and chance.random() < 0.7:  # noqa: PLR2004
             process.do(lambda: process.begin_run(self._batch()))
+
+    def _open_older(self) -> None:
+        """Let a process of an older version open the log; it runs nothing, and reads format 1 only."""
+        process = Process(self.world, is_older=True)
+        process.do(process.open)
+
+    def _end_run(self, process: Process) -> None:
+        if self.newer:
+            process.do(lambda: people.end_run(process))
+        else:
+            process.do(process.end_run)
+
+    def _result(self) -> object:
+        return self.chance.choice((*_RESULTS, people.TAGGED) if self.newer else _RESULTS)
 
     def _batch(self) -> Sequence[str]:
         """Give the whole batch mostly, in some order, an item twice now and then."""
@@ -238,7 +281,7 @@ class History:
     def _happen(self, process: Process) -> None:
         start_seq = self.chance.choice(list(process.running))
         if not self.world.has_happened(start_seq):
-            self.world.happen(start_seq, self.chance.choice(_RESULTS))
+            self.world.happen(start_seq, self._result())
 
     def _end_one(self, process: Process) -> None:
         chance = self.chance
@@ -247,9 +290,11 @@ class History:
         if way < 0.1:  # noqa: PLR2004
             process.do(lambda: process.interrupt(start_seq))
         elif way < 0.25 and not self.world.has_happened(start_seq):  # noqa: PLR2004
-            process.do(lambda: process.fail(start_seq))
+            failures = chance.randint(1, 3) if process.is_counting else 0
+            final = failures > 2  # noqa: PLR2004 - the last of three
+            process.do(lambda: process.fail(start_seq, failures=failures, final=final))
         else:
-            process.do(lambda: process.succeed(start_seq, chance.choice(_RESULTS)))
+            process.do(lambda: process.succeed(start_seq, self._result()))
 
     def _kill(self, process: Process) -> None:
         self.world.kill(process, effect_running=bool(process.running) and self.chance.random() < 0.3)  # noqa: PLR2004
@@ -259,7 +304,7 @@ class History:
         for start_seq in self.world.lingering[session]:
             effect = self.world.effects.get(start_seq)
             if effect is not None and not effect.happened and self.chance.random() < 0.5:  # noqa: PLR2004
-                self.world.happen(start_seq, self.chance.choice(_RESULTS))
+                self.world.happen(start_seq, self._result())
         self.world.end_commands(session)
 
     def _compact(self) -> None:
@@ -332,40 +377,7 @@ class History:
                 process.do(process.close)
         finish(world, lambda doubts: {doubt.item_id: self.truth(doubt.start_seq) for doubt in doubts}, paged=self.paged)
         self._look()
-        world.check_newcomer()
-        world.check_replay()
-        world.check_sound()
-        world.check_end(sorted(self.abandoned))
-
-
-def finish(world: World, reconcile: Callable[[Sequence[Doubt]], dict[str, Verdict]], *, paged: bool = False) -> None:
-    """Run the batch in new processes until there is nothing left to run."""
-    for _ in range(FINISHING_RUNS_MAX):
-        key = key_of(world.model.key_rule)
-        process = Process(world, paged=paged, reconcile=reconcile, outcomes_wanted=True, key=key)
-        _must(process, process.open)
-        _must(process, partial(process.begin_run, world.items))
-        before, resumed = len(world.effects), "pages" in world.model.cursors
-        work_through(process)
-        while process.do(process.another_round) and not process.is_through:
-            work_through(process)
-        _must(process, process.end_run)
-        world.check_rows(process.writer.state, "the last process")
-        process.do(process.close)
-        if len(world.effects) == before and not world.model.open and not resumed:
-            return
-
-
-def work_through(process: Process) -> None:
-    """Run all that the feed gives; every item succeeds."""
-    while not process.is_through:
-        _must(process, lambda: process.advance(3))
-        while process.ready:
-            _must(process, lambda: process.begin(0))
-        for start_seq in list(process.running):
-            _must(process, partial(process.succeed, start_seq, {"last": True}))
-
-
-def _must(process: Process, step: Callable[[], Any]) -> None:
-    if not process.do(step):
-        raise EndedEarly("a process ended where nothing was in its way")
+        check_newcomer(world)
+        check_replay(world)
+        check_sound(world)
+        check_end(world, sorted(self.abandoned))

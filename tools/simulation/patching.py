@@ -8,24 +8,33 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tools.simulation.world import Tripwire, World
 from wal_runner import failpoints
 from wal_runner.core import state_sessions
 from wal_runner.core.events import SessionOpened
+from wal_runner.errors import LogTooNew
 from wal_runner.log import codec, memory_store
 from wal_runner.log.memory_log import MemoryLog
+from wal_runner.log.memory_turn import MemoryTurn
 from wal_runner.recovery import compact, loading, recover, snapshots, writer
 from wal_runner.runner import dispatcher, feed, run
+from wal_runner.version import __version__
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
+    from wal_runner.core.items import SessionInfo
+
 Patch = tuple[Any, str, object]
+
+OLDER_VERSION: Final = "0.1.0"
+"""A version of wal_runner that reads format 1 only."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,8 @@ def simulated(world: World, sizes: Sizes) -> Iterator[None]:
         (MemoryLog, "_inside", passed),
         *((module, "time", time) for module in (dispatcher, feed, run, writer)),
         (failpoints, "_armed", Tripwire(world)),
-        (recover, "_session_opened", _session_opened),
+        (recover, "_session_opened", partial(_session_opened, world)),
+        (MemoryTurn, "require_format", _required_by(world)),
         (snapshots, "TAIL_EVENTS_MAX", sizes.tail_events),
         (snapshots, "TAIL_EVENTS_MIN", 1 << 60),
         (writer, "TAIL_EVENTS_AT_CLOSE", sizes.tail_events // 2),
@@ -99,5 +109,24 @@ def _sleep(world: World, seconds: float) -> None:
     world.now_s += seconds
 
 
-def _session_opened(number: int) -> SessionOpened:
-    return SessionOpened(number, "mailer", 4_321, "boot", ("walrun", "run"), "/srv", "mail", "0.1.0", "99")
+def _session_opened(world: World, number: int) -> SessionOpened:
+    is_older = world.acting[-1].is_older if world.acting else False
+    if is_older and world.model.format > 1:
+        raise LogTooNew("This process reads format 1, and the log is in format 2.")
+    version = OLDER_VERSION if is_older else __version__
+    accepted = "copy of /srv/mail.wal, accepted by ann" if world.model.format > 1 and number % 3 == 0 else ""
+    return SessionOpened(
+        number, "mailer", 4_321, "boot", ("walrun", "run"), "/srv", "mail", version, "99", accepted=accepted
+    )
+
+
+def _required_by(world: World) -> Callable[[MemoryTurn, int, Iterable[SessionInfo]], None]:
+    """Return `MemoryTurn.require_format` as a process of either version has it."""
+    require = MemoryTurn.require_format
+
+    def required(turn: MemoryTurn, version: int, unended: Iterable[SessionInfo]) -> None:
+        if world.acting and world.acting[-1].is_older:
+            raise LogTooNew("This process reads format 1, and a slot holds what needs format 2.")
+        require(turn, version, unended)
+
+    return required

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tools.simulation.model import DOUBTED, FAILED, PENDING, SUCCEEDED, Violation
+from tools.simulation.checks import check_reader
+from tools.simulation.model import ABANDONED, DOUBTED, FAILED, PENDING, SUCCEEDED, Violation
+from tools.simulation.people import raise_format
+from tools.simulation.sources import PAGE_SIZE, fetching
 from tools.simulation.world import INTERRUPTED, Died, World
-from wal_runner.core.events import ItemFailed, ItemSucceeded
-from wal_runner.errors import CommitUnknown, DiskFull, ItemUnknown, KeyRuleChanged, LogError, VerdictRefused
+from wal_runner.core.events import ItemFailed, ItemSucceeded, Status
+from wal_runner.errors import CommitUnknown, DiskFull, ItemUnknown, KeyRuleChanged, LogError, LogTooNew, VerdictRefused
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.recovery import compact, verdicts
-from wal_runner.recovery.loading import load
-from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import begin_session, bury_the_dead
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.options import RunOptions
@@ -24,7 +25,7 @@ from wal_runner.runner.run import Run
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from wal_runner.core.events import OutcomeEvent
     from wal_runner.recovery.verdicts import Verdict
@@ -38,23 +39,11 @@ if TYPE_CHECKING:
 ELAPSED_NS = 5
 
 
-def by_name(item: str) -> str:
-    """Name items as they are, by another rule: the ids are the same, and the log cannot know."""
-    return item
-
-
-def key_of(rule: str | None) -> Callable[[str], str] | None:
-    """Give the ``key=`` of a run on a log that goes by *rule*."""
-    return by_name if rule is not None and rule.startswith("function") else None
-
-
-PAGE_SIZE = 2
-
-
 class Process:
     """One process: it opens the log, runs, and ends in one way or another.
 
-    *wanted* is told of each doubt and gives verdicts; None: this run has no reconciler.
+    *wanted* is told of each doubt and gives verdicts; None: this run has no reconciler. *counts*: its
+    runs count failures, which only format 2 holds. *is_older*: it reads format 1 only.
     """
 
     def __init__(
@@ -67,6 +56,8 @@ class Process:
         reconcile: Reconciler | None = None,
         outcomes_wanted: bool = False,
         key: Callable[[str], str] | None = None,
+        counts: bool = False,
+        is_older: bool = False,
         goes_on: bool = False,
     ) -> None:
         self.goes_on = goes_on
@@ -77,6 +68,10 @@ class Process:
         self.outcomes_wanted = outcomes_wanted
         self.reconcile = reconcile
         self.key = key
+        self.counts = counts
+        self.is_counting = False
+        """The run under way counts failures: the log was raised for it before its first start."""
+        self.is_older = is_older
         self.sessions: list[int] = []
         self.run: Run | None = None
         self.began_at = 0
@@ -135,6 +130,9 @@ class Process:
             self._end_in_need(goes_on=False)
         except (VerdictRefused, ItemUnknown):
             pass  # somebody else was quicker
+        except LogTooNew as error:
+            if not self.is_older:
+                raise Violation(f"{type(error).__name__}: {error}") from error
         except Violation:
             raise
         except Exception as error:
@@ -144,8 +142,7 @@ class Process:
 
     def open(self) -> LogWriter:
         """Begin a session, with everything that recovery has to say."""
-        log = MemoryLog(self.world.store)
-        self._writer = begin_session(log)
+        self._writer = begin_session(MemoryLog(self.world.store))
         self.sessions.append(self._writer.session.number)
         self.world.processes.append(self)
         self.world.lives += 1
@@ -205,28 +202,7 @@ class Process:
 
     def look(self) -> None:
         """Look at the log without writing, and compare what is shown of the dead."""
-        between, self.world.between = self.world.between, None
-        try:
-            self._look()
-        finally:
-            self.world.between = between
-
-    def _look(self) -> None:
-        log = MemoryLog(self.world.store, read_only=True)
-        view = LogView(log, load(log))
-        shown = {item.item_id: item.status.word for item in view.items()}
-        if shown != self.world.statuses():
-            raise Violation(f"a reader is shown {shown}, not {self.world.statuses()}")
-        for report in view.sessions():
-            fates = self.world.fates.get(report.info.number)
-            if fates is None or report.info.number in self.world.lingering:
-                continue
-            doubted = sorted(seq for seq, _ in report.doubts)
-            expected = sorted(seq for seq, fate in fates.items() if fate in {DOUBTED, INTERRUPTED})
-            own = [seq for seq, (_, owner) in self.world.model.open.items() if owner == report.info.number]
-            expected = sorted({*expected, *(seq for seq in own if seq not in fates)})
-            if doubted != expected:
-                raise Violation(f"a reader is shown {doubted} in doubt by session {report.info.number}, not {expected}")
+        check_reader(self.world)
 
     # --- Steps: the run ---------------------------------------------------------------------------
 
@@ -246,6 +222,7 @@ class Process:
         self.run = Run(self.writer, source, lambda _: None, options, pages=pages, deliver=deliver)
         self._settle_what_earlier_runs_left(self.run)
         self.began_at = self.run.feed._began_at  # noqa: SLF001 - what the run goes by
+        self.is_counting = self.counts and raise_format(self)
         self.run.prepare()
 
     def advance(self, count: int) -> None:
@@ -273,11 +250,14 @@ class Process:
         value = self.world.effects[start_seq].result
         self._finish(start_seq, self.run.execution.success(start_seq, ELAPSED_NS, value))
 
-    def fail(self, start_seq: int) -> None:
-        """Let fn raise, with nothing done."""
+    def fail(self, start_seq: int, *, failures: int = 0, final: bool = False) -> None:
+        """Let fn raise, with nothing done; *failures* and *final* are for runs that count."""
         assert self.run is not None
         assert not self.world.has_happened(start_seq)
-        self._finish(start_seq, self.run.execution.judge(start_seq, ELAPSED_NS, ValueError("no such mailbox")))
+        event = self.run.execution.judge(start_seq, ELAPSED_NS, ValueError("no such mailbox"))
+        if self.is_counting and isinstance(event, ItemFailed):
+            event = event._replace(failures=failures, not_before_ns=0 if final else failures, final=final)
+        self._finish(start_seq, event)
 
     def interrupt(self, start_seq: int) -> None:
         """Let fn end without anybody knowing what it did."""
@@ -296,10 +276,15 @@ class Process:
         run, attempt = self.left[start_seq]
         if not self.world.has_happened(start_seq):
             self.world.happen(start_seq, result)
-        self._fates[start_seq] = SUCCEEDED
         event = run.execution.success(start_seq, ELAPSED_NS, self.world.effects[start_seq].result)
         del self.left[start_seq]
-        run.dispatcher.finish(attempt, event)
+        before = self.world.moments
+        try:
+            run.dispatcher.finish(attempt, event)
+        finally:
+            # A death at the first moment, before the slot is written, leaves the start begun.
+            if self.world.frozen is None or self.world.moments > before + 1:
+                self._fates[start_seq] = SUCCEEDED
 
     def flush(self) -> None:
         """Commit what has ended."""
@@ -348,6 +333,8 @@ class Process:
         self.run.dispatcher.finish(self.running.pop(start_seq), event)
         kind = type(event)
         self._fates[start_seq] = SUCCEEDED if kind is ItemSucceeded else FAILED if kind is ItemFailed else INTERRUPTED
+        if isinstance(event, ItemFailed) and event.final:
+            self._fates[start_seq] = ABANDONED
 
     def _settle_what_earlier_runs_left(self, run: Run) -> None:
         self.world.model.catch_up()
@@ -392,27 +379,21 @@ class Process:
 
     # --- Sources and outcomes -------------------------------------------------------------------------
 
-    def _counted(self, items: Sequence[str]) -> Iterator[str]:
+    def _counted(self, items: Iterable[str]) -> Iterator[str]:
         for item in items:
             self.pulled += 1
             yield item
 
     def _pages(self, items: Sequence[str], pages: Pages) -> Iterator[str]:
-        def fetch(cursor: Any, size: int) -> tuple[Sequence[str], Any]:  # noqa: ANN401 - what we returned
-            at = int(cursor or 0)
-            return items[at : at + size], at + size if at + size < len(items) else None
-
-        return self._counted_pages(read_pages(fetch, PAGE_SIZE, self.writer.state.cursors.get("pages"), pages))
-
-    def _counted_pages(self, source: Iterator[str]) -> Iterator[str]:
-        for item in source:
-            self.pulled += 1
-            yield item
+        cursor = self.writer.state.cursors.get("pages")
+        return self._counted(read_pages(fetching(items), PAGE_SIZE, cursor, pages))
 
     def _delivered(self, outcome: Outcome[Any]) -> None:
         """Check that what the run tells is on disk (P3)."""
         self.world.model.catch_up()
         # It may be old news: another session may have settled or started the item since.
         been = self.world.model.been.get(outcome.item_id, ())
-        if outcome.status.word not in been:
+        # A failure that is final is told as the failure that it is.
+        is_final = outcome.status is Status.FAILED and outcome.item_id in self.world.model.given_up
+        if outcome.status.word not in been and not is_final:
             raise Violation(f"{outcome.item_id} is yielded as {outcome.status.word}, and the log says {been}")

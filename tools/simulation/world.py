@@ -9,31 +9,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tools.simulation.model import ABANDONED, DOUBTED, FAILED, SUCCEEDED, Model, Violation
-from wal_runner.core.items import item_of
-from wal_runner.core.state import State
-from wal_runner.log.memory_log import MemoryLog
+from tools.simulation.model import DOUBTED, FAILED, Model, demand
+from wal_runner.core.events import Status
 from wal_runner.log.memory_store import Fault, MemoryStore
 from wal_runner.log.results import decode_result
-from wal_runner.log.rows import decode_row, row_key
-from wal_runner.recovery.loading import load
-from wal_runner.recovery.replay import replay_log
-from wal_runner.recovery.verifying import _content_problems
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tools.simulation.process import Process
+    from wal_runner.core.events import ItemAttested
     from wal_runner.log.memory_store import Marks, Moment
     from wal_runner.log.protocol import Liveness
     from wal_runner.runner.attempt import Attempt
 
-NUMBERS: Final[tuple[str, ...]] = tuple(sorted(set(State.__slots__) - {"items", "frozen", "frozen_seq"}))
-
-
 INTERRUPTED: Final = "interrupted"
 """The fate of a start whose slot says that nobody knows: in doubt, on record before the loss."""
+
+
+def is_tagged(result: object) -> bool:
+    """Return whether a result of a simulation is one that only format 2 holds."""
+    return isinstance(result, tuple)
 
 
 class Died(BaseException):
@@ -98,7 +95,13 @@ class World:
     def __post_init__(self) -> None:
         """Make the disk."""
         self.store = MemoryStore(clock_ns=self.tell_ns, hook=self._befall, rows_a_slice=self.rows_a_slice)
-        self.model = Model(self.store, self._started, self._lost, self._advanced, self._redone)
+        told = (self._started, self._lost, self._advanced, self._redone, self._attested, self._omitted)
+        self.model = Model(self.store, *told)
+
+    @property
+    def older_runs(self) -> bool:
+        """Return whether a process of an older version has the log open."""
+        return any(process.is_older for process in self.processes)
 
     # --- Time and accidents ---------------------------------------------------------------
 
@@ -228,8 +231,8 @@ class World:
         """Note that fn is called (P1: its start is on disk, and is the one that is open)."""
         self.model.catch_up()
         told = self.model.open.get(attempt.start_seq)
-        _demand(told == (attempt.item_id, session), f"fn is called for {attempt}, and the log says {told}")
-        _demand(attempt.start_seq not in self.effects, f"fn is called twice for {attempt}")
+        demand(told == (attempt.item_id, session), f"fn is called for {attempt}, and the log says {told}")
+        demand(attempt.start_seq not in self.effects, f"fn is called twice for {attempt}")
         self.effects[attempt.start_seq] = Effect(attempt.item_id, attempt.generation, session)
 
     def happen(self, start_seq: int, result: object = None) -> None:
@@ -241,7 +244,7 @@ class World:
             if other.happened and (other.item_id, other.generation) == (effect.item_id, effect.generation)
         ]
         if (effect.item_id, effect.generation) not in self.model.redone:
-            _demand(not before, f"{effect.item_id} happens again, at {start_seq}, after {before}")
+            demand(not before, f"{effect.item_id} happens again, at {start_seq}, after {before}")
         effect.happened, effect.result = True, result
 
     def has_happened(self, start_seq: int) -> bool:
@@ -257,42 +260,56 @@ class World:
         for number, fates in self.fates.items():
             # What slots prove is recorded together with the loss, or not at all.
             left = sorted(self.model.started_by(number))
-            _demand(left == sorted(fates), f"session {number} died with {sorted(fates)} started, and now has {left}")
+            demand(left == sorted(fates), f"session {number} died with {sorted(fates)} started, and now has {left}")
+        demand(
+            self.model.format == 1 or not self.older_runs,
+            "the log was raised to format 2, and a session of an older version runs on it",
+        )
         for process in self.processes:
             started = len(self.model.started_by(process.number))
-            _demand(started <= process.in_doubt_max, f"{started} starts are open in session {process.number}")
+            demand(started <= process.in_doubt_max, f"{started} starts are open in session {process.number}")
 
     def _started(self, seq: int, session: int, item_id: str, known: Any) -> None:  # noqa: ANN401 - Known or None
         process = next((process for process in self.processes if session in process.sessions), None)
         if process is None or process.run is None:
             return
         rule = process.run.feed.rule_name
-        _demand(
+        demand(
             rule == self.model.key_rule, f"a run by {rule} starts {item_id}, and the log goes by {self.model.key_rule}"
         )
         if known is not None and known.status == FAILED:
             is_older = known.failed_seq <= process.began_at
-            _demand(is_older, f"event {seq} tries {item_id} again, which failed at {known.failed_seq} in this run")
+            demand(is_older, f"event {seq} tries {item_id} again, which failed at {known.failed_seq} in this run")
 
     def _redone(self, seq: int, session: int) -> None:
         process = next((process for process in self.processes if session in process.sessions), None)
         if process is not None:
-            _demand(process.idempotent, f"event {seq} redoes a doubt, and session {session} was not told that it may")
+            demand(process.idempotent, f"event {seq} redoes a doubt, and session {session} was not told that it may")
+
+    def _attested(self, seq: int, event: ItemAttested) -> None:
+        """Note what happened elsewhere, before this log knew the item; of doubts each second one did."""
+        has_succeeded = event.status is Status.SUCCEEDED
+        if has_succeeded or event.status is Status.IN_DOUBT:
+            result = decode_result(event.result) if has_succeeded else "elsewhere"
+            self.effects[seq] = Effect(event.item_id, event.generation, 0, has_succeeded or bool(seq % 2), result)
+
+    def _omitted(self, seq: int, start_seq: int) -> None:
+        demand(self.older_runs, f"event {seq} leaves the result of {start_seq} out, and no older version runs")
 
     def _lost(self, session: int) -> None:
         fates = self.fates.pop(session, None)
-        _demand(fates is not None, f"session {session} is recorded as lost, and lives")
-        _demand(session not in self.lingering, f"session {session} is recorded as lost, and its commands run")
+        demand(fates is not None, f"session {session} is recorded as lost, and lives")
+        demand(session not in self.lingering, f"session {session} is recorded as lost, and its commands run")
         assert fates is not None
         doubted = {seq for seq, fate in fates.items() if fate == DOUBTED}
         started = set(self.model.started_by(session))
-        _demand(started == doubted, f"session {session} leaves {sorted(started)} in doubt, not {sorted(doubted)}")
+        demand(started == doubted, f"session {session} leaves {sorted(started)} in doubt, not {sorted(doubted)}")
         for seq, fate in fates.items():
             if fate == DOUBTED:
                 continue
             known = next(known for known in self.model.items.values() if known.start_seq == seq)
             expected = DOUBTED if fate == INTERRUPTED else fate
-            _demand(known.status == expected, f"start {seq} was {fate} by its slot, and the log says {known.status}")
+            demand(known.status == expected, f"start {seq} was {fate} by its slot, and the log says {known.status}")
 
     def _advanced(self, session: int, cursor: bytes | None) -> None:
         """Check that every page before the cursor is dealt with: a crash resumes behind them."""
@@ -303,82 +320,7 @@ class World:
             for item_id in passed
             if item_id not in model.items or model.items[item_id].start_seq in model.started_by(session)
         ]
-        _demand(not waiting, f"session {session} saves a cursor behind {waiting}, which it has not run")
-
-    def check_rows(self, state: State, whose: str) -> None:
-        """Compare every item, as *state* and the rows have it, with the model (P4)."""
-        self.checks += 1
-        model = self.model
-        _demand(state.seq == model.seq, f"{whose} ends at {state.seq}, the log at {model.seq}")
-        for item_id in self.items:
-            row = state.row(item_id)
-            if row is None:
-                key = row_key(item_id)
-                value = self.store.items.get(key)
-                row = None if value is None else decode_row(key, value)[1]
-            self._check_item(item_id, row, whose)
-        counts = {status.word: count for status, count in state.counts.items() if count}
-        _demand(counts == model.counts, f"{whose} counts {counts}, not {model.counts}")
-        opened = {seq: (attempt.item_id, attempt.session) for seq, attempt in state.attempts()}
-        _demand(opened == model.open, f"{whose} has {opened} open, not {model.open}")
-        _demand(state.key_rule == model.key_rule, f"{whose} has the key rule {state.key_rule}, not {model.key_rule}")
-        _demand(state.cursors == model.cursors, f"{whose} has the cursors {state.cursors}, not {model.cursors}")
-
-    def _check_item(self, item_id: str, row: Any, whose: str) -> None:  # noqa: ANN401 - a row
-        known = self.model.items.get(item_id)
-        if row is None or known is None:
-            _demand(row is None and known is None, f"{whose} says {row} of {item_id}, not {known}")
-            return
-        item = item_of(row)
-        told = (item.status.word, item.start_seq, item.attempts, item.generation, item.failed_seq)
-        true = (known.status, known.start_seq, known.attempts, known.generation, known.failed_seq)
-        _demand(told == true, f"{whose} says {told} of {item_id}, not {true}")
-        if known.status == SUCCEEDED:
-            self._check_result(item_id, item.result, known.start_seq)
-
-    def _check_result(self, item_id: str, packed: bytes | None, start_seq: int) -> None:
-        effect = self.effects.get(start_seq)
-        _demand(effect is not None and effect.happened, f"{item_id} has succeeded, and nothing happened at {start_seq}")
-        assert effect is not None
-        told = decode_result(packed)
-        _demand(told == effect.result, f"the result of {item_id} is {told!r}, not {effect.result!r}")
-
-    def check_newcomer(self) -> None:
-        """Compare what a new process would load, the snapshot and its tail, with the model."""
-        log = MemoryLog(self.store, read_only=True)
-        self.check_rows(load(log), "a newcomer")
-
-    def check_replay(self, live: State | None = None) -> None:
-        """Compare a replay with the model, and with the state of a living process to the last number."""
-        full = replay_log(MemoryLog(self.store, read_only=True))
-        if self.store.base()[0] == 0:
-            self.check_rows(full, "a replay")
-        newcomer = load(MemoryLog(self.store, read_only=True)) if live is None else live
-        for name in NUMBERS:
-            told, replayed = getattr(newcomer, name), getattr(full, name)
-            _demand(told == replayed, f"{name} is {told!r} live and {replayed!r} replayed")
-
-    def check_sound(self) -> None:
-        """Let the library verify the log, all but its pages."""
-        problems = list(_content_problems(MemoryLog(self.store, read_only=True)))
-        _demand(not problems, f"verify finds {problems}")
-
-    def check_end(self, abandoned: Sequence[str] = ()) -> None:
-        """Check that nothing was lost: every item of the batch has happened, once, and the log says so."""
-        for item_id in self.items:
-            known = self.model.items.get(item_id)
-            status = None if known is None else known.status
-            expected = {SUCCEEDED} if item_id not in abandoned else {SUCCEEDED, ABANDONED}
-            _demand(status in expected, f"{item_id} ended as {status}")
-            if status == SUCCEEDED:
-                assert known is not None
-                happened = [
-                    seq
-                    for seq, effect in self.effects.items()
-                    if effect.happened and (effect.item_id, effect.generation) == (item_id, known.generation)
-                ]
-                once = len(happened) == 1 or (item_id, known.generation) in self.model.redone
-                _demand(once and happened, f"{item_id} happened at {happened} in its last generation")
+        demand(not waiting, f"session {session} saves a cursor behind {waiting}, which it has not run")
 
     def statuses(self) -> dict[str, str]:
         """Give the status of each item that the log knows."""
@@ -399,8 +341,3 @@ class Tripwire(dict[str, tuple["Callable[[], None]", int]]):
     def __contains__(self, name: object) -> bool:
         self._world.moment(str(name))
         return False
-
-
-def _demand(holds: object, otherwise: str) -> None:
-    if not holds:
-        raise Violation(otherwise)

@@ -7,7 +7,7 @@ that were touched since the fold began; what a snapshot in the making stands for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from wal_runner.core.events import Status
 from wal_runner.core.items import attempt_of, item_of, long_row
@@ -94,8 +94,7 @@ class StateTables:
         """Compare everything that the log says, the bytes of the chain too; not what is frozen."""
         if not isinstance(other, StateTables):
             return NotImplemented
-        names = set(StateTables.__slots__) - {"items", "frozen", "frozen_seq"}
-        return all(getattr(self, name) == getattr(other, name) for name in names) and dict(self.touched()) == dict(
+        return all(getattr(self, name) == getattr(other, name) for name in NUMBERS) and dict(self.touched()) == dict(
             other.touched()
         )
 
@@ -154,3 +153,7 @@ class StateTables:
         self.frozen.update(self.items)
         self.items, self.frozen = self.frozen, {}
         self.frozen_seq = 0
+
+
+NUMBERS: Final = tuple(sorted(set(StateTables.__slots__) - {"items", "frozen", "frozen_seq"}))
+"""The attributes that must be equal in two states of one log, whatever their overlays hold."""

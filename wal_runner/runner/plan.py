@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 IDEMPOTENT_POLICY: Final = "policy: idempotent"
 
+_CLOSED: Final = ("", 0)
+"""Stands for an attempt that is not open: no session has the number 0."""
+
 _make: Any = tuple.__new__
 
 
@@ -81,9 +84,13 @@ class Plan:
         desk = self._desk
         state = desk.writer.state
         still_open = state.open
-        desk.limbo.settle(state, desk.writer.session.number)
-        # No longer open: an earlier commit that raised CommitUnknown did write it.
-        events: list[Event | EventArray] = [event for event in self._outcomes if event[0] in still_open]
+        number = desk.writer.session.number
+        desk.limbo.settle(state, number)
+        # No longer open: an earlier commit that raised CommitUnknown did write it. Open for another session: that
+        # commit wrote a doubt, and the verdict on it was taken back there; no log with our outcome could be folded.
+        events: list[Event | EventArray] = [
+            event for event in self._outcomes if still_open.get(event[0], _CLOSED)[1] == number
+        ]
         if self._has_tagged:  # else the scan is left out: it would be thousands of events in each turn
             events = self._fitted(turn, events)
         events += self._cursors()

@@ -41,6 +41,7 @@ from wal_runner.core.items import OpenAttempt, Pause, SourceEnd
 from wal_runner.core.places import PLACES
 from wal_runner.core.state import State, fold
 from wal_runner.core.state_sessions import SESSIONS_REMEMBERED_MAX, TEXTS_CHARS_MAX, TEXTS_MAX
+from wal_runner.core.state_tables import NUMBERS, StateTables
 from wal_runner.errors import LogCorrupt, LogTooNew
 
 
@@ -615,3 +616,13 @@ def test_field_that_is_only_a_place_is_too_new(event, name):
     """So is a field: a start with a digest is not folded as one without."""
     with pytest.raises(LogTooNew, match=f"{type(event).__name__} with {name}"):
         fold(log_of(event))
+
+
+@pytest.mark.parametrize("name", sorted(set(StateTables.__slots__) - {"items", "frozen", "frozen_seq"}))
+def test_states_are_compared_by_every_number(name):
+    """Two states of which one says another thing differ; the checks of the tools go by the same names."""
+    state, other = State(), State()
+    setattr(other, name, "another")
+
+    assert name in NUMBERS
+    assert state != other

@@ -8,6 +8,7 @@ it holds at least what this handle and HEAD have seen.
 from __future__ import annotations
 
 import os
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ from wal_runner.log.env import open_env, translate_system, translated
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
+    CHECK_ALWAYS_BYTES_MAX,
     DATA_NAME,
     FORMAT_VERSION,
     HEAD_NAME,
@@ -34,8 +36,10 @@ from wal_runner.log.format import (
 )
 from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
 from wal_runner.log.host import boot_id
-from wal_runner.log.rows import SUM_MODULUS, check_all, row_key, seq_in, stored_checksum, unpack_fields, unpack_number
-from wal_runner.log.structure import check_structure, is_always_checked
+from wal_runner.log.page_guard import PageGuard
+from wal_runner.log.page_walk import walk
+from wal_runner.log.rows import check_all, row_key, seq_in, unpack_fields, unpack_number
+from wal_runner.log.structure import as_it_is, is_always_checked, raise_for_structure
 
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
 
     from wal_runner.core.events import Record
     from wal_runner.log.folder import Identity
+    from wal_runner.log.page_walk import Walked
+    from wal_runner.log.structure import Unchanged
 
 
 class Tables(NamedTuple):
@@ -57,7 +63,6 @@ class Tables(NamedTuple):
     meta: lmdb._Database
 
 
-ROWS_A_CHECK = 1024
 FEW_IDS = 8
 UTF8_BYTES_MAX = 4
 
@@ -69,6 +74,7 @@ class DataFile:
 
     env: lmdb.Environment
     tables: Tables
+    guard: PageGuard
 
     def __init__(self, folder: Path, identity: Identity, *, read_only: bool) -> None:
         self.folder = folder
@@ -86,11 +92,18 @@ class DataFile:
         self._inode = (0, 0)
         self.suspect = True
         """Whether something may have happened to the file since HEAD was written; then it was walked."""
+        self._walked: tuple[Unchanged, Walked] | None = None
+        """The last walk, and what the file was like then."""
+        self._sums = (0, 0)
 
     # --- Opening --------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Open the file, having made sure that it is sound and not older than its witness."""
+    def open(self, *, may_defer: bool = False) -> bool:
+        """Open the file if it is sound and not older than its witness. Call it inside the log lock.
+
+        Return False, with *may_defer*, if a large file must be walked first: call `walk` without the lock, then
+        this again.
+        """
         self._close_env()
         witness = read_head(self.folder / HEAD_NAME)
         try:
@@ -105,9 +118,12 @@ class DataFile:
         if not self._read_only and (witness is None or witness.writing or not as_remembered):
             self.settle()
         trusted = as_remembered or self._is_left_by_a_crash(found, witness)
-        self.suspect = not trusted or is_always_checked(self.path)
-        if self.suspect:
-            check_structure(self.path)
+        self.suspect = not trusted or is_always_checked(self.descriptor)
+        if self.suspect and not self._is_walked():
+            if may_defer and found.st_size > CHECK_ALWAYS_BYTES_MAX:
+                return False
+            self.walk()
+        self._check_pages()
         self.env = open_env(self.path, read_only=self._read_only)
         self._is_open = True
         with translated(self.path, "opened"):
@@ -115,6 +131,7 @@ class DataFile:
             with self.env.begin() as txn:
                 self._check_identity(txn)
                 self._check_row_count(txn)
+                self._sums = self.row_sums(txn)
                 end = self.end(txn)
                 if witness is not None:
                     self._check_witness(txn, witness, end)
@@ -125,6 +142,24 @@ class DataFile:
             self._secure_names(witness, end)
             if not as_remembered:
                 self.committed(*end)
+        return True
+
+    def walk(self) -> None:
+        """Walk the whole file, and keep what was found for `open`. The log lock need not be held."""
+        with translated(self.path, "read"):
+            before = as_it_is(self.descriptor)
+            self._walked = (before, walk(self.descriptor))
+
+    def _check_pages(self) -> None:
+        """Check what LMDB meets first; the rest was walked, or is checked when it is touched."""
+        if self.suspect and self._walked is not None:
+            raise_for_structure(self.path, self._walked[1])
+        self.guard = PageGuard(self.path, self.descriptor, self.page_bytes, trusts_all=self.suspect)
+        self.guard.begin()
+
+    def _is_walked(self) -> bool:
+        """Return whether the file is as it was when it was walked."""
+        return self._walked is not None and self._walked[0] == as_it_is(self.descriptor)
 
     def close(self) -> None:
         """Let go of the file and of HEAD."""
@@ -257,33 +292,38 @@ class DataFile:
             return seq_in(key) + record_count(value) - 1, value[:CHAIN_BYTES]
         return self.base(txn)
 
-    def rows(self, txn: lmdb.Transaction[bytes], ids: Sequence[str]) -> list[bytes | None]:
-        """Give the stored rows of *ids*, their checksums checked."""
+    def rows(self, txn: lmdb.Transaction[bytes], ids: Sequence[str], *, is_clean: bool = True) -> list[bytes | None]:
+        """Return the stored rows of *ids*, their checksums checked; None stands for no row, and is proven.
+
+        *is_clean* says that *txn* holds no uncommitted rows.
+        """
+        keys = [row_key(item_id) for item_id in ids] if _are_long(ids) else [item_id.encode() for item_id in ids]
+        is_in_order = is_clean and _are_in_order(keys)
+        # Pages that were not checked are read once: to check them and to answer.
+        if is_in_order and not self.guard.trusts_all and (walked := self.guard.rows_of(keys)) is not None:
+            return walked
         cursor = txn.cursor(db=self.tables.items)
         if self.none_between(cursor, ids):
             return [None] * len(ids)
-        keys = [row_key(item_id) for item_id in ids] if _are_long(ids) else [item_id.encode() for item_id in ids]
-        values = _in_order(cursor, keys)
+        values = _walked(cursor, keys) if is_in_order and self.guard.trusts_all else None
         if values is None:
+            self.guard.check_keys(keys)
             # set_key stays on the leaf page where it can; getmulti is no better.
             find, value_of = cursor.set_key, cursor.value
             values = [value_of() if find(key) else None for key in keys]
         check_all(keys, values)
         return values
 
-    def check_rows(self, txn: lmdb.Transaction[bytes]) -> None:
-        """Raise `LogCorrupt` unless every row is there as it was put."""
-        count = total = 0
-        rows = iter(txn.cursor(db=self.tables.items))
-        while page := list(islice(rows, ROWS_A_CHECK)):
-            keys, values = zip(*page, strict=True)
-            check_all(keys, values)
-            count += len(page)
-            total += sum(map(stored_checksum, values))
-        if self.row_sums(txn) != (count, total % SUM_MODULUS):
+    def check_rows(self) -> None:
+        """Raise `LogCorrupt` unless the last walk found every row there as it was put."""
+        if self._walked is None:
+            return
+        walked = self._walked[1]
+        if walked.row_problem or walked.sums != self._sums:
+            why = f": {walked.row_problem}" if walked.row_problem else ""
             raise LogCorrupt(
-                f"Rows of the snapshot of {self.path} are not those that were written last. Do not run anything on it: "
-                "finished items would be done again. Run `walrun verify`; restore it from a backup."
+                f"Rows of the snapshot of {self.path} are not those that were written last{why}. Do not run anything "
+                "on it: finished items would be done again. Run `walrun verify`; restore it from a backup."
             )
 
     def row_sums(self, txn: lmdb.Transaction[bytes]) -> tuple[int, int]:
@@ -302,7 +342,9 @@ class DataFile:
         """
         if len(ids) < FEW_IDS or _are_long(ids):
             return False
-        return not cursor.set_range(min(ids).encode()) or cursor.key() > max(ids).encode()
+        first, last = min(ids).encode(), max(ids).encode()
+        self.guard.check_gap(first, last)
+        return not cursor.set_range(first) or cursor.key() > last
 
     def after(
         self, txn: lmdb.Transaction[bytes], after: int, limit: int | None = None
@@ -322,6 +364,7 @@ class DataFile:
         if after < base_seq:
             raise Compacted(f"The events up to {base_seq} of {self.folder} were compacted. Begin at {base_seq}.")
         previous = base_chain if after == base_seq else self.chain_at(txn, after)
+        self.guard.check_from(LOG_TABLE, (after + 1).to_bytes(8, "big"), sys.maxsize if limit is None else limit)
         cursor = txn.cursor(db=self.tables.log)
         raw: list[tuple[int, bytes]] = []
         size = 0
@@ -340,6 +383,7 @@ class DataFile:
         base_seq, base_chain = self.base(txn)
         if seq == base_seq:
             return base_chain
+        self.guard.check_around(LOG_TABLE, (seq + 1).to_bytes(8, "big"))
         cursor = txn.cursor(db=self.tables.log)
         found = cursor.set_range((seq + 1).to_bytes(8, "big"))
         if not (cursor.prev() if found else cursor.last()):
@@ -366,16 +410,20 @@ def _are_long(ids: Sequence[str]) -> bool:
     return max(map(len, ids), default=0) * UTF8_BYTES_MAX > KEY_TEXT_BYTES_MAX
 
 
-def _in_order(cursor: lmdb.Cursor[bytes], keys: Sequence[bytes]) -> list[bytes | None] | None:
-    """Give the values of *keys* by one walk, where they seem to come in order and close together.
+def _are_in_order(keys: Sequence[bytes]) -> bool:
+    """Return whether *keys* are many and in order, so that one walk may cover them.
 
-    A rerun mostly asks for neighbours, and a walk gives a row in a third of the time of a look-up. None
-    where the walk did not cover them: look each one up.
+    A key outside the walk would look as if it had no row, and its item would be done again.
     """
-    if len(keys) < FEW_IDS or not keys[0] < keys[1] < keys[-1]:
-        return None
-    # A key outside of the walk would look as if it had no row, and its item would be done again.
-    if keys[0] != min(keys) or keys[-1] != max(keys) or not cursor.set_range(keys[0]):
+    return len(keys) >= FEW_IDS and keys[0] < keys[1] < keys[-1] and keys == sorted(keys)
+
+
+def _walked(cursor: lmdb.Cursor[bytes], keys: Sequence[bytes]) -> list[bytes | None] | None:
+    """Return the values of *keys*, which are in order, by one walk, or None if they lie too far apart.
+
+    A rerun mostly asks for neighbours, and a walk gives a row in a third of the time of a look-up.
+    """
+    if not cursor.set_range(keys[0]):
         return None
     walked = list(islice(cursor.iternext(), len(keys)))
     if len(walked) == len(keys) and walked[-1][0] < keys[-1]:

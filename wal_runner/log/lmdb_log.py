@@ -18,6 +18,7 @@ from wal_runner.errors import LogClosed, LogError, LogForked, LogReadOnly
 from wal_runner.log.env import translate, translated
 from wal_runner.log.format import (
     GATE_NAME,
+    ITEMS_TABLE,
     META_BASE_STATE,
     META_SNAPSHOT,
     SESSIONS_NAME,
@@ -36,6 +37,7 @@ from wal_runner.log.rows import (
     read_base_state,
     snapshot_seq,
 )
+from wal_runner.log.structure import WALKS_MAX
 
 
 if TYPE_CHECKING:
@@ -65,17 +67,29 @@ class LmdbLog:
         self._sessions = Sessions(path / SESSIONS_NAME, identity.log_id)
         self._gate = Gate(path / GATE_NAME, writable=not read_only)
         try:
-            with self._gate.held(GATE_WAIT_S):
-                self._data = DataFile(path, identity, read_only=read_only)
-                try:
-                    self._data.open()
-                except BaseException:
-                    self._data.close()
-                    raise
+            self._data = DataFile(path, identity, read_only=read_only)
+            try:
+                self._open_data()
+            except BaseException:
+                self._data.close()
+                raise
         except BaseException:
             self._closed = True
             self._gate.close()
             raise
+
+    def _open_data(self) -> None:
+        """Open the data. A large file that must be walked is walked while others may use the log.
+
+        The walk counts if nothing was committed meanwhile; after some in vain the next one holds the lock.
+        """
+        for _ in range(WALKS_MAX):
+            with self._gate.held(GATE_WAIT_S):
+                if self._data.open(may_defer=True):
+                    return
+            self._data.walk()
+        with self._gate.held(GATE_WAIT_S):
+            self._data.open()
 
     # --- Writing -----------------------------------------------------------------------
 
@@ -107,6 +121,7 @@ class LmdbLog:
         """Swap data.mdb for a verified copy in key order. See `Log.rewrite`."""
         self._check_writable()
         with self._inside():
+            self._data.guard.check_everything()
             swap_for_copy(self.path, self._data.env, self._data.tables, self._sessions.others_alive())
             self._data.open()
 
@@ -139,6 +154,7 @@ class LmdbLog:
         """Give a page of rows in key order. See `Log.scan`."""
         found: list[tuple[bytes, bytes]] = []
         with self._reading() as txn:
+            self._data.guard.check_from(ITEMS_TABLE, after_key, limit)
             cursor = txn.cursor(db=self._data.tables.items)
             more = cursor.set_range(after_key + b"\0") if after_key else cursor.first()
             while more and len(found) < limit:
@@ -154,8 +170,7 @@ class LmdbLog:
     def check_rows(self) -> None:
         """Check every row where the file is suspect. See `Log.check_rows`."""
         if self._data.suspect:
-            with self._reading() as txn:
-                self._data.check_rows(txn)
+            self._data.check_rows()
             self._data.suspect = False
 
     def base(self) -> tuple[int, bytes]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from wal_runner.core import events as ev
 from wal_runner.core.events import TYPE_NUMBERS, Decision, ErrorInfo, Event, EventArray, Record, Status
+from wal_runner.core.shown import shown
 from wal_runner.errors import LogCorrupt, LogTooNew
 
 
@@ -104,19 +105,19 @@ class _BadField(Exception):
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise _BadField(f"{value!r:.50} where a number belongs")
+        raise _BadField(f"{shown(value)} where a number belongs")
     return value
 
 
 def _text(value: object) -> str:
     if type(value) is not str:
-        raise _BadField(f"{value!r:.50} where text belongs")
+        raise _BadField(f"{shown(value)} where text belongs")
     return value
 
 
 def _bytes(value: object) -> bytes:
     if type(value) is not bytes:
-        raise _BadField(f"{value!r:.50} where bytes belong")
+        raise _BadField(f"{shown(value)} where bytes belong")
     return value
 
 
@@ -129,7 +130,7 @@ def _maybe(check: Callable[[object], object]) -> Callable[[object], object]:
 
 def _texts(value: object) -> tuple[str, ...]:
     if type(value) is not tuple:
-        raise _BadField(f"{value!r:.50} where a list of texts belongs")
+        raise _BadField(f"{shown(value)} where a list of texts belongs")
     return tuple(_text(part) for part in value)
 
 
@@ -137,26 +138,26 @@ def _status(value: object) -> Status:
     try:
         return Status(_whole(value))
     except ValueError:
-        raise _BadField(f"{value!r:.50} where a status belongs") from None
+        raise _BadField(f"{shown(value)} where a status belongs") from None
 
 
 def _decision(value: object) -> Decision:
     try:
         return Decision(_whole(value))
     except ValueError:
-        raise _BadField(f"{value!r:.50} where a verdict belongs") from None
+        raise _BadField(f"{shown(value)} where a verdict belongs") from None
 
 
 def _whole(value: object) -> int:
     # Status and Decision are ints too: an array that was not stored yet holds them as they are.
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _BadField(f"{value!r:.50} where a number belongs")
+        raise _BadField(f"{shown(value)} where a number belongs")
     return value
 
 
 def _error(value: object) -> ErrorInfo:
     if not isinstance(value, tuple) or len(value) != len(ErrorInfo._fields):
-        raise _BadField(f"{value!r:.50} where an error belongs")
+        raise _BadField(f"{shown(value)} where an error belongs")
     return ErrorInfo(*(_text(part) for part in value))
 
 

@@ -12,6 +12,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from wal_runner.core.shown import shown
 from wal_runner.errors import Compacted, LogCorrupt, LogLost, LogTooNew, LogWentBack
 from wal_runner.log.codec import decode_record, record_count
 from wal_runner.log.env import open_env, translate_system, translated
@@ -220,7 +221,8 @@ class DataFile:
         stored = txn.get(META_LOG_ID, db=self.tables.meta)
         if stored != self._log_id.encode():
             raise LogLost(
-                f"{self.path} belongs to another log ({stored!r} instead of {self._log_id}). Put the right file back."
+                f"{self.path} belongs to another log ({shown(stored)} instead of {self._log_id}). Put the right file "
+                "back."
             )
         value = txn.get(META_FORMAT, db=self.tables.meta)
         version = 0 if value is None else unpack_number(META_FORMAT, value)

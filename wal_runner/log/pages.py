@@ -14,6 +14,7 @@ from itertools import islice, pairwise
 from operator import lt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wal_runner.log.format import EVENT_BYTES_MAX
 from wal_runner.log.rows import CRC_RESIDUE
 
 
@@ -30,6 +31,8 @@ NO_ROOT: Final = (1 << 64) - 1
 KEY_BYTES_MAX: Final = 511
 PAGE_BYTES_MAX: Final = 1 << 16
 DEPTH_MAX: Final = 32
+VALUE_BYTES_MAX: Final = EVENT_BYTES_MAX + 1024
+"""No value of ours is larger; LMDB copies whatever a node claims."""
 
 BRANCH: Final = 0x01
 LEAF: Final = 0x02
@@ -291,6 +294,8 @@ class PageFile:
 
     def check_big(self, number: int, size: int) -> range:
         """Return the pages that hold a value of *size* bytes, or raise `PageDamaged` if they cannot."""
+        if size > VALUE_BYTES_MAX:
+            raise PageDamaged(f"page {number} is named for a value of {size:,} bytes")
         count = (_HEADER_BYTES + size - 1) // self.page_bytes + 1
         if not FIRST_PAGE <= number <= self.last_page + 1 - count:
             raise PageDamaged(f"page {number} is named for {count} pages, and the file uses {self.last_page + 1}")

@@ -14,7 +14,7 @@ import msgpack
 
 from wal_runner.core.events import ErrorInfo
 from wal_runner.errors import LogCorrupt
-from wal_runner.log.codec import UNPACK_ERRORS
+from wal_runner.log.codec import UNPACK_ERRORS, unpack_bounded
 from wal_runner.log.format import ERROR_MESSAGE_CHARS_MAX, RESULT_BYTES_MAX, TRACEBACK_CHARS_MAX
 
 
@@ -58,7 +58,7 @@ def decode_result(packed: bytes | None) -> Any:  # noqa: ANN401 - whatever fn re
 
 
 def _unpacked(packed: bytes) -> Any:  # noqa: ANN401 - whatever fn returned
-    return msgpack.unpackb(packed, strict_map_key=False, max_ext_len=0)
+    return unpack_bounded(packed, strict_map_key=False, max_ext_len=0)
 
 
 def _unreadable(why: str) -> LogCorrupt:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tools.corrupting.judging import SIGNAL, VERIFY_ONLY, VIOLATIONS
 from tools.corrupting.trials import COPIED, LARGE, Clinic
-from wal_runner.log import codec, lmdb_data, rows
+from wal_runner.log import codec, lmdb_data, lmdb_rows, rows
 from wal_runner.log.lmdb_data import DataFile
 from wal_runner.log.page_guard import PageGuard
 from wal_runner.log.pages import PageFile
@@ -45,7 +45,7 @@ def _chain_unchecked() -> None:
 
 def _rows_unchecked() -> None:
     _set(rows, "unseal", lambda _key, value: value[: -rows.CRC_BYTES])
-    for module in (rows, lmdb_data):
+    for module in (rows, lmdb_rows):
         _set(module, "check_all", lambda _keys, _values: None)
     _set(DataFile, "check_rows", lambda *_: None)
 

@@ -26,6 +26,7 @@ STARTED: Final = TYPE_NUMBERS[ev.ItemStarted]
 SUCCEEDED: Final = TYPE_NUMBERS[ev.ItemSucceeded]
 RELEASED: Final = TYPE_NUMBERS[ev.ItemReleased]
 SESSION_OPENED: Final = TYPE_NUMBERS[ev.SessionOpened]
+SNAPSHOT_TAKEN: Final = TYPE_NUMBERS[ev.SnapshotTaken]
 
 
 def to_array(seq: int, event: Event | EventArray) -> EventArray:

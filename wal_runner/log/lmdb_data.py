@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from wal_runner.core.shown import shown
@@ -24,7 +23,6 @@ from wal_runner.log.format import (
     FORMAT_VERSION,
     HEAD_NAME,
     ITEMS_TABLE,
-    KEY_TEXT_BYTES_MAX,
     LOG_TABLE,
     META_BASE,
     META_FORMAT,
@@ -37,9 +35,10 @@ from wal_runner.log.format import (
 )
 from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
 from wal_runner.log.host import boot_id
+from wal_runner.log.lmdb_rows import stored_rows
 from wal_runner.log.page_guard import PageGuard
 from wal_runner.log.page_walk import walk
-from wal_runner.log.rows import check_all, row_key, seq_in, unpack_fields, unpack_number
+from wal_runner.log.rows import seq_in, unpack_fields, unpack_number
 from wal_runner.log.structure import as_it_is, is_always_checked, raise_for_structure
 
 
@@ -63,9 +62,6 @@ class Tables(NamedTuple):
     open: lmdb._Database
     meta: lmdb._Database
 
-
-FEW_IDS = 8
-UTF8_BYTES_MAX = 4
 
 TABLE_NAMES = (LOG_TABLE, ITEMS_TABLE, OPEN_TABLE, META_TABLE)
 
@@ -299,22 +295,7 @@ class DataFile:
 
         *is_clean* says that *txn* holds no uncommitted rows.
         """
-        keys = [row_key(item_id) for item_id in ids] if _are_long(ids) else [item_id.encode() for item_id in ids]
-        is_in_order = is_clean and _are_in_order(keys)
-        # Pages that were not checked are read once: to check them and to answer.
-        if is_in_order and not self.guard.trusts_all and (walked := self.guard.rows_of(keys)) is not None:
-            return walked
-        cursor = txn.cursor(db=self.tables.items)
-        if self.none_between(cursor, ids):
-            return [None] * len(ids)
-        values = _walked(cursor, keys) if is_in_order and self.guard.trusts_all else None
-        if values is None:
-            self.guard.check_keys(keys)
-            # set_key stays on the leaf page where it can; getmulti is no better.
-            find, value_of = cursor.set_key, cursor.value
-            values = [value_of() if find(key) else None for key in keys]
-        check_all(keys, values)
-        return values
+        return stored_rows(txn.cursor(db=self.tables.items), self.guard, ids, is_clean=is_clean)
 
     def check_rows(self) -> None:
         """Raise `LogCorrupt` unless the last walk found every row there as it was put."""
@@ -335,18 +316,6 @@ class DataFile:
             raise LogCorrupt(f"{self.path} does not say how many rows it holds. Restore it from a backup.")
         count, total = unpack_fields(META_ROWS, value, int, int)
         return count, total
-
-    def none_between(self, cursor: lmdb.Cursor[bytes], ids: Sequence[str]) -> bool:
-        """Say whether no row lies between the first and the last of *ids*, so that all are new.
-
-        One look-up for the whole batch where ids come in order, as most do; where they do not, the
-        answer is no, and nothing is lost.
-        """
-        if len(ids) < FEW_IDS or _are_long(ids):
-            return False
-        first, last = min(ids).encode(), max(ids).encode()
-        self.guard.check_gap(first, last)
-        return not cursor.set_range(first) or cursor.key() > last
 
     def after(
         self, txn: lmdb.Transaction[bytes], after: int, limit: int | None = None
@@ -405,33 +374,6 @@ class DataFile:
             if chain_there != known_chain:
                 raise LogWentBack(f"{self.folder} was replaced by another history. Restore the copy that ran last.")
         self.known = (seq, chain)
-
-
-def _are_long(ids: Sequence[str]) -> bool:
-    """Say whether one of *ids* may be too long to be its own key."""
-    return max(map(len, ids), default=0) * UTF8_BYTES_MAX > KEY_TEXT_BYTES_MAX
-
-
-def _are_in_order(keys: Sequence[bytes]) -> bool:
-    """Return whether *keys* are many and in order, so that one walk may cover them.
-
-    A key outside the walk would look as if it had no row, and its item would be done again.
-    """
-    return len(keys) >= FEW_IDS and keys[0] < keys[1] < keys[-1] and keys == sorted(keys)
-
-
-def _walked(cursor: lmdb.Cursor[bytes], keys: Sequence[bytes]) -> list[bytes | None] | None:
-    """Return the values of *keys*, which are in order, by one walk, or None if they lie too far apart.
-
-    A rerun mostly asks for neighbours, and a walk gives a row in a third of the time of a look-up.
-    """
-    if not cursor.set_range(keys[0]):
-        return None
-    walked = list(islice(cursor.iternext(), len(keys)))
-    if len(walked) == len(keys) and walked[-1][0] < keys[-1]:
-        return None
-    found = dict(walked)
-    return [found.get(key) for key in keys]
 
 
 def decoded(previous: bytes, raw: list[tuple[int, bytes]]) -> Iterator[Record]:

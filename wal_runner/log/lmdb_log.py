@@ -21,6 +21,7 @@ from wal_runner.log.format import (
     ITEMS_TABLE,
     META_BASE_STATE,
     META_SNAPSHOT,
+    META_SNAPSHOTTER,
     SESSIONS_NAME,
 )
 from wal_runner.log.gate import Gate
@@ -36,6 +37,7 @@ from wal_runner.log.rows import (
     decode_snapshot,
     read_base_state,
     snapshot_seq,
+    unpack_number,
 )
 from wal_runner.log.structure import WALKS_MAX
 
@@ -166,6 +168,12 @@ class LmdbLog:
         """Give the count and the sum of the rows. See `Log.row_sums`."""
         with self._reading() as txn:
             return self._data.row_sums(txn)
+
+    def snapshotter(self) -> int:
+        """Return who writes a snapshot. See `Log.snapshotter`."""
+        with self._reading() as txn:
+            value = txn.get(META_SNAPSHOTTER, db=self._data.tables.meta)
+        return 0 if value is None else unpack_number(META_SNAPSHOTTER, value)
 
     def check_rows(self) -> None:
         """Check every row where the file is suspect. See `Log.check_rows`."""

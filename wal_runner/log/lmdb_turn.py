@@ -29,6 +29,7 @@ from wal_runner.log.format import (
     META_SNAPSHOT,
     META_SNAPSHOTTER,
 )
+from wal_runner.log.lmdb_rows import none_between
 from wal_runner.log.rows import (
     CRC_BYTES,
     SUM_MODULUS,
@@ -164,7 +165,7 @@ class LmdbTurn:
             while written < len(rows) and (not written or time.perf_counter() < deadline):
                 batch = rows[written : written + ROWS_A_LOOK]
                 pairs, checksums = _encoded(batch)
-                if self._data.none_between(cursor, [item_id for item_id, _ in batch]):
+                if none_between(cursor, self._data.guard, [item_id for item_id, _ in batch]):
                     count += len(pairs)
                     _, added = cursor.putmulti(pairs)
                     # A key that was there already would make the sum wrong, and the snapshot with it.

@@ -36,6 +36,7 @@ from wal_runner.log.rows import (
     snapshot_seq,
     stored_checksum,
     unpack,
+    unpack_number,
     unseal,
 )
 
@@ -111,6 +112,12 @@ class MemoryLog:
         with self._inside():
             count, total = unpack(META_ROWS, self.store.meta[META_ROWS])
             return count, total
+
+    def snapshotter(self) -> int:
+        """Return who writes a snapshot. See `Log.snapshotter`."""
+        with self._inside():
+            value = self.store.meta.get(META_SNAPSHOTTER)
+            return 0 if value is None else unpack_number(META_SNAPSHOTTER, value)
 
     def check_rows(self) -> None:
         """Find nothing: nobody writes to memory behind the engine's back. See `Log.check_rows`."""

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from wal_runner.errors import LogCorrupt
 from wal_runner.log import pages
 from wal_runner.log.format import ITEMS_TABLE, LOG_TABLE, META_TABLE, OPEN_TABLE
-from wal_runner.log.pages import NO_ROOT, Branch, Meta, PageDamaged, PageFile, Tree
+from wal_runner.log.page_trees import Held, Leaf, PageTrees
+from wal_runner.log.pages import NO_ROOT, PageDamaged, Tree
 
 
 if TYPE_CHECKING:
@@ -31,50 +32,25 @@ UNCHECKED: Final = 0
 CHECKED: Final = 1
 FREE: Final = 2
 
-BRANCHES_HELD_MAX: Final = 4096
-"""Parsed branch pages that are kept: some 20 KB each, and a table of 10 million rows has some 600."""
-
 LEAVES_A_KEY: Final = 1 / 8
 """Keys are read by a walk over their leaves if there are at most so many leaves for each key."""
 
 LEAVES_MORE: Final = 2
 
 
-class Leaf(NamedTuple):
-    """A leaf page by number, and the keys between which a look-up that comes there may be."""
-
-    number: int
-    least: bytes | None
-    beyond: bytes | None
-
-
-class _Held(NamedTuple):
-    """A branch page as it was parsed, with what it was parsed from."""
-
-    page: bytes
-    least: bytes | None
-    beyond: bytes | None
-    branch: Branch
-
-
-class PageGuard:
+class PageGuard(PageTrees):
     """What of one open data.mdb was checked; see the module's docstring."""
 
     def __init__(self, path: Path, descriptor: int, page_bytes: int, *, trusts_all: bool) -> None:
         """Begin with nothing checked, or with *trusts_all* where the whole file was walked just now."""
         self.trusts_all = trusts_all
         """Whether no page needs a check any more."""
+        super().__init__(descriptor, page_bytes)
         self._path = path
-        self._file = PageFile(descriptor, page_bytes)
         self._marks = bytearray()
-        self._trees: dict[bytes, Tree] = {}
-        self._txn = -1
         self._expected_txn = -1
         self._is_alone = True
         """Whether no other process has committed since: then every unchecked page is as it was at the opening."""
-        self._held: dict[int, _Held] = {}
-        self._fresh: set[int] = set()
-        """The branch pages that are known to be as they are held, in this transaction."""
         self._complete: set[int] = set()
         """The branch pages above leaves, all of which were checked."""
         self._last: tuple[int, int, Rows] = (-1, -1, ([], []))
@@ -246,28 +222,6 @@ class PageGuard:
                 self._expected_txn = self._txn
         return self._tree(name)
 
-    def _tree(self, name: bytes) -> Tree:
-        try:
-            return self._trees[name]
-        except KeyError:
-            raise PageDamaged(f"the main tree: the table {name.decode()} is missing") from None
-
-    def _read_meta(self) -> Meta:
-        meta = pages.read_meta(self._file.descriptor)
-        if meta.page_bytes != self._file.page_bytes:
-            raise PageDamaged(f"the meta pages name pages of {meta.page_bytes} bytes")
-        self._file.last_page = meta.last_page
-        self._txn = meta.txn
-        self._fresh.clear()
-        if len(self._held) > BRANCHES_HELD_MAX:
-            self._held.clear()
-        self._trees = {
-            node.key: read_table(node)
-            for leaf in self._leaves(meta.main, b"", None)
-            for node in self._file.nodes(self._file.page(leaf.number), *leaf)
-        }
-        return meta
-
     def _check_free_list(self, tree: Tree) -> None:
         for number in self._check_all(tree, order=pages.native, is_sealed=False, is_free_list=True):
             if self._marks[number] != UNCHECKED:
@@ -311,73 +265,11 @@ class PageGuard:
                 leaf = Leaf(branch.children[-1], branch.keys[-1], leaf.beyond)
             self._check_leaf(leaf, is_sealed=False)
 
-    # --- Down a tree ------------------------------------------------------------------------------
-
-    def _leaf(self, tree: Tree, key: bytes, *, before: bool = False) -> Leaf | None:
-        """Return the leaf on which *key* is or would be; *before* that, the one that ends where *key* begins."""
-        if tree.root == NO_ROOT:
-            return None
-        number, least, beyond = tree.root, None, None
-        for level in range(tree.depth, 1, -1):
-            keys, children = self._branch(Leaf(number, least, beyond), level, tree.depth)
-            at = (bisect_left if before else bisect_right)(keys, key, 1) - 1
-            number = children[at]
-            if at:
-                least = keys[at]
-            if at + 1 < len(keys):
-                beyond = keys[at + 1]
-        return Leaf(number, least, beyond)
-
-    def _leaves(self, tree: Tree, first: bytes, last: bytes | None, *, siblings: bool = False) -> Iterator[Leaf]:
-        """Yield the leaves of *tree* from that of *first* to that of *last*, or to the end, in order."""
-        if tree.root == NO_ROOT:
+    def _check_branch(self, number: int, held: Held, *, is_leaf: bool) -> None:
+        """Check that the children of a branch page that was not checked yet are its own."""
+        self._complete.discard(number)
+        if self._mark_of(number) != UNCHECKED:
             return
-        waiting = [(Leaf(tree.root, None, None), tree.depth)]
-        while waiting:
-            leaf, level = waiting.pop()
-            if level <= 1:
-                yield leaf
-                continue
-            keys, children = self._branch(leaf, level, tree.depth)
-            start = bisect_right(keys, first, 1) - 1
-            end = len(keys) - 1 if last is None else bisect_right(keys, last, 1) - 1
-            below = [
-                (
-                    Leaf(
-                        children[at],
-                        keys[at] if at else leaf.least,
-                        keys[at + 1] if at + 1 < len(keys) else leaf.beyond,
-                    ),
-                    level - 1,
-                )
-                for at in range(start, end + 1)
-            ]
-            if siblings and level > 2:  # noqa: PLR2004 - whose children are branches
-                for child, _ in below[:2]:
-                    self._branch(child, level - 1, tree.depth)
-            waiting += reversed(below)
-
-    def _branch(self, place: Leaf, level: int, depth: int) -> Branch:
-        """Return the branch page at *place*, checked."""
-        number, least, beyond = place
-        held = self._held.get(number)
-        if held is not None and number in self._fresh and held.least == least and held.beyond == beyond:
-            return held.branch
-        if depth > pages.DEPTH_MAX:
-            raise PageDamaged(f"a tree of {depth} levels")
-        page = self._file.page(number)
-        if held is None or held[:3] != (page, least, beyond):
-            self._complete.discard(number)
-            held = _Held(page, least, beyond, self._file.branch(page, number, least, beyond))
-            if self._mark_of(number) == UNCHECKED:
-                self._check_children(held, is_leaf=level == 2)  # noqa: PLR2004 - the level above the leaves
-            self._held[number] = held
-        self._mark(number)
-        self._fresh.add(number)
-        return held.branch
-
-    def _check_children(self, held: _Held, *, is_leaf: bool) -> None:
-        """Check that the children of an unchecked branch page are its own."""
         _, least, beyond, (keys, children) = held
         bounds = [least, *keys[1:], beyond]
         for at, child in enumerate(children):
@@ -388,6 +280,7 @@ class PageGuard:
                 if child < len(self._marks):
                     self._marks[child] = UNCHECKED
             self._file.check_ends(child, bounds[at], bounds[at + 1], is_leaf=is_leaf)
+        self._mark(number)
 
     def _check_leaf(self, leaf: Leaf | None, *, is_sealed: bool = True) -> None:
         if leaf is None or self._mark_of(leaf.number) != UNCHECKED:
@@ -415,16 +308,3 @@ class PageGuard:
                 f"{self._path} is damaged: {error}. Do not run anything on it: finished items would be done again. "
                 "Run `walrun verify`; restore it from a backup."
             ) from error
-
-
-def read_table(node: pages.Node) -> Tree:
-    """Return the table that a node of the main tree describes, or raise `PageDamaged` if it is none of ours."""
-    name = node.key.decode(errors="replace")
-    if node.flags != pages.SUB_TREE or len(node.value) != pages.TREE_BYTES:
-        raise PageDamaged(f"the main tree: {name} is not a table")
-    tree = pages.read_tree(node.value)
-    if tree.flags or tree.page_bytes:
-        raise PageDamaged(f"{name}: is not of the kind that we make")
-    if (tree.root == NO_ROOT) != (not tree.depth) or tree.depth > pages.DEPTH_MAX:
-        raise PageDamaged(f"{name}: has a depth of {tree.depth} levels")
-    return tree

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wal_runner.log import pages
 from wal_runner.log.format import ITEMS_TABLE
-from wal_runner.log.page_guard import read_table
+from wal_runner.log.page_trees import read_table
 from wal_runner.log.pages import FIRST_PAGE, NO_ROOT, PageDamaged, PageFile, RowDamaged, Tree
 from wal_runner.log.rows import SUM_MODULUS, stored_checksum
 

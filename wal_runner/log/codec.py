@@ -51,6 +51,10 @@ _ARRAY_16: Final = 0xDC
 SMALL_BYTES: Final = 64 * 1024
 """What is smaller takes little memory, whatever it is made of; its elements are not counted."""
 
+FIELDS_MAX: Final = 64
+"""Fields of a row or an outcome, those of later versions included. The memory for an array is taken when its header is
+read."""
+
 STATE_ELEMENTS_MAX: Final = 1 << 21
 """Most elements of a stored state, which has some twenty for each session and each open attempt. They may take sixty
 times their packed size in memory."""

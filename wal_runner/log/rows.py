@@ -18,7 +18,7 @@ from wal_runner.core.items import SessionInfo, attempt_of
 from wal_runner.core.shown import shown
 from wal_runner.core.state import State
 from wal_runner.errors import LogCorrupt, LogError
-from wal_runner.log.codec import UNPACK_ERRORS, checked_size, checked_value, unpack_bounded
+from wal_runner.log.codec import FIELDS_MAX, UNPACK_ERRORS, checked_size, checked_value, unpack_bounded
 from wal_runner.log.format import KEY_HASH_MARK, KEY_TEXT_BYTES_MAX
 
 
@@ -147,7 +147,7 @@ def decode_row(key: bytes, value: bytes) -> tuple[str, Row]:
         max_buffer_size=max(len(body), 1),
         max_ext_len=0,
         max_map_len=0,
-        max_array_len=len(_ROW_KINDS),  # a header that claims more takes the memory for it
+        max_array_len=FIELDS_MAX,  # a header that claims more takes the memory for it
     )
     unpacker.feed(body)
     try:

@@ -28,7 +28,7 @@ import msgpack
 from wal_runner.core.arrays import from_array, to_array
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
 from wal_runner.errors import DiskFull, LogClosed, LogCorrupt, LogForked, LogTooNew
-from wal_runner.log.codec import UNPACK_ERRORS
+from wal_runner.log.codec import FIELDS_MAX, UNPACK_ERRORS
 from wal_runner.log.format import EVENT_BYTES_MAX, FILE_MODE, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 
 
@@ -69,10 +69,6 @@ _PAYLOAD_BYTES_MIN: Final = {
     _EVENT_INLINE: 1,
     _EVENT_BESIDE: _BESIDE.size + _CRC.size,
 }
-
-
-_OUTCOME_FIELDS_MAX: Final = 16
-"""More than any outcome has. The memory for an array is taken when its header is read."""
 
 
 class Remains(NamedTuple):
@@ -325,7 +321,7 @@ def _read_beside(beside: Path, payload: bytes) -> bytes:
 
 def _outcome(start_seq: int, packed: bytes) -> Any:  # noqa: ANN401 - one of three events, or None
     try:
-        array = msgpack.unpackb(packed, use_list=False, max_ext_len=0, max_map_len=0, max_array_len=_OUTCOME_FIELDS_MAX)
+        array = msgpack.unpackb(packed, use_list=False, max_ext_len=0, max_map_len=0, max_array_len=FIELDS_MAX)
         event: Event = from_array(start_seq, array)
     except (*UNPACK_ERRORS, LogCorrupt, LogTooNew):
         return None

@@ -105,6 +105,17 @@ def branch_keys(path: Path) -> list[tuple[int, int]]:
     ]
 
 
+def leaf_keys(path: Path, key: bytes) -> list[int]:
+    """Return each place where *key* is a leaf page's key; stale pages included."""
+    content = (path / DATA_NAME).read_bytes()
+    return [
+        at
+        for page in pages.pages_of(content, pages.LEAF)
+        for at, size, _ in pages.nodes(content, page)
+        if content[at : at + size] == key
+    ]
+
+
 def turn(path: Path, place: int, bit: int = 0) -> None:
     """Turn a bit of data.mdb."""
     with (path / DATA_NAME).open("r+b") as file:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from wal_runner.log.codec import record_count
-from wal_runner.log.format import DATA_NAME, HEAD_NAME, ITEMS_TABLE, LOG_TABLE, META_TABLE, TABLES_MAX
-from wal_runner.log.rows import row_key
+from wal_runner.log.format import DATA_NAME, HEAD_NAME, ITEMS_TABLE, LOG_TABLE, META_ROWS, META_TABLE, TABLES_MAX
+from wal_runner.log.rows import SUM_MODULUS, pack, row_key, seal, stored_checksum, unseal
 
 
 if TYPE_CHECKING:
@@ -74,6 +74,24 @@ def swap_rows(path: Path, one: str, other: str) -> None:
         values = [txn.get(key) or b"" for key in keys]
         for key, value in zip(keys, reversed(values), strict=True):
             txn.put(key, value)
+
+
+def swap_rows_and_sums(path: Path, one: str, other: str) -> None:
+    """Let two items change places as an attacker would: each row sealed for its place, and the sum made to fit."""
+    with table(path, ITEMS_TABLE) as (txn, _):
+        keys = row_key(one), row_key(other)
+        bodies = [unseal(key, txn.get(key) or b"") for key in keys]
+        for key, body in zip(keys, reversed(bodies), strict=True):
+            txn.put(key, seal(key, body))
+    fit_sums(path)
+
+
+def fit_sums(path: Path) -> None:
+    """Make the count and the sum of the rows fit what is there."""
+    with table(path, ITEMS_TABLE) as (txn, _):
+        values = [value for _, value in txn.cursor()]
+    total = sum(map(stored_checksum, values)) % SUM_MODULUS
+    put_meta(path, META_ROWS, pack(META_ROWS, (len(values), total)))
 
 
 def put_row(path: Path, key: bytes, value: bytes) -> None:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tools.corrupting.judging import SIGNAL, VERIFY_ONLY, VIOLATIONS
-from tools.corrupting.trials import COPIED, Clinic
-from wal_runner.log import codec, lmdb_data, rows, structure
+from tools.corrupting.trials import COPIED, LARGE, Clinic
+from wal_runner.log import codec, lmdb_data, lmdb_rows, rows
 from wal_runner.log.lmdb_data import DataFile
+from wal_runner.log.page_guard import PageGuard
+from wal_runner.log.pages import PageFile
 from wal_runner.recovery import verifying
 
 
@@ -28,12 +30,13 @@ TRIALS_MAX: Final = 400
 
 @dataclass(frozen=True)
 class Control:
-    """A bug, the damage that shows it, and the verdicts that count as caught."""
+    """A bug, the damage that shows it, the verdicts that count as caught, and how the damage came."""
 
     name: str
     plant: Callable[[], None]
     mutators: Sequence[str]
     caught_by: Sequence[str] = VIOLATIONS
+    way: str = COPIED
 
 
 def _chain_unchecked() -> None:
@@ -42,12 +45,14 @@ def _chain_unchecked() -> None:
 
 def _rows_unchecked() -> None:
     _set(rows, "unseal", lambda _key, value: value[: -rows.CRC_BYTES])
-    for module in (rows, lmdb_data):
+    for module in (rows, lmdb_rows):
         _set(module, "check_all", lambda _keys, _values: None)
+    _set(DataFile, "check_rows", lambda *_: None)
 
 
 def _structure_unchecked() -> None:
-    _set(lmdb_data, "check_structure", lambda _data: None)
+    _set(lmdb_data, "raise_for_structure", lambda *_: None)
+    _set(PageGuard, "begin", lambda _guard: None)
     _set(verifying, "structural_problems", lambda _folder: [])
 
 
@@ -59,8 +64,31 @@ def _rows_not_summed() -> None:
     _set(DataFile, "check_rows", lambda *_: None)
 
 
-def _branches_unchecked() -> None:
-    _set(structure, "misleading_branches", lambda _data: ())
+def _bounds_unchecked() -> None:
+    """Believe that a page holds the keys that its parent says."""
+    rows_of, nodes_of = PageFile.sealed_rows, PageFile.nodes
+    _set(PageFile, "sealed_rows", lambda file, page, number, *_: rows_of(file, page, number, None, None))
+    _set(
+        PageFile,
+        "nodes",
+        lambda file, page, number, _least, _beyond, order=None: nodes_of(file, page, number, None, None, order),
+    )
+    _set(PageFile, "check_ends", lambda *_, **__: None)
+
+
+def _misses_unproven() -> None:
+    """Check the rows that are found, and believe LMDB where it finds none: as before page checks."""
+    for name in ("check_keys", "check_gap"):
+        _set(PageGuard, name, lambda *_: None)
+    _set(PageGuard, "rows_of", lambda *_: None)
+
+
+def _pages_unchecked() -> None:
+    """Let LMDB near pages that nobody has looked at."""
+    _misses_unproven()
+    for name in ("check_from", "check_around", "_check_last"):
+        _set(PageGuard, name, lambda *_, **__: None)
+    _set(PageGuard, "_check_all", lambda *_, **__: [])
 
 
 _SEEN_BY_VERIFY: Final = (VERIFY_ONLY, *VIOLATIONS)
@@ -74,20 +102,29 @@ CONTROLS: Final = (
     ),
     Control("HEAD is not compared", _head_unread, ("older data", "older meta page")),
     Control("the rows are not summed up", _rows_not_summed, ("bit in a leaf", "stale page"), _SEEN_BY_VERIFY),
-    Control("branch pages are believed", _branches_unchecked, ("bit in a branch",)),
+    Control("page bounds are not checked", _bounds_unchecked, ("bit in a branch",)),
+    Control("misses are not proven", _misses_unproven, ("bit in a leaf",), _SEEN_BY_VERIFY, LARGE),
+    Control("page bounds are not checked on the way", _bounds_unchecked, ("bit in a branch",), _SEEN_BY_VERIFY, LARGE),
+    Control(
+        "LMDB is let near unchecked pages",
+        _pages_unchecked,
+        ("bit in a page header", "zeroed page", "bit in a leaf"),
+        (SIGNAL,),
+        LARGE,
+    ),
 )
 
 
 def clinic_for_controls(home: Path) -> Clinic:
-    """Give the logs that controls are tried on: copies, so that every opening checks all that it can."""
-    return Clinic(home, logs=("snapshot", "results", "compacted"), ways=(COPIED,))
+    """Return the logs that controls are tried on: copies, which each opening walks, and large ones."""
+    return Clinic(home, logs=("snapshot", "results", "compacted"), ways=(COPIED, LARGE))
 
 
 def catch(control: Control, clinic: Clinic, seed: object) -> Trial | None:
     """Try until *control* is caught, and give the trial that did; None where nothing noticed."""
     clinic.plant = control.plant
     for number in range(TRIALS_MAX):
-        trial = clinic.trial(seed, number, control.mutators, (COPIED,))
+        trial = clinic.trial(seed, number, control.mutators, (control.way,))
         if trial.verdict.word in control.caught_by:
             return trial
     return None

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
+from tools.harness.replacing import be_at_home_anywhere
 from wal_runner import failpoints
 from wal_runner.core.events import ItemInterrupted, SessionOpened
 from wal_runner.log import folder as log_folder
@@ -349,11 +350,12 @@ def _be_repeatable(log_id: str) -> None:
     stand_ins: dict[Any, dict[str, Any]] = {
         log_folder: {"secrets": SimpleNamespace(token_hex=lambda size: log_id[: 2 * size])},
         recover: {
-            "_session_opened": lambda number: SessionOpened(
-                number, "mailer", 4_321, "boot", ("walrun", "run"), "/srv", "mail", "0.1.0", "99"
+            "_session_opened": lambda number, accepted: SessionOpened(
+                number, "mailer", 4_321, "boot", ("walrun", "run"), "/srv", "mail", "0.1.0", "99", accepted
             )
         },
     }
+    be_at_home_anywhere()
     for module, names in stand_ins.items():
         for name, stand_in in names.items():
             setattr(module, name, stand_in)

@@ -16,6 +16,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tools.harness.replacing import be_at_home_anywhere
 from wal_runner.log import host
 
 
@@ -48,15 +49,16 @@ class End:
     memory_bytes: int
 
 
-def ask(question: Callable[[], Any]) -> End:
-    """Call *question* in a child, and tell how that ended."""
+def ask(question: Callable[[], Any], *, seconds_max: int = SECONDS_MAX) -> End:
+    """Call *question* in a child that may take *seconds_max* of processor time, and tell how that ended."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         code = 70
         try:
             os.close(reading)
-            _bound()
+            _bound(seconds_max)
+            be_at_home_anywhere()
             packed = pickle.dumps(question())
             with os.fdopen(writing, "wb") as pipe:
                 pipe.write(packed)
@@ -89,13 +91,13 @@ def settle_down() -> None:
     gc.freeze()
 
 
-def _bound() -> None:
+def _bound(seconds_max: int) -> None:
     """Bound what this process may take; SIGXCPU or SIGALRM end one that takes too long."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_MAX, SECONDS_MAX + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds_max, seconds_max + 1))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(PATIENCE_S)
+    signal.alarm(PATIENCE_S + 5 * seconds_max)
     # What LMDB says before it aborts is not ours, nor where Python stands then.
     faulthandler.disable()
     silent = os.open(os.devnull, os.O_WRONLY)

@@ -36,10 +36,9 @@ TOUCHED: Final = "touched"
 """A program wrote: the folder is the very one, and data.mdb has another time."""
 COPIED: Final = "copied"
 """The folder is a copy of the one that ran; no slot of it is believed."""
-WAYS: Final = (BENEATH, TOUCHED, COPIED)
-
 LARGE: Final = "beneath a large log"
 """As beneath, and the log counts as one that is too large to be checked at each opening."""
+WAYS: Final = (BENEATH, TOUCHED, COPIED, LARGE)
 
 ASKED: Final = 4
 AGAIN_EVERY: Final = 4

@@ -31,6 +31,14 @@ def positive(text: str) -> int:
     return number
 
 
+def not_negative(text: str) -> int:
+    """Read a number of things, none or more."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is less than none")
+    return number
+
+
 def minutes(text: str) -> float:
     """Read a time."""
     number = float(text)

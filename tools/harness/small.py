@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from tools.harness.replacing import put
-from wal_runner.log import folder, host, lmdb_data, lmdb_log, lmdb_sessions, opening, room, scratch
+from tools.harness.replacing import be_at_home_anywhere, put
+from wal_runner.log import folder, host, lmdb_data, lmdb_sessions, opening, room, scratch
 from wal_runner.log import format as on_disk
-from wal_runner.log.place import Place
 from wal_runner.recovery import snapshots, writer
 from wal_runner.runner import dispatcher
 
@@ -37,7 +36,7 @@ def make_small() -> None:
     put(folder, check_file_system=lambda _folder: None)
     put(opening, check_file_system=lambda _folder: None, _caller=lambda: "opened by a life")
     # A state after a power cut is laid out in another folder. It must not look like a copy: power cuts never ask.
-    put(lmdb_log, place_of=lambda _folder, _gate: Place(1, 1, 1, 1))
+    be_at_home_anywhere()
     put(lmdb_sessions, is_mappable=lambda _folder: True)
 
 

@@ -18,6 +18,7 @@ from wal_runner.core import events as ev
 from wal_runner.core import places
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import TYPE_NUMBERS, Decision, Event, EventArray, Record, Status
+from wal_runner.core.shown import shown
 from wal_runner.errors import RESTORE, EventInvalid, LogCorrupt, LogTooNew
 
 
@@ -30,6 +31,7 @@ STARTED: Final = TYPE_NUMBERS[ev.ItemStarted]
 SUCCEEDED: Final = TYPE_NUMBERS[ev.ItemSucceeded]
 RELEASED: Final = TYPE_NUMBERS[ev.ItemReleased]
 SESSION_OPENED: Final = TYPE_NUMBERS[ev.SessionOpened]
+SNAPSHOT_TAKEN: Final = TYPE_NUMBERS[ev.SnapshotTaken]
 
 COUNT_MAX: Final = (1 << 64) - 1
 """The largest number that msgpack stores."""
@@ -143,19 +145,19 @@ class _NewerField(Exception):
 
 def _count(value: object) -> int:
     if type(value) is not int or not 0 <= value <= COUNT_MAX:
-        raise _BadField(f"{value!r:.50} where a number belongs")
+        raise _BadField(f"{shown(value)} where a number belongs")
     return value
 
 
 def _text(value: object) -> str:
     if type(value) is not str:
-        raise _BadField(f"{value!r:.50} where text belongs")
+        raise _BadField(f"{shown(value)} where text belongs")
     return value
 
 
 def _bytes(value: object) -> bytes:
     if type(value) is not bytes:
-        raise _BadField(f"{value!r:.50} where bytes belong")
+        raise _BadField(f"{shown(value)} where bytes belong")
     return value
 
 
@@ -168,7 +170,7 @@ def _maybe(check: Callable[[object], object]) -> Callable[[object], object]:
 
 def _texts(value: object) -> tuple[str, ...]:
     if type(value) is not tuple:
-        raise _BadField(f"{value!r:.50} where a list of texts belongs")
+        raise _BadField(f"{shown(value)} where a list of texts belongs")
     return tuple(_text(part) for part in value)
 
 
@@ -176,32 +178,32 @@ def _status(value: object) -> Status:
     try:
         return Status(_whole(value))
     except ValueError:
-        raise _BadField(f"{value!r:.50} where a status belongs") from None
+        raise _BadField(f"{shown(value)} where a status belongs") from None
 
 
 def _decision(value: object) -> Decision:
     try:
         return Decision(_whole(value))
     except ValueError:
-        raise _BadField(f"{value!r:.50} where a verdict belongs") from None
+        raise _BadField(f"{shown(value)} where a verdict belongs") from None
 
 
 def _whole(value: object) -> int:
     # Status and Decision are ints too: an array that was not stored yet holds them as they are.
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _BadField(f"{value!r:.50} where a number belongs")
+        raise _BadField(f"{shown(value)} where a number belongs")
     return value
 
 
 def _flag(value: object) -> bool:
     if type(value) is not bool:
-        raise _BadField(f"{value!r:.50} where true or false belongs")
+        raise _BadField(f"{shown(value)} where true or false belongs")
     return value
 
 
 def _error(value: object) -> ErrorInfo:
     if not isinstance(value, tuple) or len(value) < len(ErrorInfo._fields):
-        raise _BadField(f"{value!r:.50} where an error belongs")
+        raise _BadField(f"{shown(value)} where an error belongs")
     if len(value) > len(ErrorInfo._fields):
         raise _NewerField(f"an error with {len(value)} fields")
     kind, message, traceback = value
@@ -210,13 +212,13 @@ def _error(value: object) -> ErrorInfo:
 
 def _effects(value: object) -> Effects:
     if type(value) is not tuple:
-        raise _BadField(f"{value!r:.50} where effects belong")
+        raise _BadField(f"{shown(value)} where effects belong")
     return tuple(_effect(part) for part in value)
 
 
 def _effect(value: object) -> tuple[str, int, bool, bytes | None, str | None]:
     if type(value) is not tuple or len(value) < len(_EFFECT):
-        raise _BadField(f"{value!r:.50} where an effect belongs")
+        raise _BadField(f"{shown(value)} where an effect belongs")
     if len(value) > len(_EFFECT):
         raise _NewerField(f"an effect with {len(value)} fields")
     name, seq, done, result, omitted = (check(field) for check, field in zip(_EFFECT, value, strict=True))

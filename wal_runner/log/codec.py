@@ -51,6 +51,14 @@ _ARRAY_16: Final = 0xDC
 SMALL_BYTES: Final = 64 * 1024
 """What is smaller takes little memory, whatever it is made of; its elements are not counted."""
 
+FIELDS_MAX: Final = 64
+"""Fields of a row or an outcome, those of later versions included. The memory for an array is taken when its header is
+read."""
+
+STATE_ELEMENTS_MAX: Final = 1 << 21
+"""Most elements of a stored state, which has some twenty for each session and each open attempt. They may take sixty
+times their packed size in memory."""
+
 ELEMENTS_MAX: Final = 128
 """A large event, row or attempt is large for its texts: none that we write has so many elements."""
 
@@ -179,9 +187,33 @@ def checked_size(packed: bytes) -> bytes:
     return packed
 
 
-def _has_many_elements(packed: bytes) -> bool:
+def checked_value(packed: bytes) -> bytes:
+    """Return *packed*, a stored state or number, or raise ValueError if its elements would take much memory.
+
+    A file with holes holds gigabytes of zeros in some kilobytes of disk, and each zero is a number.
+    """
+    if len(packed) > EVENT_BYTES_MAX:
+        raise ValueError(f"{len(packed):,} bytes, and {EVENT_BYTES_MAX:,} are the most")
+    if len(packed) > STATE_ELEMENTS_MAX and _has_many_elements(packed, STATE_ELEMENTS_MAX):
+        raise ValueError(f"{len(packed):,} bytes with more than {STATE_ELEMENTS_MAX:,} elements")
+    return packed
+
+
+def unpack_bounded(packed: bytes, **options: Any) -> Any:  # noqa: ANN401 - msgpack's own
+    """Unpack *packed* if its headers claim no more elements than it holds; raise one of `UNPACK_ERRORS` otherwise.
+
+    The memory for an array is taken when its header is read: nested headers of a few bytes that each claim as many
+    elements as there are bytes took hundreds of megabytes before the bytes ran out.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(packed), 1), **options)
+    unpacker.feed(packed)
+    unpacker.skip()
+    return msgpack.unpackb(packed, **options)
+
+
+def _has_many_elements(packed: bytes, most: int = ELEMENTS_MAX) -> bool:
     at = 0
-    for _ in range(ELEMENTS_MAX):
+    for _ in range(most):
         if at >= len(packed):
             return False
         mark = packed[at]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.items import ItemState, OpenAttempt, SessionInfo
 from wal_runner.core.places import PLACE_FIELDS
+from wal_runner.core.shown import shown
 from wal_runner.errors import LogTooNew
 
 
@@ -77,10 +78,10 @@ def check_kinds(fields: object, kinds: Kinds, *, required: int | None = None) ->
     if type(fields) is tuple and len(fields) > len(kinds):
         raise too_new(f"{len(fields)} fields stand where this version knows {len(kinds)}")
     if type(fields) is not tuple or len(fields) < least:
-        raise ValueError(f"{fields!r:.50} where {least} fields or more belong")
+        raise ValueError(f"{shown(fields)} where {least} fields or more belong")
     for field, kind in zip(fields, kinds, strict=False):
         if type(field) not in kind:
-            raise ValueError(f"{field!r:.50} where {kind[0].__name__} belongs")
+            raise ValueError(f"{shown(field)} where {kind[0].__name__} belongs")
 
 
 def refuse_places(row: Row, places: Places) -> None:

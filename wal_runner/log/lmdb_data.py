@@ -8,9 +8,10 @@ it holds at least what this handle and HEAD have seen.
 from __future__ import annotations
 
 import os
-from itertools import islice
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from wal_runner.core.shown import shown
 from wal_runner.errors import ON_RESTORING, RESTORE, Compacted, LogCorrupt, LogLost, LogWentBack
 from wal_runner.log.codec import record_count
 from wal_runner.log.env import check_env, close_env, open_env, translate_system, translated
@@ -18,10 +19,10 @@ from wal_runner.log.files import HeldFile, open_file
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
+    CHECK_ALWAYS_BYTES_MAX,
     DATA_NAME,
     HEAD_NAME,
     ITEMS_TABLE,
-    KEY_TEXT_BYTES_MAX,
     LOG_TABLE,
     META_BASE,
     META_FORMAT,
@@ -34,8 +35,11 @@ from wal_runner.log.format import (
 )
 from wal_runner.log.head import Witness, boot_mark, open_head, read_head, write_head
 from wal_runner.log.host import boot_id
-from wal_runner.log.rows import SUM_MODULUS, check_all, row_key, seq_in, stored_checksum, unpack_fields, unpack_number
-from wal_runner.log.structure import check_structure, is_always_checked
+from wal_runner.log.lmdb_rows import stored_rows
+from wal_runner.log.page_guard import PageGuard
+from wal_runner.log.page_walk import walk
+from wal_runner.log.rows import seq_in, unpack_fields, unpack_number
+from wal_runner.log.structure import as_it_is, is_always_checked, raise_for_structure
 from wal_runner.log.upgrading import check_readable
 
 
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     import lmdb
 
     from wal_runner.log.folder import Identity
+    from wal_runner.log.page_walk import Walked
+    from wal_runner.log.structure import Unchanged
 
 
 class Tables(NamedTuple):
@@ -57,10 +63,6 @@ class Tables(NamedTuple):
     meta: lmdb._Database
 
 
-ROWS_A_CHECK = 1024
-FEW_IDS = 8
-UTF8_BYTES_MAX = 4
-
 TABLE_NAMES = (LOG_TABLE, ITEMS_TABLE, OPEN_TABLE, META_TABLE)
 
 
@@ -69,6 +71,7 @@ class DataFile:
 
     env: lmdb.Environment
     tables: Tables
+    guard: PageGuard
 
     def __init__(self, folder: Path, identity: Identity, *, read_only: bool) -> None:
         self.folder = folder
@@ -90,11 +93,18 @@ class DataFile:
         """HEAD, for a writer, then data.mdb while it is open."""
         self.suspect = True
         """Whether something may have happened to the file since HEAD was written; then it was walked."""
+        self._walked: tuple[Unchanged, Walked] | None = None
+        """The last walk, and what the file was like then."""
+        self._sums = (0, 0)
 
     # --- Opening --------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Open the file, having made sure that it is sound and not older than its witness."""
+    def open(self, *, may_defer: bool = False) -> bool:
+        """Open the file if it is sound and not older than its witness. Call it inside the log lock.
+
+        Return False, with *may_defer*, if a large file must be walked first: call `walk` without the lock, then
+        this again.
+        """
         self._close_env()
         witness = read_head(self.folder / HEAD_NAME)
         try:
@@ -110,9 +120,12 @@ class DataFile:
         if not self._read_only and (witness is None or witness.writing or not as_remembered):
             self.settle()
         trusted = as_remembered or self._is_left_by_a_crash(found, witness)
-        self.suspect = not trusted or is_always_checked(self.path)
-        if self.suspect:
-            check_structure(self.path)
+        self.suspect = not trusted or is_always_checked(self.descriptor)
+        if self.suspect and not self._is_walked():
+            if may_defer and found.st_size > CHECK_ALWAYS_BYTES_MAX:
+                return False
+            self.walk()
+        self._check_pages()
         self.env = open_env(self.path, read_only=self._read_only)
         self._is_open = True
         with translated(self.path, "opened"):
@@ -120,6 +133,7 @@ class DataFile:
             with self.env.begin() as txn:
                 self._check_identity(txn)
                 self._check_row_count(txn)
+                self._sums = self.row_sums(txn)
                 end = self.end(txn)
                 if witness is not None:
                     self._check_witness(txn, witness, end)
@@ -130,6 +144,24 @@ class DataFile:
             self._secure_names(witness, end)
             if not as_remembered:
                 self.committed(*end)
+        return True
+
+    def walk(self) -> None:
+        """Walk the whole file, and keep what was found for `open`. The log lock need not be held."""
+        with translated(self.path, "read"):
+            before = as_it_is(self.descriptor)
+            self._walked = (before, walk(self.descriptor))
+
+    def _check_pages(self) -> None:
+        """Check what LMDB meets first; the rest was walked, or is checked when it is touched."""
+        if self.suspect and self._walked is not None:
+            raise_for_structure(self.path, self._walked[1])
+        self.guard = PageGuard(self.path, self.descriptor, self.page_bytes, trusts_all=self.suspect)
+        self.guard.begin()
+
+    def _is_walked(self) -> bool:
+        """Return whether the file is as it was when it was walked."""
+        return self._walked is not None and self._walked[0] == as_it_is(self.descriptor)
 
     def close(self) -> None:
         """Let go of the file and of HEAD."""
@@ -189,7 +221,8 @@ class DataFile:
         stored = txn.get(META_LOG_ID, db=self.tables.meta)
         if stored != self._log_id.encode():
             raise LogLost(
-                f"{self.path} belongs to another log ({stored!r} instead of {self._log_id}). Put the right file back."
+                f"{self.path} belongs to another log ({shown(stored)} instead of {self._log_id}). Put the right file "
+                "back."
             )
         # Set, not raised: the file may be another one than before, and in a lower format.
         self.format_seen = self.format(txn)
@@ -271,33 +304,23 @@ class DataFile:
             return seq_in(key) + record_count(value) - 1, value[:CHAIN_BYTES]
         return self.base(txn)
 
-    def rows(self, txn: lmdb.Transaction[bytes], ids: Sequence[str]) -> list[bytes | None]:
-        """Give the stored rows of *ids*, their checksums checked."""
-        cursor = txn.cursor(db=self.tables.items)
-        if self.none_between(cursor, ids):
-            return [None] * len(ids)
-        keys = [row_key(item_id) for item_id in ids] if _are_long(ids) else [item_id.encode() for item_id in ids]
-        values = _in_order(cursor, keys)
-        if values is None:
-            # set_key stays on the leaf page where it can; getmulti is no better.
-            find, value_of = cursor.set_key, cursor.value
-            values = [value_of() if find(key) else None for key in keys]
-        check_all(keys, values)
-        return values
+    def rows(self, txn: lmdb.Transaction[bytes], ids: Sequence[str], *, is_clean: bool = True) -> list[bytes | None]:
+        """Return the stored rows of *ids*, their checksums checked; None stands for no row, and is proven.
 
-    def check_rows(self, txn: lmdb.Transaction[bytes]) -> None:
-        """Raise `LogCorrupt` unless every row is there as it was put."""
-        count = total = 0
-        rows = iter(txn.cursor(db=self.tables.items))
-        while page := list(islice(rows, ROWS_A_CHECK)):
-            keys, values = zip(*page, strict=True)
-            check_all(keys, values)
-            count += len(page)
-            total += sum(map(stored_checksum, values))
-        if self.row_sums(txn) != (count, total % SUM_MODULUS):
+        *is_clean* says that *txn* holds no uncommitted rows.
+        """
+        return stored_rows(txn.cursor(db=self.tables.items), self.guard, ids, is_clean=is_clean)
+
+    def check_rows(self) -> None:
+        """Raise `LogCorrupt` unless the last walk found every row there as it was put."""
+        if self._walked is None:
+            return
+        walked = self._walked[1]
+        if walked.row_problem or walked.sums != self._sums:
+            why = f": {walked.row_problem}" if walked.row_problem else ""
             raise LogCorrupt(
-                f"Rows of the snapshot of {self.path} are not those that were written last. Do not run anything on it: "
-                f"finished items would be done again. Run `walrun verify`. {RESTORE}"
+                f"Rows of the snapshot of {self.path} are not those that were written last{why}. Do not run anything "
+                f"on it: finished items would be done again. Run `walrun verify`. {RESTORE}"
             )
 
     def row_sums(self, txn: lmdb.Transaction[bytes]) -> tuple[int, int]:
@@ -307,16 +330,6 @@ class DataFile:
             raise LogCorrupt(f"{self.path} does not say how many rows it holds. {RESTORE}")
         count, total = unpack_fields(META_ROWS, value, int, int)
         return count, total
-
-    def none_between(self, cursor: lmdb.Cursor[bytes], ids: Sequence[str]) -> bool:
-        """Say whether no row lies between the first and the last of *ids*, so that all are new.
-
-        One look-up for the whole batch where ids come in order, as most do; where they do not, the
-        answer is no, and nothing is lost.
-        """
-        if len(ids) < FEW_IDS or _are_long(ids):
-            return False
-        return not cursor.set_range(min(ids).encode()) or cursor.key() > max(ids).encode()
 
     def after(
         self, txn: lmdb.Transaction[bytes], after: int, limit: int | None = None
@@ -336,6 +349,7 @@ class DataFile:
         if after < base_seq:
             raise Compacted(f"The events up to {base_seq} of {self.folder} were compacted. Begin at {base_seq}.")
         previous = base_chain if after == base_seq else self.chain_at(txn, after)
+        self.guard.check_from(LOG_TABLE, (after + 1).to_bytes(8, "big"), sys.maxsize if limit is None else limit)
         cursor = txn.cursor(db=self.tables.log)
         raw: list[tuple[int, bytes]] = []
         size = 0
@@ -354,6 +368,7 @@ class DataFile:
         base_seq, base_chain = self.base(txn)
         if seq == base_seq:
             return base_chain
+        self.guard.check_around(LOG_TABLE, (seq + 1).to_bytes(8, "big"))
         cursor = txn.cursor(db=self.tables.log)
         found = cursor.set_range((seq + 1).to_bytes(8, "big"))
         if not (cursor.prev() if found else cursor.last()):
@@ -375,26 +390,3 @@ class DataFile:
                     f"{self.folder} was replaced by another history. Put the copy back that ran last. {ON_RESTORING}"
                 )
         self.known = (seq, chain)
-
-
-def _are_long(ids: Sequence[str]) -> bool:
-    """Say whether one of *ids* may be too long to be its own key."""
-    return max(map(len, ids), default=0) * UTF8_BYTES_MAX > KEY_TEXT_BYTES_MAX
-
-
-def _in_order(cursor: lmdb.Cursor[bytes], keys: Sequence[bytes]) -> list[bytes | None] | None:
-    """Give the values of *keys* by one walk, where they seem to come in order and close together.
-
-    A rerun mostly asks for neighbours, and a walk gives a row in a third of the time of a look-up. None
-    where the walk did not cover them: look each one up.
-    """
-    if len(keys) < FEW_IDS or not keys[0] < keys[1] < keys[-1]:
-        return None
-    # A key outside of the walk would look as if it had no row, and its item would be done again.
-    if keys[0] != min(keys) or keys[-1] != max(keys) or not cursor.set_range(keys[0]):
-        return None
-    walked = list(islice(cursor.iternext(), len(keys)))
-    if len(walked) == len(keys) and walked[-1][0] < keys[-1]:
-        return None
-    found = dict(walked)
-    return [found.get(key) for key in keys]

@@ -19,9 +19,11 @@ from wal_runner.log.codec import decoded
 from wal_runner.log.env import translate, translated
 from wal_runner.log.format import (
     GATE_NAME,
+    ITEMS_TABLE,
     META_BASE_STATE,
     META_PLACE,
     META_SNAPSHOT,
+    META_SNAPSHOTTER,
     SESSIONS_NAME,
 )
 from wal_runner.log.gate import Gate
@@ -31,8 +33,9 @@ from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.log.place import copied_from, place_of, stored_place
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
 from wal_runner.log.rewriting import swap_for_copy
-from wal_runner.log.rows import decode_row
+from wal_runner.log.rows import decode_row, unpack_number
 from wal_runner.log.stored_state import base_state_seq, check_history, decode_snapshot, read_base_state, snapshot_seq
+from wal_runner.log.structure import WALKS_MAX
 
 
 if TYPE_CHECKING:
@@ -63,18 +66,31 @@ class LmdbLog:
         self._sessions = Sessions(path / SESSIONS_NAME, identity.log_id)
         self._gate = Gate(path / GATE_NAME, writable=not read_only)
         try:
-            with self._gate.held(GATE_WAIT_S):
-                self._data = DataFile(path, identity, read_only=read_only)
-                try:
-                    self._data.open()
-                    self._sessions.check_not_ahead(self._data.known[0])
-                except BaseException:
-                    self._data.close()
-                    raise
+            self._data = DataFile(path, identity, read_only=read_only)
+            try:
+                self._open_data()
+            except BaseException:
+                self._data.close()
+                raise
         except BaseException:
             self._closed = True
             self._gate.close()
             raise
+
+    def _open_data(self) -> None:
+        """Open the data. A large file that must be walked is walked while others may use the log.
+
+        The walk counts if nothing was committed meanwhile; after some in vain the next one holds the lock.
+        """
+        for _ in range(WALKS_MAX):
+            with self._gate.held(GATE_WAIT_S):
+                if self._data.open(may_defer=True):
+                    self._sessions.check_not_ahead(self._data.known[0])
+                    return
+            self._data.walk()
+        with self._gate.held(GATE_WAIT_S):
+            self._data.open()
+            self._sessions.check_not_ahead(self._data.known[0])
 
     # --- Writing -----------------------------------------------------------------------
 
@@ -106,6 +122,7 @@ class LmdbLog:
         """Swap data.mdb for a verified copy in key order. See `Log.rewrite`."""
         self._check_writable()
         with self._inside():
+            self._data.guard.check_everything()
             swap_for_copy(self.path, self._data.env, self._data.tables, self._sessions.others_alive())
             self._data.open()
 
@@ -138,6 +155,7 @@ class LmdbLog:
         """Give a page of rows in key order. See `Log.scan`."""
         found: list[tuple[bytes, bytes]] = []
         with self._reading() as txn:
+            self._data.guard.check_from(ITEMS_TABLE, after_key, limit)
             cursor = txn.cursor(db=self._data.tables.items)
             more = cursor.set_range(after_key + b"\0") if after_key else cursor.first()
             while more and len(found) < limit:
@@ -150,11 +168,16 @@ class LmdbLog:
         with self._reading() as txn:
             return self._data.row_sums(txn)
 
+    def snapshotter(self) -> int:
+        """Return who writes a snapshot. See `Log.snapshotter`."""
+        with self._reading() as txn:
+            value = txn.get(META_SNAPSHOTTER, db=self._data.tables.meta)
+        return 0 if value is None else unpack_number(META_SNAPSHOTTER, value)
+
     def check_rows(self) -> None:
         """Check every row where the file is suspect. See `Log.check_rows`."""
         if self._data.suspect:
-            with self._reading() as txn:
-                self._data.check_rows(txn)
+            self._data.check_rows()
             self._data.suspect = False
 
     def copied_from(self) -> str:

@@ -23,6 +23,7 @@ from wal_runner.log.format import (
     CHAIN_BYTES,
     FORMAT_VERSION,
     KEY_TEXT_BYTES_MAX,
+    LOG_TABLE,
     META_BASE,
     META_BASE_STATE,
     META_FORMAT,
@@ -31,6 +32,7 @@ from wal_runner.log.format import (
     META_SNAPSHOT,
     META_SNAPSHOTTER,
 )
+from wal_runner.log.lmdb_rows import none_between
 from wal_runner.log.place import copied_from, packed_place, stored_place, warn_if_unknown
 from wal_runner.log.rows import (
     CRC_BYTES,
@@ -186,7 +188,7 @@ class LmdbTurn:
     def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """Give the rows of *ids*. See `Turn.look_up`."""
         with translated(self._data.path, "read"):
-            return self._data.rows(self._txn, ids)
+            return self._data.rows(self._txn, ids, is_clean=self._rows is None)
 
     def snapshotter(self) -> int:
         """Give who writes a snapshot. See `Turn.snapshotter`."""
@@ -210,12 +212,13 @@ class LmdbTurn:
             while written < len(rows) and (not written or time.perf_counter() < deadline):
                 batch = rows[written : written + ROWS_A_LOOK]
                 pairs, checksums = _encoded(batch)
-                if self._data.none_between(cursor, [item_id for item_id, _ in batch]):
+                if none_between(cursor, self._data.guard, [item_id for item_id, _ in batch]):
                     count += len(pairs)
                     _, added = cursor.putmulti(pairs)
                     # A key that was there already would make the sum wrong, and the snapshot with it.
                     assert added == len(pairs), "rows between which there is none are new"
                 else:
+                    self._data.guard.check_keys([key for key, _ in pairs])
                     for key, value in pairs:
                         # Most rows are new: one search instead of the two that replace() makes.
                         if self._txn.put(key, value, overwrite=False, db=self._tables.items):
@@ -257,6 +260,7 @@ class LmdbTurn:
         """Remove records up to *until*. See `Turn.drop`."""
         with translated(self._data.path, "written"), self._txn.cursor(db=self._tables.log) as cursor:
             seq, chain = self._data.base(self._txn)
+            self._data.guard.check_from(LOG_TABLE, b"", records_max, deletes=True)
             cursor.first()
             for _ in range(records_max):
                 key, value = cursor.item()
@@ -283,6 +287,7 @@ class LmdbTurn:
             failpoint("commit.before_commit")
             self._data.committing()
             self._txn.commit()
+            self._data.guard.committed()
         except lmdb.Error as error:
             self._forget_births()
             # Another process may commit as soon as the gate is free. What fails here, fails there too.

@@ -18,6 +18,7 @@ from wal_runner.log.format import (
     META_FORMAT,
     META_ROWS,
     META_SNAPSHOT,
+    META_SNAPSHOTTER,
 )
 from wal_runner.log.memory_turn import MemoryTurn, rows_of
 from wal_runner.log.protocol import GATE_WAIT_S, Liveness, Room
@@ -96,6 +97,12 @@ class MemoryLog:
         with self._inside():
             count, total = unpack(META_ROWS, self.store.meta[META_ROWS])
             return count, total
+
+    def snapshotter(self) -> int:
+        """Return who writes a snapshot. See `Log.snapshotter`."""
+        with self._inside():
+            value = self.store.meta.get(META_SNAPSHOTTER)
+            return 0 if value is None else unpack_number(META_SNAPSHOTTER, value)
 
     def check_rows(self) -> None:
         """Find nothing: nobody writes to memory behind the engine's back. See `Log.check_rows`."""

@@ -264,6 +264,9 @@ class Log(Protocol):
     def row_sums(self) -> tuple[int, int]:
         """Give how many rows the snapshot table should hold, and the order-free sum of their checksums."""
 
+    def snapshotter(self) -> int:
+        """Return the session that writes a snapshot, or was writing one when it died; 0 if every one is whole."""
+
     def check_rows(self) -> None:
         """Make sure that every row is there as it was put, where something may have happened to them.
 

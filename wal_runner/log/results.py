@@ -21,7 +21,7 @@ import msgpack
 
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.errors import RESTORE, LogCorrupt
-from wal_runner.log.codec import UNPACK_ERRORS
+from wal_runner.log.codec import UNPACK_ERRORS, unpack_bounded
 from wal_runner.log.format import (
     ERROR_MESSAGE_CHARS_MAX,
     OMITTED_CHARS_MAX,
@@ -122,7 +122,7 @@ def decode_result(packed: bytes | None, classes: Mapping[str, type] = NO_CLASSES
         return None
     if len(packed) <= RESULT_BYTES_MAX:
         try:
-            return msgpack.unpackb(packed, strict_map_key=False, max_ext_len=0, ext_hook=_refuse_ext)
+            return unpack_bounded(packed, strict_map_key=False, max_ext_len=0, ext_hook=_refuse_ext)
         except UNPACK_ERRORS:
             pass  # a tagged result is refused at its first byte
     elif len(packed) > RESULT_BYTES_FORMAT_MAX:

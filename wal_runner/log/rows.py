@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgpack
 
 from wal_runner.core.events import Status
-from wal_runner.errors import RESTORE, LogCorrupt
-from wal_runner.log.codec import UNPACK_ERRORS, checked_size
+from wal_runner.errors import RESTORE, LogCorrupt, LogError
+from wal_runner.log.codec import FIELDS_MAX, UNPACK_ERRORS, checked_size, checked_value, unpack_bounded
 from wal_runner.log.fields import ERROR_AT, ERROR_KINDS, ROW_KINDS, ROW_PLACES, check_kinds, refuse_places, too_new
 from wal_runner.log.format import KEY_HASH_MARK, KEY_TEXT_BYTES_MAX
 
@@ -71,14 +71,21 @@ def stored_checksum(value: bytes) -> int:
 
 
 def pack(key: bytes, body: object) -> bytes:
-    """Pack and seal *body*."""
-    return seal(key, cast("bytes", msgpack.packb(body)))
+    """Pack and seal *body*. Raise `LogError` if nobody could read it again."""
+    packed = cast("bytes", msgpack.packb(body))
+    try:
+        return seal(key, checked_value(packed))
+    except ValueError as error:
+        raise LogError(
+            f"What the log keeps as {key[:60]!r} is too large to be read again: {error}. Nothing was written. Use "
+            "shorter ids and cursors."
+        ) from error
 
 
 def unpack(key: bytes, value: bytes) -> Any:  # noqa: ANN401 - whatever was packed there
     """Unseal and unpack *value*."""
     try:
-        return msgpack.unpackb(unseal(key, value), use_list=False, max_ext_len=0, max_map_len=0)
+        return unpack_bounded(checked_value(unseal(key, value)), use_list=False, max_ext_len=0, max_map_len=0)
     except UNPACK_ERRORS as error:
         raise corrupt_row(key, f"it is not msgpack as we write it ({error})") from error
 
@@ -134,7 +141,13 @@ def encode_row(key: bytes, item_id: str, row: Row) -> bytes:
 def decode_row(key: bytes, value: bytes) -> tuple[str, Row]:
     """Read an item's row back, its checksum checked."""
     body = unseal(key, value)
-    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=max(len(body), 1), max_ext_len=0, max_map_len=0)
+    unpacker = msgpack.Unpacker(
+        use_list=False,
+        max_buffer_size=max(len(body), 1),
+        max_ext_len=0,
+        max_map_len=0,
+        max_array_len=FIELDS_MAX,  # a header that claims more takes the memory for it
+    )
     unpacker.feed(body)
     try:
         checked_size(body)

@@ -27,9 +27,9 @@ import msgpack
 from wal_runner.core.arrays import from_array, to_array
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
 from wal_runner.errors import DiskFull, LogCorrupt, LogReplaced, LogTooNew, LogUnsafe
-from wal_runner.log.codec import UNPACK_ERRORS
+from wal_runner.log.codec import FIELDS_MAX, UNPACK_ERRORS
 from wal_runner.log.files import HeldFile, descriptors_on, inode_of, inside, open_file, opened
-from wal_runner.log.format import SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
+from wal_runner.log.format import EVENT_BYTES_MAX, SCRATCH_SLOT_BYTES, SCRATCH_SLOTS
 from wal_runner.log.overflow import OverflowSpace
 from wal_runner.log.slot_stores import Closed, Forked, Written, WrittenWords
 from wal_runner.shielded_logger import ShieldedLogger
@@ -318,6 +318,8 @@ def _read_beside(beside: Path, payload: bytes) -> bytes:
     try:
         with opened(*inside(beside)) as descriptor:
             # A size that is damaged must not be allocated.
+            if size > EVENT_BYTES_MAX:
+                return b""
             packed = os.pread(descriptor, min(size, os.fstat(descriptor).st_size), at)
     except (OSError, OverflowError):
         return b""
@@ -326,7 +328,8 @@ def _read_beside(beside: Path, payload: bytes) -> bytes:
 
 def _outcome(start_seq: int, packed: bytes) -> Any:  # noqa: ANN401 - one of three events, or None
     try:
-        event: Event = from_array(start_seq, msgpack.unpackb(packed, use_list=False, max_ext_len=0, max_map_len=0))
+        array = msgpack.unpackb(packed, use_list=False, max_ext_len=0, max_map_len=0, max_array_len=FIELDS_MAX)
+        event: Event = from_array(start_seq, array)
     except (*UNPACK_ERRORS, LogCorrupt, LogTooNew):
         return None
     if not isinstance(event, ItemSucceeded | ItemFailed | ItemInterrupted) or event.start_seq != start_seq:

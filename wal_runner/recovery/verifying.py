@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from wal_runner.core.arrays import events_of
 from wal_runner.core.events import Status
-from wal_runner.core.formats import format_of
 from wal_runner.errors import RESTORE, Compacted, LogCorrupt, LogError, LogLost, LogTooNew, LogUnsafe, LogWentBack
 from wal_runner.log import opening
 from wal_runner.log.folder import read_identity
 from wal_runner.log.rows import SUM_MODULUS, encode_row, row_key, stored_checksum
 from wal_runner.log.structure import structural_problems
-from wal_runner.recovery.loading import load, records_after
+from wal_runner.recovery.loading import load
 from wal_runner.recovery.reader import SCAN_ROWS, LogView
-from wal_runner.recovery.replay import ITEMS_HELD_MAX
+from wal_runner.recovery.row_audit import Fold, differences, fold_all
 
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from wal_runner.core.state import State
     from wal_runner.log.protocol import Log
@@ -76,60 +74,74 @@ def verify(path: str | os.PathLike[str]) -> Iterator[Problem]:
 def _content_problems(log: Log) -> Iterator[Problem]:
     # The chain before the view, which folds the tail too and would name its damage less well.
     try:
-        folded, needs = _folded(log)
+        folded = _folded(log)
         # After the walk: the format is raised in the very commit that writes what needs it.
         found = log.format()
     except DAMAGE as error:
         yield _problem("chain", error)
         return
-    if needs.format > found:
+    if folded.needs.format > found:
         yield Problem(
             "format",
-            f"Event {needs.seq} needs format {needs.format}, and the log says that it is in format {found}: an older "
-            f"wal_runner would open it and call it damaged. Use no older version on it. {RESTORE}",
-            needs.seq,
+            f"Event {folded.needs.seq} needs format {folded.needs.format}, and the log says that it is in format "
+            f"{found}: an older wal_runner would open it and call it damaged. Use no older version on it. {RESTORE}",
+            folded.needs.seq,
         )
     try:
         view = LogView(log, load(log))
     except DAMAGE as error:
         yield _problem("rows", error)
         return
-    yield from _row_problems(view, folded)
+    if not (yield from _row_problems(view, folded.state)):
+        return
+    try:
+        yield from _told_otherwise(view, folded)
+    except DAMAGE as error:
+        yield _problem("rows", error)
 
 
-class _Needs(NamedTuple):
-    """The highest format that an event needs, and the first such event."""
-
-    format: int
-    seq: int
-
-
-def _folded(log: Log) -> tuple[State, _Needs]:
+def _folded(log: Log, after: bytes = b"") -> Fold:
     for _ in range(TRIES_MAX - 1):
         try:
-            return _fold_all(log)
+            return fold_all(log, after)
         except Compacted:
             continue  # what was to be walked next is in the snapshot now
-    return _fold_all(log)
+    return fold_all(log, after)
 
 
-def _fold_all(log: Log) -> tuple[State, _Needs]:
-    """Walk the chain from the base to the end, every field of every event checked; return what it adds up to."""
-    state = log.base_state()
-    needs = _Needs(1, 0)
-    for record in records_after(log, state.seq):
-        events_of(record)
-        for seq, array in enumerate(record.arrays, record.first_seq):
-            if format_of(array) > needs.format:
-                needs = _Needs(format_of(array), seq)
-        state.apply(record)
-        if len(state.items) > ITEMS_HELD_MAX:
-            state.freeze()
-            state.drop_frozen()
-    return state, needs
+def _told_otherwise(view: LogView, folded: Fold) -> Iterator[Problem]:
+    """Yield what the rows say otherwise than the events: each row where the history is still there, else their sum."""
+    log = view.log
+    yield from _digest_problems(view, folded)
+    while not log.base()[0]:
+        for _ in range(TRIES_MAX):
+            before = (view.state().seq, log.row_sums())
+            touched = {item_id for item_id, _ in view.state().touched()}
+            found = list(differences(log, folded, touched)) if folded.state.seq == before[0] else []
+            if folded.state.seq == before[0] == view.state().seq and log.row_sums() == before[1]:
+                yield from (Problem("rows", text) for text in found)
+                break
+            folded = _folded(log, folded.after)  # it was written meanwhile
+        if folded.until is None:
+            return
+        folded = _folded(log, folded.until)
 
 
-def _row_problems(view: LogView, folded: State) -> Iterator[Problem]:
+def _digest_problems(view: LogView, folded: Fold) -> Iterator[Problem]:
+    log = view.log
+    sums, snapshotter, state = log.row_sums(), log.snapshotter(), view.state()
+    # Rows of a snapshot that is not whole yet are newer than the last one that was taken.
+    is_comparable = not snapshotter and state.seq == folded.state.seq and log.row_sums() == sums
+    if is_comparable and folded.taken is not None and folded.taken.digest != sums[1]:
+        yield Problem(
+            "rows",
+            f"The rows add up to {sums[1]:016x}, and the snapshot of event {folded.taken.seq} was taken with "
+            f"{folded.taken.digest:016x}: rows and their sum were changed.",
+        )
+
+
+def _row_problems(view: LogView, folded: State) -> Generator[Problem, None, bool]:
+    """Yield what is wrong with the rows as a whole; return whether each of them could be read."""
     log = view.log
     for _ in range(TRIES_MAX):
         sums = log.row_sums()
@@ -139,11 +151,11 @@ def _row_problems(view: LogView, folded: State) -> Iterator[Problem]:
             statuses, found = _count_rows(log, state)
         except DAMAGE as error:
             yield _problem("rows", error)
-            return
+            return False
         if log.row_sums() == sums and view.state().seq == seq:
             break
     else:
-        return  # it is being written too fast to be compared; what could be checked alone was sound
+        return True  # it is being written too fast to be compared; what could be checked alone was sound
     if found != sums:
         yield Problem("rows", f"{found[0]} rows add up to {found[1]:016x}; {sums[0]} and {sums[1]:016x} were written.")
     if statuses != {status: count for status, count in state.counts.items() if count}:
@@ -153,6 +165,7 @@ def _row_problems(view: LogView, folded: State) -> Iterator[Problem]:
             "state",
             f"The events add up to {_words(folded.counts)}, and the snapshot with its tail to {_words(state.counts)}.",
         )
+    return True
 
 
 def _count_rows(log: Log, state: State) -> tuple[dict[Status, int], tuple[int, int]]:

@@ -19,7 +19,7 @@ from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import MemoryStore
 from wal_runner.log.rows import encode_row, pack, unpack
 from wal_runner.recovery import compact as compacting
-from wal_runner.recovery import verifying
+from wal_runner.recovery import row_audit, verifying
 from wal_runner.recovery.compact import compact
 from wal_runner.recovery.recover import begin_session, open_writer
 from wal_runner.recovery.verifying import _content_problems, verify
@@ -251,15 +251,54 @@ def test_rows_that_changed_places_are_found(path):
     assert ["rows"] == parts(path)
 
 
+@pytest.mark.parametrize("held", [500_000, 4])
+def test_rows_swapped_with_their_sums_are_found(path, monkeypatch, held):
+    """A done and a failed item changed places, and every sum fits; the events say otherwise."""
+    monkeypatch.setattr(row_audit, "ITEMS_COMPARED_MAX", held)
+    assert [] == list(verify(path))
+    damage.swap_rows_and_sums(path, "done-3", "failed")
+    texts = [problem.text for problem in verify(path)]
+
+    assert any("'done-3' says failed" in text and "events say succeeded" in text for text in texts)
+    assert any("'failed' says succeeded" in text and "events say failed" in text for text in texts)
+
+
+def test_row_dropped_with_its_sums_is_found(path):
+    """A finished item that would be done again; count, sum and status counts were made to fit."""
+    damage.drop_row(path, "done-3")
+    damage.fit_sums(path)
+
+    assert any("'done-3' says nothing" in problem.text for problem in verify(path))
+
+
+def test_rows_swapped_in_a_compacted_log_are_found(path):
+    """The events of before are gone; the sum that the snapshot was taken with is on record."""
+    compact(path)
+    assert [] == list(verify(path))
+    damage.swap_rows_and_sums(path, "done-3", "failed")
+    [problem] = verify(path)
+
+    assert "was taken with" in problem.text
+
+
+def test_many_changed_rows_are_counted(path, monkeypatch):
+    """The first are named, the rest is a number."""
+    monkeypatch.setattr(row_audit, "NAMED_MAX", 1)
+    damage.swap_rows_and_sums(path, "done-3", "failed")
+
+    assert any(problem.text.startswith("1 more rows") for problem in verify(path))
+
+
 def test_row_that_says_something_else_is_found(path):
     """A whole row with its checksum, that nobody put: the sum tells, and so do the counts."""
     row = item_row(ItemState(Status.FAILED, 5, 1, 0, 6, error=ERROR))
     damage.put_row(path, b"done-3", encode_row(b"done-3", "done-3", row))
     texts = [problem.text for problem in verify(path)]
 
-    assert 2 == len(texts)
+    assert 3 == len(texts)
     assert "add up to" in texts[0]
     assert "counts say" in texts[1]
+    assert "events say" in texts[2]
 
 
 COUNTS_AT = 2  # behind the seq and the chain
@@ -322,9 +361,10 @@ def test_rows_skipped_by_a_bug_are_found(path, monkeypatch):
     succeed(writer, ["new-1", "new-2"])
     writer.take_snapshot()
     writer.close()
-    [problem] = verify(path)
+    counted, told = verify(path)
 
-    assert ("rows", True) == (problem.part, "counts say" in problem.text)
+    assert ("rows", True) == (counted.part, "counts say" in counted.text)
+    assert "events say" in told.text
 
 
 # --- Planted faults: the files -----------------------------------------------------------------------------
@@ -377,12 +417,13 @@ def test_log_that_was_put_in_order_is_sound_again(path):
 
 def test_large_log_is_verified_in_bounded_memory(path, monkeypatch):
     """What was folded is let go of; the numbers stay."""
-    monkeypatch.setattr(verifying, "ITEMS_HELD_MAX", 3)
+    monkeypatch.setattr(row_audit, "ITEMS_COMPARED_MAX", 3)
     log = opening.open_for_reading(path)
-    state, _needs = verifying._fold_all(log)
+    folded = row_audit.fold_all(log)
     opening.close(log)
 
-    assert len(state.items) + len(state.frozen) <= 3
+    assert len(folded.state.items) <= 3
+    assert folded.until is not None
     assert [] == list(verify(path))
 
 

@@ -77,6 +77,26 @@ def test_doubt_of_this_run_that_happened_counts_as_succeeded(runner, drive):
     assert {"seen": 2, "succeeded": 2} == numbers(report)
 
 
+@pytest.mark.parametrize("drive", DRIVERS, ids=named)
+def test_older_doubt_that_is_freed_at_the_end_runs_in_this_run(runner, drive):
+    """The run keeps the item that it met in doubt, as the source yielded it, and counts a repetition of it."""
+    letters = [{"id": name} for name in ("lost", "a", "lost", "b")]
+    drive(runner, letters[:1], Effects([letters[0]], TimeoutError), key="id")
+    asked = []
+
+    def look(doubts):
+        asked.append([doubt.item_id for doubt in doubts])
+        return {} if len(asked) == 1 else {"lost": Verdict.did_not_happen()}
+
+    effects = Effects()
+    report = drive(runner, letters, effects, key="id", reconcile=look)
+
+    assert [["lost"], ["lost"]] == asked
+    assert letters[:1] == effects[-1:]
+    assert ["a", "b", "lost"] == sorted(letter["id"] for letter in effects)
+    assert {"seen": 4, "succeeded": 3, "duplicates": 1} == numbers(report)
+
+
 def test_item_that_never_happens_does_not_run_for_ever(runner):
     """A reconciler that frees the same item again and again is asked so often and no more."""
     effects = Effects({"lost"}, TimeoutError)

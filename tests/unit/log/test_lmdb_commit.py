@@ -2,6 +2,7 @@
 # ruff: noqa: PT012 - a turn is a block, and leaving it is what raises
 
 import errno
+import os
 
 import lmdb
 import pytest
@@ -79,6 +80,29 @@ def test_commit_of_unknown_fate_is_said_and_can_be_looked_up(bench, written):
         turn.append(1, [ItemStarted("c")])
 
     assert (["a", "b", "c"] if written else ["a", "c"]) == ids_in(bench.open())
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSPC, errno.EIO])
+def test_failed_commit_is_synced_inside_the_log_lock(bench, monkeypatch, code):
+    """LMDB puts the old meta page back unsynced: another process must not build on it before it is on disk."""
+    log = bench.open()
+    append(log, "a", after=0)
+    inode = (bench.path / "data.mdb").stat().st_ino
+    fsync, synced = os.fsync, []
+
+    def sync(descriptor):
+        fsync(descriptor)
+        if os.fstat(descriptor).st_ino == inode:
+            with pytest.raises(LogBusy), log.exclusive(1, wait_s=0):
+                pass
+            synced.append(inode)
+
+    with pytest.raises((CommitUnknown, DiskFull, StorageFailed)), log.exclusive(1) as turn:
+        turn.append(1, [ItemStarted("b")])
+        fail(turn, lmdb_error(code))
+        monkeypatch.setattr(os, "fsync", sync)
+
+    assert [inode] == synced
 
 
 def test_full_disk_writes_nothing_and_the_log_goes_on(bench):

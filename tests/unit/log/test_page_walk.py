@@ -78,6 +78,23 @@ def branch_bytes(content):
                 yield from range(start + offset + 8, start + offset + 8 + size)
 
 
+def separators(content):
+    """Yield the place of each key of a branch page but the first, and the last key of the page to its left."""
+    for start in range(8192, len(content), 4096):
+        if struct.unpack_from("<H", content, start + 10) == (1,):
+            left, *others = nodes(content, start)
+            for node in others:
+                last = nodes(content, struct.unpack_from("<I", content, left)[0] * 4096)[-1]
+                yield node + 8, content[last + 8 : last + 8 + struct.unpack_from("<H", content, last + 6)[0]]
+                left = node
+
+
+def nodes(content, start):
+    """Return the places of the nodes of the page at *start*."""
+    (lower,) = struct.unpack_from("<H", content, start + 12)
+    return [start + offset for (offset,) in struct.iter_unpack("<H", content[start + 16 : start + lower])]
+
+
 def test_sound_file_misleads_nobody(path):
     """The control: the pages are in order, and every key is found."""
     total = sum(int.from_bytes(seal(key, b"1234")[-4:], "little") for key in KEYS)
@@ -119,6 +136,20 @@ def test_misleading_branch_is_invisible_to_a_walk(path, whole):
             seen += 1
 
     assert seen
+
+
+def test_separator_that_hides_the_key_left_of_it_is_found(path, whole):
+    """A look-up of the very key that separates two pages goes to the right one; on the left it is not found."""
+    seen = 0
+    for place, last_key in separators(whole):
+        content = bytearray(whole)
+        content[place : place + len(last_key)] = last_key
+        path.write_bytes(content)
+        if missed(path):
+            seen += 1
+            assert problems_of(path), last_key
+
+    assert seen > 5
 
 
 @pytest.mark.parametrize("bit", [0, 1, 2, 4, 5, 6])

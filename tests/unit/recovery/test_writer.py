@@ -220,6 +220,29 @@ def test_closing_that_fails_leaves_the_slots(fault):
     assert b"\xa2ok" == second.state.item("a").result
 
 
+@pytest.mark.parametrize("name", ["close.before_commit", "close.after_commit"])
+def test_nothing_begins_once_closing_has_begun(bench, name):
+    """Closing releases what has not begun. If fn could still begin, the next run would call it again."""
+    writer = begin_session(bench.open())
+    [slot] = writer.session.scratch.take(1)
+    [seq] = start(writer, ["a"]).values()
+    writer.session.scratch.arm(slot, seq)
+    refused = []
+
+    def begin():
+        with pytest.raises(LogClosed):
+            writer.session.scratch.begin(slot, seq)
+        refused.append(seq)
+
+    failpoints.arm(name, begin)
+    writer.close()
+    second = begin_session(bench.open())
+
+    assert [seq] == refused
+    assert {"a": Status.PENDING} == statuses(second)
+    second.close()
+
+
 def test_close_takes_a_snapshot_of_a_long_tail(bench, monkeypatch):
     """The next opening need not fold it; a short tail is not worth the writing."""
     monkeypatch.setattr(writing, "TAIL_EVENTS_AT_CLOSE", 50)

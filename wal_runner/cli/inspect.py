@@ -20,9 +20,9 @@ from wal_runner.cli.findings import (
     item_as_json,
     word_of_proof,
 )
-from wal_runner.cli.next_steps import ARGUMENT_CHARS_MAX, command_of, resolve_commands
-from wal_runner.cli.options import ids_of, json_option, log_argument, names_an_attempt
-from wal_runner.cli.output import json_text, put, say, tell
+from wal_runner.cli.next_steps import command_of, fits_a_command, resolve_commands
+from wal_runner.cli.options import ids_of, json_option, log_argument
+from wal_runner.cli.output import json_text, put, put_attempt, put_id, say, tell
 from wal_runner.cli.status import doubts_coming, tell_steps
 from wal_runner.cli.words import copy_note, count_of, moment, shell_word, shown_id, visible
 from wal_runner.core.events import Status
@@ -208,7 +208,7 @@ def _tell_commands(log: str, item: OpenItem) -> None:
     for line in commands.values():
         tell(f"  {line}")
     if not commands:
-        tell(f"  {shown_id(item_id)}: its id is too long for a command line; pipe it, as in")
+        tell(f"  {shown_id(item_id)}: its id is not for a command line; pipe it, as in")
         tell(f"  walrun inspect {shell_word(log)} --attempts | walrun resolve {shell_word(log)} - --did-not-happen")
 
 
@@ -216,16 +216,12 @@ def _tell_ids(items: Sequence[OpenItem], *, with_attempts: bool) -> None:
     left_out = 0
     for item in items:
         item_id = item.attempt.item_id
-        if "\n" in item_id or item_id.endswith("\r") or (not with_attempts and names_an_attempt(item_id)):
+        if with_attempts:
+            put_attempt(item.start_seq, item_id)
+        elif not put_id(item_id):
             left_out += 1
-        else:
-            attempt = f"{item.start_seq}\t" if with_attempts else ""
-            sys.stdout.buffer.write(f"{attempt}{item_id}\n".encode())
     if left_out:
-        say(
-            f"{count_of(left_out, 'id')} left out, with a line end or a number and a tab: name those as arguments of "
-            "`walrun resolve`."
-        )
+        say(f"{count_of(left_out, 'id')} left out, with control characters. Use --attempts, which prints all.")
 
 
 # --- Single items ------------------------------------------------------------------------
@@ -267,7 +263,7 @@ def _tell_item(log: str, name: str, item: Item | None, opened: OpenItem | None, 
         tell(f"  result           omitted: {visible(item.omitted)}")
     elif item.result is not None:
         tell(f"  result           {visible(json_text(item.result))}")
-    if len(name) <= ARGUMENT_CHARS_MAX:
+    if fits_a_command(name):
         tell(f"  history          walrun replay {shell_word(log)} --item={shell_word(name)}")
     if in_doubt and opened is not None:
         _tell_commands(log, opened)

@@ -15,7 +15,7 @@ import click
 
 from wal_runner.cli import compact, demo, inspect, replay, resolve, retry, run, status, verify
 from wal_runner.cli.exits import Exit, exit_of
-from wal_runner.cli.output import say
+from wal_runner.cli.output import guard, say, say_click_error, say_error
 from wal_runner.errors import WalRunnerError
 from wal_runner.version import __version__
 
@@ -72,26 +72,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _outcome_of(arguments: Sequence[str] | None) -> int:
-    # An id may hold what the terminal's encoding cannot; it is shown escaped, and the command goes on.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    guard()
     try:
         code = _code(walrun.main(arguments, prog_name="walrun", standalone_mode=False))
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        say_click_error(error)
         return exit_of(error) if isinstance(error, click.UsageError) else error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         # click turns a KeyboardInterrupt into an Abort; an Interrupted of ours is still its cause.
         say(str(error.__cause__ or error) or "Interrupted.")
         return Exit.INTERRUPTED
     except WalRunnerError as error:
-        say(f"Error: {error}")
+        say_error(str(error))
         return exit_of(error)
     except OSError as error:
         if error.errno != errno.EPIPE:
-            say(f"Error: {error.filename or 'the system'}: {error.strerror or error}.")
+            say_error(f"{error.filename or 'the system'}: {error.strerror or error}.")
             return Exit.ERROR
         return _hang_up()
     return code

@@ -6,12 +6,11 @@ can be pasted as it stands; where the log does not know enough to write one, wor
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
-from wal_runner.cli.words import count_of, listing, shell_word, visible
+from wal_runner.cli.words import count_of, is_argument, listing, shell_word, shell_words, visible
 from wal_runner.core.events import Decision, Status
 from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
 
@@ -85,20 +84,28 @@ def rerun(sessions: Iterable[SessionInfo]) -> Step:
             piped = " with the same items on its stdin" if "-" in ours else ""
             # A run that must find its log never begins a new one, where all would be done again.
             resume = [] if RESUME in ours else [RESUME]
-            words = shlex.join(["walrun", *argv[1:2], *resume, *ours, *theirs])
-            return Step(f"Run the same again{piped}:", _in_folder(info.cwd, words))
+            words = ["walrun", *argv[1:2], *resume, *ours, *theirs]
+            if not all(map(is_argument, [info.cwd, *words])):
+                # No process was started with these words: whoever wrote the log made them up.
+                return Step(f"Run the same again: session {info.number} was {_described(info)}.")
+            return Step(f"Run the same again{piped}:", _in_folder(info.cwd, shell_words(words)))
     return Step("Run the same again.")
 
 
 def resolve_commands(log: str, item_id: str, start_seq: int, number: int) -> dict[str, str]:
-    """Return the commands that settle a doubt, by the verdict's word; none if the id is too long for one.
+    """Return the commands that settle a doubt, by the verdict's word; none if no command can name the id.
 
     They name the attempt *start_seq* if it is not the item's first, *number* 1: the id alone would be refused.
     """
-    if len(item_id) > ARGUMENT_CHARS_MAX:
+    if not fits_a_command(item_id):
         return {}
     attempt = start_seq if number > 1 else None
     return {decision.word: _resolve_command(log, item_id, attempt, decision) for decision in Decision}
+
+
+def fits_a_command(item_id: str) -> bool:
+    """Return whether a command can be shown that names the item."""
+    return len(item_id) <= ARGUMENT_CHARS_MAX and is_argument(item_id)
 
 
 def _resolve_command(log: str, item_id: str, attempt: int | None, decision: Decision) -> str:
@@ -115,9 +122,8 @@ def _resolve_command(log: str, item_id: str, attempt: int | None, decision: Deci
 
 def command_of(info: SessionInfo) -> str:
     """Write what a session was, for people."""
-    if _is_walrun(info.argv):
-        return visible(shlex.join(["walrun", *info.argv[1:]]))
-    return visible(shlex.join(info.argv)) or "unknown"
+    argv = ["walrun", *info.argv[1:]] if _is_walrun(info.argv) else info.argv
+    return visible(" ".join(shell_word(word) if is_argument(word) else repr(word) for word in argv)) or "unknown"
 
 
 def _described(info: SessionInfo) -> str:

@@ -6,12 +6,14 @@ opened.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
+from wal_runner.cli.output import JSON_MARK
 from wal_runner.core.identity import item_id as id_text
 from wal_runner.errors import ItemIdInvalid
 
@@ -38,7 +40,8 @@ by_option = click.option("--by", metavar="NAME", help="Who says so, on record; y
 def attempts_of(given: Sequence[str], stdin: BinaryIO) -> dict[str, int | None]:
     """Return the ids that were named, each with the attempt that its line on *stdin* names, or None.
 
-    A line is an id, or an attempt's SEQ, a tab and the id, as ``walrun inspect --attempts`` prints it.
+    A line is an id, or an attempt's SEQ, a tab and the id, as ``walrun inspect --attempts`` prints it. Only there
+    an id may be a JSON string; one that begins with a quotation mark has to be.
     """
     if STDIN not in given:
         return dict.fromkeys(ids_of(given, stdin))
@@ -47,7 +50,7 @@ def attempts_of(given: Sequence[str], stdin: BinaryIO) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     for line in _lines(stdin):
         attempt = _ATTEMPT.match(line)
-        seq, name = (int(attempt[1]), line[attempt.end() :]) if attempt is not None else (None, line)
+        seq, name = (int(attempt[1]), _named(line[attempt.end() :])) if attempt is not None else (None, line)
         try:
             name = id_text(name)
         except ItemIdInvalid as error:
@@ -59,9 +62,17 @@ def attempts_of(given: Sequence[str], stdin: BinaryIO) -> dict[str, int | None]:
     return found
 
 
-def names_an_attempt(item_id: str) -> bool:
-    """Return whether a line with this id alone would be read as an attempt's SEQ and another id."""
-    return _ATTEMPT.match(item_id) is not None
+def _named(word: str) -> str:
+    """Return the id that `wal_runner.cli.output.put_attempt` wrote."""
+    if not word.startswith(JSON_MARK):
+        return word
+    try:
+        return str(json.loads(word))
+    except (ValueError, RecursionError):
+        raise click.UsageError(
+            f"{word!r} behind a SEQ and a tab begins with a quotation mark and is not a JSON string. Give the line as "
+            "`walrun inspect --attempts` prints it."
+        ) from None
 
 
 def ids_of(given: Sequence[str], stdin: BinaryIO) -> list[str]:

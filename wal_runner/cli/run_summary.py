@@ -5,7 +5,6 @@ Imported by ``walrun run`` only. Invariant: a command that is shown can be paste
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from wal_runner.cli.items import STDIN
 from wal_runner.cli.next_steps import resolve_commands
-from wal_runner.cli.words import count_of, shell_word, shown_id, visible
+from wal_runner.cli.words import count_of, shell_word, shell_words, shown_id, visible
 from wal_runner.core.events import Status
 from wal_runner.errors import Interrupted, LogError
 
@@ -55,7 +54,7 @@ class Rerun:
         if RESUME not in ours:
             ours.insert(0, RESUME)
         words = ours + words[at:]
-        return cls(log, shlex.join([*_program(), "run", *words]), reads_stdin=items_spec == STDIN)
+        return cls(log, shell_words([*_program(), "run", *words]), reads_stdin=items_spec == STDIN)
 
     @property
     def with_same_items(self) -> str:
@@ -230,7 +229,7 @@ def _first_line(text: str) -> str:
 
 def _pasteable(command: str) -> str:
     """Write a command of ours as we were started: `walrun` may not be on the PATH."""
-    return f"{shlex.join(_program())}{command.removeprefix('walrun')}" if command.startswith("walrun ") else command
+    return f"{shell_words(_program())}{command.removeprefix('walrun')}" if command.startswith("walrun ") else command
 
 
 def _program() -> list[str]:

@@ -6,15 +6,22 @@ log: an id must not move the cursor of whoever looks at it.
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ID_CHARS_MAX: Final = 60
 TEXT_CHARS_MAX: Final = 200
+
+# C0, DEL and C1; marks, embeddings and isolates that turn the direction of text; line ends of Unicode; surrogates.
+_HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _SECOND: Final = 1_000_000_000
 _UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
@@ -91,8 +98,25 @@ def listing(numbers: list[int]) -> str:
 
 def visible(text: str, limit: int = TEXT_CHARS_MAX) -> str:
     """Write *text* on one line, cut to *limit*, with everything that does not print escaped."""
-    cut = text if len(text) <= limit else f"{text[: limit - 3]}..."
-    return cut if cut.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in cut)
+    return one_line(text if len(text) <= limit else f"{text[: limit - 3]}...")
+
+
+def one_line(text: str) -> str:
+    """Write *text* whole, on one line, with everything that does not print escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def harmless_lines(text: str) -> str:
+    """Write *text* with everything that does not print escaped, except its line ends."""
+    return text if text.isprintable() else "\n".join(map(one_line, text.split("\n")))
+
+
+def is_harmless(text: str) -> bool:
+    """Return whether *text* can be written to a terminal as it is: no control or mark of direction in it.
+
+    Less strict than `str.isprintable`: joiners of emoji and spaces of all widths are text.
+    """
+    return _HARMFUL.search(text) is None
 
 
 def shown_id(item_id: str) -> str:
@@ -101,11 +125,29 @@ def shown_id(item_id: str) -> str:
 
 
 def shell_word(text: str) -> str:
-    """Write *text* so that a shell reads it back, control characters too."""
+    """Write *text* so that a shell reads it back, control characters too.
+
+    Raises ValueError if no argument of a program can be this text; see `is_argument`.
+    """
+    if not is_argument(text):
+        raise ValueError(f"no argument of a program is {text!r}")
     if text.isprintable():
         return shlex.quote(text)
     inside = "".join(c if c.isprintable() and c not in "\\'" else _shell_escaped(c) for c in text)
     return f"$'{inside}'"
+
+
+def shell_words(words: Iterable[str]) -> str:
+    """Write a command that a shell reads back as *words*. Raises ValueError as `shell_word` does."""
+    return " ".join(map(shell_word, words))
+
+
+def is_argument(text: str) -> bool:
+    """Return whether *text* can be an argument of a program: a NUL or half of a character cannot be passed on."""
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def _escaped(character: str) -> str:

@@ -93,7 +93,7 @@ def test_item_that_another_session_took_meanwhile_is_left_out(tmp_path):
         runner.run(["a", "b"], lambda _item: 1 / 0)
     calls = []
 
-    with writing(str(tmp_path / "log.wal")) as (writer, view):
+    with writing(str(tmp_path / "log.wal"), accept_copy=False) as (writer, view):
 
         class Racing:
             """A view in whose first listing one item is settled by somebody else."""

@@ -137,5 +137,5 @@ def _is_news(report: SessionReport) -> bool:
 
 def _remark(status: Status, state: State) -> str:
     if status is Status.SUCCEEDED and state.results_omitted:
-        return f" ({count_of(state.results_omitted, 'result')} omitted)"
+        return f" ({count_of(state.results_omitted, 'result')} omitted so far)"
     return ""

@@ -164,7 +164,7 @@ def pack_integer(value: int) -> bytes:
     """Pack an int beyond 64 bits as two's complement, in as few bytes as it takes."""
     size = value.bit_length() // 8 + 1
     if size > INTEGER_BYTES_MAX:
-        raise ValueError(f"an int of {value.bit_length():,} bits is over the limit of {INTEGER_BYTES_MAX * 8:,}")
+        raise ValueError(f"an int of {value.bit_length():,} bits is over the limit of {INTEGER_BYTES_MAX * 8 - 1:,}")
     return value.to_bytes(size, "big", signed=True)
 
 

@@ -45,7 +45,7 @@ def accepted_copy(path: Path, turn: Turn, state: State, dead: Sequence[int], *, 
         f"{path} is not where this log was last used: it was copied, restored from a backup, or moved to another disk. "
         f"{_loss(turn, state, dead)} It cannot be seen from here whether this copy is older than the original, which "
         "then did items that are done again here, or whether the original still runs. Look at both, then go on here "
-        f"once with `walrun run --accept-copy`, or Runner(path, accept_copy=True). {ON_RESTORING}"
+        f"once with `--accept-copy` behind the same command, or Runner(path, accept_copy=True). {ON_RESTORING}"
     )
 
 

@@ -113,7 +113,9 @@ class RunReport:
             item_id, why = self.first_omitted
             raise RunIncomplete(
                 f"The run ended early, because results are required and that of {item_id!r} could not be kept: {why}. "
-                "That item has succeeded. Let fn return something that can be kept, then run the same again to go on."
+                "That item has succeeded, and the next run skips it. Let fn return something that can be kept, then "
+                "run the same again to go on; runner.retry([id], succeeded=True) runs that item again, and repeats its "
+                "effect."
             )
         left = ", ".join(
             f"{self.totals[status.word]:,} {status.word.replace('_', ' ')}"

@@ -152,10 +152,8 @@ def golden(tmp_path):
 
 
 def test_golden_log_is_sound(golden):
-    """Its folder is recognised, its pages, its chain and its rows are in order; its digest was made up."""
-    [problem] = verify(golden)
-
-    assert ("rows", True) == (problem.part, f"was taken with {12_345_678_901_234_567_890:016x}" in problem.text)
+    """Its folder is recognised, its pages, its chain and its rows are in order."""
+    assert [] == list(verify(golden))
 
 
 def test_golden_log_says_what_it_said(golden):

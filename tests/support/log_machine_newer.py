@@ -73,9 +73,9 @@ class NewerLogMachine(LogMachine):
 
     # --- Helpers --------------------------------------------------------------------------
 
-    def opened(self, number: int) -> SessionOpened:
+    def opened(self, number: int, accepted: str) -> SessionOpened:
         """Return the opening of session *number*; each second one in format 2 states what it accepted."""
-        opened = self.session_opened(number)
+        opened = self.session_opened(number, accepted)
         if self.format == 1 or number % 2:
             return opened
         self.accepted[number] = "copy of /srv/emails.wal, accepted by ann"

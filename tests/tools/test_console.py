@@ -78,9 +78,7 @@ def test_call_that_is_never_made_is_nothing_done():
     assert "No call was reached." in complaint
 
 
-@pytest.mark.parametrize(
-    ("tool", "amount"), [("powercut", "--states"), ("io_faults", "--all"), ("corruption", "--folders")]
-)
+@pytest.mark.parametrize(("tool", "amount"), [("powercut", "--states"), ("io_faults", "--all")])
 def test_ended_tool_leaves_nothing(tool, amount, tmp_path):
     """A supervisor that ends it finds neither its processes nor its folders, which else lie in memory."""
     amounts = [amount] if amount == "--all" else [amount, 10**9]

@@ -32,6 +32,9 @@ class Number(IntEnum):
     REOPENED = 10
     LATE = 11
     CURSOR = 12
+    ATTESTED = 16
+    HELD = 25
+    GIVEN_UP = 27
 
 
 class Decided(IntEnum):
@@ -112,7 +115,8 @@ class Told:
             case Number.SUCCEEDED:
                 self._settle(seq - first, Fate(Status.SUCCEEDED, third))
             case Number.FAILED:
-                self._settle(seq - first, Fate(Status.FAILED))
+                # Behind the error stand failures, the time of the next try, and whether it was the last one.
+                self._settle(seq - first, Fate(Status.ABANDONED if sixth else Status.FAILED))
             case Number.INTERRUPTED:
                 self._doubt(seq - first)
             case Number.RELEASED:
@@ -121,6 +125,15 @@ class Told:
                 self._settle(seq - first, _by_verdict(second, fifth))
             case Number.REOPENED:
                 self.fates[first] = Fate(Status.PENDING)
+            case Number.HELD:
+                self.open[second] = Started(first, session, in_doubt=True)
+                self.fates[first] = Fate(Status.IN_DOUBT)
+            case Number.GIVEN_UP:
+                self.fates[first] = Fate(Status.ABANDONED)
+            case Number.ATTESTED:
+                self.fates[first] = Fate(Status(second), sixth)
+                if second == Status.IN_DOUBT:
+                    self.open[seq] = Started(first, session, in_doubt=True)
             case Number.LATE:
                 self._settle(second, Fate(Status.FAILED) if sixth else Fate(Status.SUCCEEDED, fourth))
             case Number.SESSION_OPENED:

@@ -237,7 +237,7 @@ def _take_silence_for_not_begun() -> None:
 def _recover_in_two_transactions() -> None:
     really_begin = recover.begin_session
 
-    def begin_session(log: Log) -> LogWriter:
+    def begin_session(log: Log, *, accept_copy: bool = False) -> LogWriter:
         proofs: dict[int, Any] = {}
 
         def note_evidence(turn: Turn, state: State, dead: Iterable[int]) -> None:
@@ -247,7 +247,7 @@ def _recover_in_two_transactions() -> None:
                     proofs[start_seq] = evidence.proven(start_seq, remains.get(start_seq))
 
         put(recover, record_evidence=note_evidence)
-        writer = really_begin(log)
+        writer = really_begin(log, accept_copy=accept_copy)
         verdicts = []
         for start_seq, proof in proofs.items():
             if isinstance(proof, ItemSucceeded):

@@ -109,7 +109,7 @@ def _sleep(world: World, seconds: float) -> None:
     world.now_s += seconds
 
 
-def _session_opened(world: World, number: int) -> SessionOpened:
+def _session_opened(world: World, number: int, _accepted: str) -> SessionOpened:
     is_older = world.acting[-1].is_older if world.acting else False
     if is_older and world.model.format > 1:
         raise LogTooNew("This process reads format 1, and the log is in format 2.")

@@ -14,6 +14,7 @@ from wal_runner.core.arrays import SNAPSHOT_TAKEN, events_of
 from wal_runner.core.events import SnapshotTaken, Status
 from wal_runner.core.formats import format_of
 from wal_runner.core.items import long_row
+from wal_runner.core.state import State
 from wal_runner.log.rows import row_key
 from wal_runner.recovery.loading import records_after
 from wal_runner.recovery.reader import SCAN_ROWS
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
     from wal_runner.core.items import Row
-    from wal_runner.core.state import State
     from wal_runner.log.protocol import Log
 
 ITEMS_COMPARED_MAX: Final = 500_000
@@ -64,7 +64,13 @@ def fold_all(log: Log, after: bytes = b"") -> Fold:
 
     Keep the items of the keys after *after*: all, or as many as are compared at once.
     """
-    state = log.base_state()
+    base_seq, base_chain = log.base()
+    if base_seq:
+        state = log.base_state()
+    else:
+        # A compaction that died before it dropped anything has left a base state, and all events are still there.
+        state = State()
+        state.chain = base_chain
     folded = Fold(state, after)
     for record in records_after(log, state.seq):
         events = events_of(record)

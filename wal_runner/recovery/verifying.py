@@ -130,8 +130,11 @@ def _told_otherwise(view: LogView, folded: Fold) -> Iterator[Problem]:
 def _digest_problems(view: LogView, folded: Fold) -> Iterator[Problem]:
     log = view.log
     sums, snapshotter, state = log.row_sums(), log.snapshotter(), view.state()
-    # Rows of a snapshot that is not whole yet are newer than the last one that was taken.
-    is_comparable = not snapshotter and state.seq == folded.state.seq and log.row_sums() == sums
+    # Rows of a snapshot that is not whole, or was broken off, are newer than the last one that was taken. They are of
+    # items that were touched since.
+    is_touched = next(state.touched(), None) is not None
+    is_still = state.seq == folded.state.seq and log.row_sums() == sums
+    is_comparable = not snapshotter and not is_touched and is_still
     if is_comparable and folded.taken is not None and folded.taken.digest != sums[1]:
         yield Problem(
             "rows",

@@ -286,13 +286,13 @@ def test_log_that_is_raised_during_verification_is_sound(monkeypatch):
     """The format is read after the records: it is raised in the commit that writes what needs it."""
     store = MemoryStore()
     writer = begin_session(MemoryLog(store))
-    really = verifying._fold_all
+    really = verifying.fold_all
 
-    def fold_all(log):
+    def fold_all(log, after=b""):
         succeed(writer, ["tagged"], TAGGED)
-        return really(log)
+        return really(log, after)
 
-    monkeypatch.setattr(verifying, "_fold_all", fold_all)
+    monkeypatch.setattr(verifying, "fold_all", fold_all)
 
     assert [] == list(_content_problems(MemoryLog(store)))
     assert 2 == format_in(store)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 import weakref
 import xml.etree.ElementTree as ET
 
@@ -176,3 +177,27 @@ def test_items_that_ended_are_forgotten(runner, drive):
     drive(runner, source(), lambda _: None, key="id", max_in_doubt=4)
 
     assert most <= 60 if drive is not coroutines_of_async_source else most <= 200
+
+
+def test_run_ends_after_a_refilled_item_with_few_places(runner):
+    """What was started and may not begin any more holds its place; the run ends all the same."""
+    refilled = threading.Event()
+    runner.run([Large("done")], lambda _: None, key="id")
+
+    def source():
+        ring = [Large("x") for _ in range(12)]
+        for number in range(200):
+            item = ring[number % 12]
+            item.id = f"n{number}"
+            if number == 12:
+                refilled.set()
+            yield item
+            if number == 1:
+                yield Large("done")
+
+    def fn(item):
+        if item.id == "n0":
+            refilled.wait(timeout=10)
+
+    with pytest.raises(ItemChanged):
+        runner.run(source(), fn, key="id", workers=2, max_in_doubt=2)

@@ -191,3 +191,18 @@ def test_cursors_files_and_readers_are_results(runner, make):
     assert {"seen": 1, "succeeded": 1} == numbers(report)
     assert 1 == report.results_omitted
     assert unfinished(made[0]) is None
+
+
+@pytest.mark.parametrize("drive", DRIVERS, ids=named)
+def test_nothing_more_begins_after_unfinished_work(runner, drive):
+    """What runs at that moment may end; what waits is released, however many items wait."""
+    begun = []
+
+    def fn(item):
+        begun.append(item)
+        return map(str, ()) if item == "0500" else None
+
+    with pytest.raises(UnfinishedReturned):
+        drive(runner, [f"{number:04}" for number in range(4_000)], fn)
+
+    assert len(begun) - 1 - begun.index("0500") < 64

@@ -150,7 +150,8 @@ class _CoroutinePool:
 
     async def _dispatch(self) -> None:
         feed, stopping = self._dispatcher.feed, self._stopping
-        while not (stopping.is_asked or self._execution.is_over or self._broken is not None):
+        fence = self._dispatcher.fence
+        while not (stopping.is_asked or self._execution.is_over or self._broken is not None or fence.closed):
             self._advancing = True
             started = await self._in_committer(self._advance, self._wanted())
             if stopping.times or self._is_cut_short():  # while the source was read
@@ -367,9 +368,10 @@ class _CoroutinePool:
         return (stack.enter_context(manager),)
 
     async def _run_items(self, number: int, worker_value: tuple[Any, ...]) -> None:
-        ready, run, attempts = self._ready, self._execution.run_async, self._attempts
+        ready, execution, attempts = self._ready, self._execution, self._attempts
+        run = execution.run_async
         while not self._going_home:
-            if not ready:
+            if not ready or execution.is_over:
                 future = self._loop.create_future()
                 self._idle.append(future)
                 await future
@@ -387,7 +389,7 @@ class _CoroutinePool:
                 attempts[number] = None
                 self._running -= 1
                 self._ended += 1
-                if len(ready) < self._low_mark:
+                if len(ready) < self._low_mark or execution.is_over:
                     self._bell.set()
 
 

@@ -60,7 +60,8 @@ def run_in_threads(
 
 
 def _dispatch(crew: _Crew, dispatcher: Dispatcher, execution: Execution, stopping: Stopping) -> Iterator[None]:
-    while not (stopping.is_asked or execution.is_over or crew.broken is not None):
+    # A closed fence lets nothing begin any more: what was started would hold its place for good.
+    while not (stopping.is_asked or execution.is_over or crew.broken is not None or dispatcher.fence.closed):
         started = dispatcher.advance(crew.wanted())
         if stopping.times:  # asked while the source was read
             dispatcher.release(started)
@@ -194,8 +195,12 @@ class _Crew:
 
     def _run_items(self, worker_value: tuple[Any, ...]) -> None:
         me = threading.get_ident()
-        tokens, ready, running, run = self._tokens, self._ready, self._running, self._execution.run
+        tokens, ready, running, execution = self._tokens, self._ready, self._running, self._execution
+        run = execution.run
         while tokens.get():
+            if execution.is_over:
+                self._bell.set()  # the dispatcher releases what waits
+                continue
             try:
                 attempt = ready.popleft()
             except IndexError:

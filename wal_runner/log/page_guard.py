@@ -49,6 +49,7 @@ class PageGuard(PageTrees):
         self._path = path
         self._marks = bytearray()
         self._expected_txn = -1
+        self._began_txn = -1
         self._is_alone = True
         """Whether no other process has committed since: then every unchecked page is as it was at the opening."""
         self._complete: set[int] = set()
@@ -65,7 +66,7 @@ class PageGuard(PageTrees):
         """
         with self._named():
             meta = self._read_meta()
-            self._expected_txn = self._txn
+            self._expected_txn = self._began_txn = self._txn
             if self.trusts_all:
                 return
             self._marks = bytearray(self._file.last_page + 1)
@@ -274,8 +275,9 @@ class PageGuard(PageTrees):
         bounds = [least, *keys[1:], beyond]
         for at, child in enumerate(children):
             if self._mark_of(child) != UNCHECKED:
-                if self._is_alone:
-                    # A page of this age leads to no page that was free then, or that another page led to.
+                if self._txn == self._began_txn:
+                    # A page of this age leads to no page that was free then, or that another page led to. After a
+                    # commit of ours it may be a new page, in the place of one that was never looked at.
                     raise PageDamaged(f"page {child} is named twice, or free")
                 if child < len(self._marks):
                     self._marks[child] = UNCHECKED

@@ -3,16 +3,17 @@
 `tools/corruption.py` does the same for as long as one likes.
 """
 
+import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tools.corrupting import at_rest, judging
+from tools.corrupting import at_rest, judging, nursery
 from tools.corrupting.at_rest import LargeLogs
 from tools.corrupting.controls import CONTROLS, catch, clinic_for_controls
 from tools.corrupting.mutators import MUTATORS
-from tools.corrupting.trials import LARGE, Clinic
+from tools.corrupting.trials import LARGE, WAYS, Clinic
 from tools.harness.memory import memory_folder
 
 
@@ -60,12 +61,23 @@ def test_damaged_folder_tells_the_truth_or_a_typed_error(clinic, first):
     assert [] == [trial for trial in trials if _is_violation(trial)]
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mutator", MUTATORS)
-def test_each_kind_of_damage_tells_the_truth_or_a_typed_error(clinic, mutator):
-    """Each once by name, so that none is left out by chance."""
-    trial = clinic.trial(SEED, 0, (mutator,))
+def test_each_kind_of_damage_tells_the_truth_or_a_typed_error(clinic, mutator, way):
+    """Each by name and in each way, so that none is left out by chance."""
+    trial = clinic.trial(SEED, 0, (mutator,), (way,))
 
     assert not _is_violation(trial), trial
+
+
+def test_memory_of_a_child_leaves_out_what_it_inherited():
+    """A test runner that holds more than a child may take says nothing about the child."""
+    ballast = bytearray(os.urandom(1 << 20) * 300)
+
+    end = nursery.ask(lambda: len(ballast))
+
+    assert end.value == len(ballast)
+    assert end.memory_bytes < 100 << 20
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)

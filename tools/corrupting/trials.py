@@ -15,6 +15,7 @@ from tools.corrupting import judging, nursery
 from tools.corrupting.examining import examine
 from tools.corrupting.folders import LOGS, prepare
 from tools.corrupting.mutators import MUTATORS, Patient
+from wal_runner.errors import LogUnsafe
 from wal_runner.log import structure
 from wal_runner.log.format import ARCHIVE_NAME, DATA_NAME, HEAD_NAME, SESSIONS_NAME
 from wal_runner.log.head import open_head, read_head, write_head
@@ -173,8 +174,14 @@ def _seal_slots(path: Path, log_id: str) -> None:
 
 
 def _seal_head(folder: Path, way: str, size: int) -> None:
-    """Let HEAD remember this very data.mdb, *size* bytes long; and its time, where no program wrote."""
-    witness = read_head(folder / HEAD_NAME)
+    """Let HEAD remember this very data.mdb, *size* bytes long; and its time, if no program wrote.
+
+    Something else in HEAD's place is the damage itself, and stays.
+    """
+    try:
+        witness = read_head(folder / HEAD_NAME)
+    except LogUnsafe:
+        return
     if witness is None:
         return
     found = (folder / DATA_NAME).stat()

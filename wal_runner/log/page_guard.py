@@ -178,11 +178,12 @@ class PageGuard(PageTrees):
             tree = self._now(name)
             is_first = True
             for leaf in self._leaves(tree, key, None, siblings=deletes):
-                self._check_leaf(leaf, is_sealed=name == ITEMS_TABLE)
+                page = self._file.page(leaf.number)
+                self._check_leaf(leaf, page, is_sealed=name == ITEMS_TABLE)
                 if rows <= 0:
                     return
                 # Of the first leaf, all may lie before *key*.
-                rows -= 0 if is_first else self._file.count(self._file.page(leaf.number))
+                rows -= 0 if is_first else self._file.count(page)
                 is_first = False
 
     def check_around(self, name: bytes, key: bytes) -> None:
@@ -284,10 +285,11 @@ class PageGuard(PageTrees):
             self._file.check_ends(child, bounds[at], bounds[at + 1], is_leaf=is_leaf)
         self._mark(number)
 
-    def _check_leaf(self, leaf: Leaf | None, *, is_sealed: bool = True) -> None:
+    def _check_leaf(self, leaf: Leaf | None, page: bytes | None = None, *, is_sealed: bool = True) -> None:
+        """Check *leaf* if it was not; *page* is its content where the caller has read it."""
         if leaf is None or self._mark_of(leaf.number) != UNCHECKED:
             return
-        page = self._file.page(leaf.number)
+        page = page or self._file.page(leaf.number)
         if is_sealed:
             self._file.sealed_rows(page, *leaf)
         else:

@@ -94,8 +94,9 @@ class Dispatcher:
 
         Workers set it before they hand the outcome over. It is never reset: a worker may be between the two.
         """
-        self._unconfirmed: Mapping[int, OutcomeEvent] = {}
-        """Outcomes that a commit, of which nobody knows whether it came about, has without their result."""
+        self._unconfirmed: Mapping[int, OutcomeEvent] | None = None
+        """Outcomes that a commit, of which nobody knows whether it came about, has without their result; None if no
+        commit has failed since the last one that came about."""
         self.fence = Fence()
         """Closed when the run has ended: nothing of it may begin after that."""
         self.pages = pages
@@ -302,7 +303,7 @@ class Dispatcher:
             raise
         self.committed_at = time.perf_counter()
         self.commit_s = self.committed_at - began
-        self._unconfirmed = {}
+        self._unconfirmed = None
         if plan.replaced:
             # What is counted and yielded is what the log says, not what fn returned.
             outcomes = [plan.replaced.get(event[0], event) for event in outcomes]

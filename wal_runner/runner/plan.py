@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 IDEMPOTENT_POLICY: Final = "policy: idempotent"
 
-_CLOSED: Final = ("", 0)
-"""Stands for an attempt that is not open: no session has the number 0."""
-
 _make: Any = tuple.__new__
 
 
@@ -63,6 +60,7 @@ class Plan:
         self._outcomes = outcomes
         self._candidates = candidates
         self._has_tagged = has_tagged
+        self._is_unsure = unconfirmed is not None
         self._unconfirmed = unconfirmed or {}
         self.replaced: Mapping[int, OutcomeEvent] = self._unconfirmed
         """Outcomes that are stored otherwise than they were handed in, by start_seq: without their result."""
@@ -86,11 +84,13 @@ class Plan:
         still_open = state.open
         number = desk.writer.session.number
         desk.limbo.settle(state, number)
-        # No longer open: an earlier commit that raised CommitUnknown did write it. Open for another session: that
-        # commit wrote a doubt, and the verdict on it was taken back there; no log with our outcome could be folded.
-        events: list[Event | EventArray] = [
-            event for event in self._outcomes if still_open.get(event[0], _CLOSED)[1] == number
-        ]
+        # No longer open: an earlier commit that raised CommitUnknown did write it.
+        outcomes = [event for event in self._outcomes if event[0] in still_open]
+        if self._is_unsure:
+            # Open for another session: that commit wrote a doubt, and the verdict on it was taken back there; no log
+            # with our outcome could be folded.
+            outcomes = [event for event in outcomes if still_open[event[0]][1] == number]
+        events: list[Event | EventArray] = [*outcomes]
         if self._has_tagged:  # else the scan is left out: it would be thousands of events in each turn
             events = self._fitted(turn, events)
         events += self._cursors()

@@ -76,6 +76,12 @@ class Places:
         """Return whether the file system lets the library know a copy: on overlay and vfat it cannot."""
         return has_lasting_inodes(Path(self.plan.log).parent)
 
+    @property
+    def is_ahead_of_backup(self) -> bool:
+        """Return whether HEAD proves that the log is newer than its backup. After a death in a commit it may not."""
+        head = read_head(self._log / HEAD_NAME)
+        return head is not None and self.backup is not None and head.seq > self.backup.end
+
     def back_up(self) -> None:
         """Copy the folder as it is."""
         folder = self._beside("backup")
@@ -87,7 +93,7 @@ class Places:
         """Put another folder in the place of the log, and note in `problems` what was wrong."""
         ways: list[Callable[[], Changed]] = [self.move, self.copy, self.clone]
         if self.backup is not None:
-            ways += [self.restore, self.go_back] if self._is_ahead_of(self.backup) else [self.restore]
+            ways += [self.restore, self.go_back] if self.is_ahead_of_backup else [self.restore]
         return self.chance.choice(ways)()
 
     def move(self) -> Changed:
@@ -194,11 +200,6 @@ class Places:
     def _ledger_bytes(self) -> int:
         ledger = Path(self.plan.ledger)
         return ledger.stat().st_size if ledger.exists() else 0
-
-    def _is_ahead_of(self, backup: Backup) -> bool:
-        """Return whether HEAD proves that the log is newer. After a death in a commit it may not."""
-        head = read_head(self._log / HEAD_NAME)
-        return head is not None and head.seq > backup.end
 
 
 def _copy(how: str, source: Path, target: Path) -> None:

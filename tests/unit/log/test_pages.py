@@ -445,3 +445,81 @@ def test_empty_table_has_no_rows(file):
     guard.check_from(b"log", b"", 10, deletes=True)
 
     assert guard._leaf(guard._tree(b"open"), b"any") is None
+
+
+# --- What the guard compares between pages ------------------------------------------------------
+
+
+def free_record(file):
+    """Return the place in the file of the numbers of the free list's first record, and its root."""
+    root = read_meta(file.descriptor).free.root
+    return file.node(root, 0) + 16, root  # behind the node's header and its key
+
+
+def test_free_list_that_names_its_own_page_is_damage(file):
+    """The next commit would write over the list while it reads it."""
+    place, root = free_record(file)
+    file.put("<Q", (place, 1), (place + 8, root))
+
+    with pytest.raises(LogCorrupt, match=f"the free list: page {root} is in use, or named twice"):
+        file.guard()
+
+
+def test_free_page_below_a_branch_is_damage(file):
+    """A child pointer with a turned bit leads to a page that was given back, with the rows of its time."""
+    number = file.first(BRANCH)
+    place, _ = free_record(file)
+    free = struct.unpack_from("<Q", file.content, place + 8)[0]
+    file.put("<I", (file.node(number, 3), free))
+
+    with pytest.raises(LogCorrupt, match=f"page {free} is named twice, or free"):
+        file.guard().check_keys([KEYS[0]])
+
+
+def test_two_small_tables_on_one_page_are_damage(file):
+    """What one writes, the other reads."""
+    meta, other = file.main_record(b"meta"), file.main_record(b"open")
+    file.put("<48s", (other, bytes(file.content[meta : meta + 48])))
+
+    with pytest.raises(LogCorrupt, match="is in use for something else"):
+        file.guard()
+
+
+def test_table_inside_a_table_is_found_by_the_walk(file):
+    """LMDB would open it as a tree of its own."""
+    root = file.tree(b"meta").root
+    file.put("<H", (file.node(root, 0) + 4, 2))
+
+    assert "meta: a table inside a table" == walk(file.descriptor).problem
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_neighbours_of_a_leaf_are_checked(file, side):
+    """A deletion may merge a leaf with the one on either side of it."""
+    root = file.first(BRANCH)
+    keys, children = file.pages.branch(file.pages.page(root), root, None, None)
+    damaged = children[1 if side == "left" else 3]
+    place = file.node(damaged, 4) + 8 + len(KEYS[0])
+    file.put("<B", (place, file.content[place] ^ 1))
+    guard = file.guard()
+    guard.check_around(b"items", keys[-1])
+    guard.check_keys([keys[2]])
+
+    with pytest.raises(LogCorrupt, match="checksum of the row"):
+        guard.check_around(b"items", keys[2])
+
+
+def test_file_that_was_walked_is_not_checked_again(file):
+    """The walk has seen each page; damage of later hands is not looked for."""
+    number = file.first(LEAF)
+    guard = PageGuard(file.path, file.descriptor, PAGE, trusts_all=True)
+    guard.begin()
+    place = file.node(number, 4) + 8 + len(KEYS[0])
+    file.put("<B", (place, file.content[place] ^ 1))
+    guard.check_keys(KEYS[:9])
+    guard.check_gap(KEYS[0], KEYS[9])
+    guard.check_around(b"items", KEYS[0])
+    guard.check_from(b"items", KEYS[0], 10)
+    guard.check_everything()
+
+    assert guard.trusts_all

@@ -7,6 +7,8 @@ Each log is run by one to four processes, some beside one that compacts, which a
 of them at some moment, half at a failpoint, some of these while they recover from the death before. Some are
 first stopped with SIGSTOP for a while, and go on. Each process draws its driver, workers, window, results and
 snapshots anew, and two of three run once or twice before on the same Runner, in runs whose end cannot be written.
+Now and then another folder is put in the place of the log: the log itself, renamed and back; a copy, a clone of hard
+links or an older backup, which must be refused until a person accepts it, once.
 After each death the log is compared with a ledger of real effects; then the doubts are settled
 by the ledger, or left for the next processes to hold, which go on until the batch is done and every item has
 happened exactly once.
@@ -39,7 +41,8 @@ from tests.crash.breaking import ERRORS, LOG_ERRORS  # noqa: E402 - the path is 
 from tests.crash.child import BUGS, DRIVERS, RESULTS, Plan  # noqa: E402 - the path is set above
 from tests.crash.harness import check, finish, held, kill_at_random, settle  # noqa: E402
 from tests.crash.ledger import Ledger  # noqa: E402
-from tests.crash.nursery import Child  # noqa: E402
+from tests.crash.nursery import Child  # noqa: E402 - the path is set above
+from tests.crash.places import Places  # noqa: E402 - the path is set above
 from tools.harness.console import existing_folder, in_order, minutes, output, positive  # noqa: E402
 from wal_runner.log.format import SCRATCH_SLOTS  # noqa: E402
 
@@ -73,6 +76,11 @@ PAUSE_SECONDS_MAX: Final = 0.1
 HELD_SHARE: Final = 0.3
 """Doubts are left to the next processes so often, which must hold them."""
 
+PLACE_SHARE: Final = 0.3
+"""Another folder is put in the place of the log after so many rounds."""
+
+BACKUP_SHARE: Final = 0.3
+
 COMPACTION_FAILPOINTS: Final = (
     "",
     "compact.before_fold",
@@ -102,6 +110,9 @@ class Tally:
     effects: int = 0
     doubts: int = 0
     doubts_most: int = 0
+    forgotten: int = 0
+    """Effects that came again because an older backup was restored and accepted."""
+    places: Counter[str] = field(default_factory=Counter)
     drivers: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
@@ -136,6 +147,8 @@ def main() -> int:
         "doubts": tally.doubts,
         "doubts_most_at_once": tally.doubts_most,
         "drivers": dict(tally.drivers),
+        "places": dict(tally.places),
+        "forgotten_by_restored_backups": tally.forgotten,
         "window": "by chance" if options.window is None else options.window or "adaptive",
         "results": options.results or "by chance",
         "seconds": round(time.monotonic() - began, 1),
@@ -158,6 +171,7 @@ def _torture_log(folder: Path, options: argparse.Namespace, chance: random.Rando
     """Kill processes over one log until its batch is done, then finish it."""
     plan = _plan(folder, options, chance)
     processes = chance.choice((1, 1, 2, PROCESSES_MAX))
+    places = Places(plan, chance)
     carried = 0
     for _ in range(ROUNDS_MAX):
         doomed = [_doom(_plan(folder, options, chance), chance) for _ in range(processes)]
@@ -179,19 +193,39 @@ def _torture_log(folder: Path, options: argparse.Namespace, chance: random.Rando
         if not Path(plan.log).exists():
             continue  # it died before there was a log
         running = sum(each.workers for each in killed if each.act == "run")
-        found = check(plan, running_max=running + carried)
-        is_held = chance.random() < HELD_SHARE
-        doubts = held(plan) if is_held else settle(plan)
-        tally.doubts += doubts - carried
-        tally.doubts_most = max(tally.doubts_most, doubts)
-        carried = doubts if is_held else 0
+        doubts_max = _change_place(places, running + carried, tally)
+        found = places.problems or check(plan, running_max=doubts_max)
         if found:
             tally.problems += found
             return
+        is_held = chance.random() < HELD_SHARE
+        doubts = held(plan) if is_held else settle(plan)
+        tally.doubts += max(0, doubts - carried)
+        tally.doubts_most = max(tally.doubts_most, doubts)
+        carried = doubts if is_held else 0
         if len(killed) < processes or tally.kills >= options.kills:
             break
     tally.problems += finish(plan)
     tally.effects += sum(Ledger.read(plan.ledger).ends().values())
+
+
+def _change_place(places: Places, running_max: int, tally: Tally) -> int:
+    """Put another folder in the place of the log, or none; return how many items may be in doubt then."""
+    if not places.are_known:
+        tally.places["not known on this file system"] += 1
+        return running_max
+    doubts_max = running_max
+    if places.chance.random() < PLACE_SHARE:
+        on_record = held(places.plan)
+        if on_record > running_max:
+            places.problems.append(f"{on_record} are in doubt on record, and {running_max} could be running")
+        changed = places.change()
+        tally.places[changed.way] += 1
+        tally.forgotten += changed.forgotten
+        doubts_max = running_max if changed.doubts is None else changed.doubts
+    if places.chance.random() < BACKUP_SHARE:
+        places.back_up()
+    return doubts_max
 
 
 def _doom(plan: Plan, chance: random.Random) -> Plan:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tests.crash.breaking import breaking
@@ -18,7 +19,8 @@ from tests.crash.ledger import Ledger
 from wal_runner import Runner, Verdict, current_attempt, failpoints
 from wal_runner.core import arrays, decide
 from wal_runner.core.events import ItemReleased, ItemSucceeded
-from wal_runner.log import lmdb_turn, scratch
+from wal_runner.errors import LogError
+from wal_runner.log import lmdb_log, lmdb_turn, scratch
 from wal_runner.recovery import snapshots, unrecorded
 from wal_runner.recovery.compact import compact
 from wal_runner.recovery.evidence import own_started
@@ -45,7 +47,8 @@ class Plan:
     *failing*-th item fails at its first attempt. With *tail* a snapshot is due after so many events.
     *failpoint* (and *hit*) is where the process kills itself. Before its last run it runs once for each of
     *breaks*, a way of `breaking` and after how many transactions, on the same Runner. *bug* plants a fault of the
-    library, for the checker to catch.
+    library, for the checker to catch. To "ask" is to open the log and to write the error into the `refusal_file`;
+    *accept_copy* is what a person answers.
     """
 
     log: str
@@ -63,6 +66,7 @@ class Plan:
     hit: int = 1
     breaks: tuple[tuple[str, int], ...] = ()
     bug: str = ""
+    accept_copy: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -153,8 +157,11 @@ def perform(plan: Plan) -> None:
     if plan.act == "compact":
         compact(plan.log)
         return
+    if plan.act == "ask":
+        refusal_file(plan).write_text(_refusal(plan))
+        return
     effects = Effects(plan)
-    with Runner(plan.log) as runner:
+    with Runner(plan.log, accept_copy=plan.accept_copy) as runner:
         if plan.act == "run":
             for way, after in plan.breaks:
                 with breaking(way, after):
@@ -164,6 +171,19 @@ def perform(plan: Plan) -> None:
             world = Ledger.read(plan.ledger)
             for doubt in runner.in_doubt():
                 runner.resolve(doubt, verdict(world, doubt))
+
+
+def refusal_file(plan: Plan) -> Path:
+    """Return the file into which "ask" writes by which error the log was refused: nothing if it was not."""
+    return Path(f"{plan.ledger}.refusal")
+
+
+def _refusal(plan: Plan) -> str:
+    try:
+        Runner(plan.log, must_exist=True).close()
+    except LogError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _run_serial(runner: Runner, plan: Plan, effects: Effects, **options: Any) -> None:
@@ -317,6 +337,35 @@ def _release_unrecorded(_plan: Plan) -> None:
     unrecorded.settlements = settlements  # type: ignore[assignment, attr-defined]
 
 
+def _place_not_compared(_plan: Plan) -> None:
+    """Run a copy without asking: what the original did since would be repeated in silence."""
+    for module in (lmdb_log, lmdb_turn):
+        module.copied_from = lambda *_: ""  # type: ignore[attr-defined]
+
+
+def _place_not_kept(_plan: Plan) -> None:
+    """Forget that a copy was accepted: people would write the answer into their programs for good."""
+    keep_place = lmdb_turn.LmdbTurn.keep_place
+
+    def keep_first(self: lmdb_turn.LmdbTurn) -> None:
+        if self._stored_place() is None:
+            keep_place(self)
+
+    lmdb_turn.LmdbTurn.keep_place = keep_first  # type: ignore[method-assign]
+
+
+def _links_not_counted(_plan: Plan) -> None:
+    """Run a log whose GATE has a second name: each folder would take the other one's sessions for dead."""
+    fstat = os.fstat
+
+    def single(fd: int) -> os.stat_result:
+        found = fstat(fd)
+        names = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
+        return os.stat_result([*found[:3], 1, *found[4:]], names)
+
+    os.fstat = single
+
+
 BUGS: dict[str, Callable[[Plan], None]] = {
     "doubts redone": _doubts_redone,
     "begin unmarked": _begin_unmarked,
@@ -325,4 +374,7 @@ BUGS: dict[str, Callable[[Plan], None]] = {
     "result lost": _result_lost,
     "effect before start": _effect_before_start,
     "release unrecorded": _release_unrecorded,
+    "place not compared": _place_not_compared,
+    "place not kept": _place_not_kept,
+    "links not counted": _links_not_counted,
 }

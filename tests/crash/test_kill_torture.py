@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.crash.nursery import ROOT
+from wal_runner.log.filesystems import has_lasting_inodes
 
 
 pytestmark = pytest.mark.crash
@@ -49,3 +50,16 @@ def test_torture_sees_a_planted_bug(tmp_path):
     assert (0, False, "outcome unmarked") == (code, summary["ok"], summary["bug"])
     assert any("are in doubt" in problem for problem in summary["problems"])
     assert summary["kept"] in [str(folder) for folder in tmp_path.iterdir()]
+
+
+def test_torture_sees_a_copy_that_is_not_asked_for(tmp_path):
+    """Folders are replaced between the deaths, and a library that does not compare places is caught by it."""
+    if not has_lasting_inodes(tmp_path):
+        pytest.skip("inode numbers do not last here")
+    code, _, summary = torture(
+        tmp_path, "--kills", "100", "--seed", "1", "--items", "1000", "--bug", "place not compared"
+    )
+
+    assert (0, False) == (code, summary["ok"])
+    assert any("and not by LogCopied" in problem for problem in summary["problems"])
+    assert summary["places"]

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from tools.simulation.lives import History
 from tools.simulation.model import Violation
 from tools.simulation.patching import Patch, patched
+from wal_runner.core import state
 from wal_runner.core.decide import Course, course
 from wal_runner.core.events import ItemInterrupted, ItemReleased, Status
 from wal_runner.core.formats import needs_format_2, result_of
+from wal_runner.core.items import started_rows, succeeded_row
 from wal_runner.core.state import State
 from wal_runner.core.state_decisions import StateOfDecisions
 from wal_runner.core.transitions import Happening
@@ -37,6 +39,12 @@ if TYPE_CHECKING:
 
 HISTORIES_MAX: Final = 3_000
 """So many histories a bug may survive until it is caught."""
+
+_COUNTS_AT: Final = 5
+"""Where the fields of format 2 begin in the array of an `ItemStarted`."""
+
+_FAILURES_AT: Final = 8
+"""Where they begin in the row of an open attempt."""
 
 _ride, _begin_snapshot, _put_snapshot = Snapshots.ride, Snapshots._begin, MemoryTurn.put_snapshot  # noqa: SLF001
 _finish, _drop, _lose = Dispatcher.finish, MemoryTurn.drop, State._lose_session  # noqa: SLF001
@@ -274,6 +282,20 @@ def _snapshot_forgets_who_paused() -> list[Patch]:
     return [(memory_turn, "encode_snapshot", encode)]
 
 
+def _starts_forget_failures() -> list[Patch]:
+    def rows(seq: int, session: int, ns: int, array: Any) -> Any:  # noqa: ANN401 - as `started_rows`
+        return started_rows(seq, session, ns, array[:_COUNTS_AT])
+
+    return [(state, "started_rows", rows)]
+
+
+def _successes_forget_failures() -> list[Patch]:
+    def row(seq: int, attempt: Any, result: Any) -> Any:  # noqa: ANN401 - as `succeeded_row`
+        return succeeded_row(seq, attempt[:_FAILURES_AT], result)
+
+    return [(state, "succeeded_row", row)]
+
+
 BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "what is in doubt is run again": _doubts_are_run_again,
     "a doubt is redone by policy, and nobody called that harmless": _doubts_are_redone_unasked,
@@ -308,6 +330,8 @@ BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "a log is raised to format 2 beside an older version": _raised_beside_an_older_version,
     "an outcome is refused for its format": _outcomes_are_refused,
     "a snapshot forgets who paused the log": _snapshot_forgets_who_paused,
+    "an item forgets the failures that its start carries": _starts_forget_failures,
+    "an item that succeeds forgets its failures": _successes_forget_failures,
 }
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tools.simulation.world import Tripwire, World
 from wal_runner import failpoints
 from wal_runner.core import state_sessions
-from wal_runner.core.events import SessionOpened
+from wal_runner.core.arrays import STARTED, from_array
+from wal_runner.core.events import ItemStarted, SessionOpened
 from wal_runner.errors import LogTooNew
 from wal_runner.log import codec, memory_store
 from wal_runner.log.memory_log import MemoryLog
@@ -26,9 +27,10 @@ from wal_runner.version import __version__
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from wal_runner.core.events import Event, EventArray
     from wal_runner.core.items import SessionInfo
 
 Patch = tuple[Any, str, object]
@@ -71,6 +73,7 @@ def simulated(world: World, sizes: Sizes) -> Iterator[None]:
         (failpoints, "_armed", Tripwire(world)),
         (recover, "_session_opened", partial(_session_opened, world)),
         (MemoryTurn, "require_format", _required_by(world)),
+        (MemoryTurn, "append", _append_by(world)),
         (snapshots, "TAIL_EVENTS_MAX", sizes.tail_events),
         (snapshots, "TAIL_EVENTS_MIN", 1 << 60),
         (writer, "TAIL_EVENTS_AT_CLOSE", sizes.tail_events // 2),
@@ -130,3 +133,25 @@ def _required_by(world: World) -> Callable[[MemoryTurn, int, Iterable[SessionInf
         require(turn, version, unended)
 
     return required
+
+
+def _append_by(world: World) -> Callable[[MemoryTurn, int, Sequence[Event | EventArray]], None]:
+    """Return `MemoryTurn.append` as a process has it whose runs count failures: each start says what failed before."""
+    append = MemoryTurn.append
+
+    def counted(turn: MemoryTurn, session: int, events: Sequence[Event | EventArray]) -> None:
+        if world.acting and world.acting[-1].is_counting:
+            events = [_with_failures(world, turn.end, event) for event in events]
+        append(turn, session, events)
+
+    return counted
+
+
+def _with_failures(world: World, end: int, event: Event | EventArray) -> Event | EventArray:
+    """Return a start with the failures that the item had, as the model has them; or with some that nobody counted."""
+    if type(event) is tuple and event[0] == STARTED:
+        event = from_array(end, event)
+    if not isinstance(event, ItemStarted):
+        return event
+    known = world.model.items.get(event.item_id)
+    return event._replace(failures=known.failures if known is not None and known.failures else end % 4)

@@ -7,6 +7,7 @@ from itertools import islice
 
 import lmdb
 import pytest
+from lmdb.verify import VerifyError
 
 from wal_runner.log import structure
 from wal_runner.log.page_walk import walk
@@ -234,3 +235,50 @@ def test_file_that_stops_the_walk_is_a_problem(path, monkeypatch, error):
     [problem] = problems_of(path)
 
     assert problem.startswith(f"its pages cannot be walked ({type(error).__name__}")
+
+
+def test_walk_beside_commits_is_repeated_and_then_holds_the_lock(tmp_path, path, monkeypatch):
+    """Pages of two states do not fit together: only a walk of one state counts."""
+    (tmp_path / "GATE").touch(mode=0o600)
+    walks = []
+    really = structure.problems_of
+
+    def and_commit(data):
+        walks.append(data)
+        found = really(data)
+        os.utime(path, ns=(len(walks), len(walks)))
+        return found
+
+    monkeypatch.setattr(structure, "problems_of", and_commit)
+
+    assert [] == structure.structural_problems(tmp_path)
+    assert [path] * (structure.WALKS_MAX + 1) == walks
+
+
+def test_walk_of_a_file_at_rest_happens_once(tmp_path, path, monkeypatch):
+    """The control of the above."""
+    (tmp_path / "GATE").touch(mode=0o600)
+    walks = []
+    monkeypatch.setattr(structure, "problems_of", lambda data: walks.append(data) or ["damaged"])
+
+    assert ["damaged"] == structure.structural_problems(tmp_path)
+    assert [path] == walks
+
+
+def test_walk_of_a_missing_file_says_so(tmp_path):
+    """It may have been deleted since the log was opened."""
+    (tmp_path / "GATE").touch(mode=0o600)
+
+    with pytest.raises(FileNotFoundError):
+        structure.structural_problems(tmp_path)
+
+
+def test_what_only_lmdb_verify_finds_is_a_problem(path, monkeypatch):
+    """The second walk speaks by an exception."""
+
+    def fail(*_arguments, **_options):
+        raise VerifyError("page 3 is lost")
+
+    monkeypatch.setattr(structure, "find_problems", fail)
+
+    assert ["page 3 is lost"] == problems_of(path)

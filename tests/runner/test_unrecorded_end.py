@@ -208,6 +208,7 @@ import ctypes
 from wal_runner.recovery.writer import LogWriter
 
 libc = ctypes.CDLL(None)
+reading, writing = os.pipe()
 broken = False
 turn = LogWriter.turn
 def failing(writer, *arguments, **options):
@@ -221,7 +222,8 @@ def in_c(item):
     broken = True
     say("in C")
     try:
-        libc.usleep(4_000_000)
+        while libc.read(reading, ctypes.create_string_buffer(1), 1) != 1:
+            pass
     except KeyboardInterrupt:
         pass
     return "sent"
@@ -235,6 +237,7 @@ broken = False
 begun = []
 report = runner.run(["old", "new"], begun.append)
 say([report.in_doubt, report.succeeded, report.ok, begun])
+os.write(writing, b"!")
 while runner.status("old") is Status.IN_DOUBT:
     time.sleep(0.01)
 say([runner.status("old").word, dict(runner.results())["old"]])

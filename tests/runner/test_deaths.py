@@ -1,7 +1,9 @@
 """Items whose process dies with them: they are redone with a bound, last and alone, then held."""
 
+import asyncio
 import json
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -299,17 +301,45 @@ def test_suspects_run_one_by_one(path):
         live(path, threads, items=["bad"])
     for _ in range(2):
         live(path, items=["bad-2"])
-    beside = []
+    running, beside = set(), threading.Event()
+
+    def fn(item):
+        running.add(item)
+        if len(running) > 1 and {"bad", "bad-2"} & running:
+            beside.set()
+        beside.wait(0.2)  # long enough for another one to begin
+        running.discard(item)
 
     with Runner(path) as runner:
-        threads(
-            runner,
-            ["bad", "bad-2", "a", "b"],
-            lambda item: beside.append((item, len(runner.writer.own_starts.run.in_flight))),
-            idempotent=True,
-        )
+        report = threads(runner, ["bad", "bad-2", "a", "b"], fn, idempotent=True)
 
-    assert [("bad", 1), ("bad-2", 1)] == beside[-2:]
+    assert not beside.is_set()
+    assert 4 == report.succeeded
+
+
+def test_suspect_waits_for_a_source_that_waits(path):
+    """That nothing is at hand does not mean that the source has ended."""
+    for _ in range(2):
+        live(path)
+    order = []
+
+    async def run(runner):
+        async def source():
+            yield "bad"
+            for number in range(20):
+                yield f"item-{number}"
+                while runner.status(f"item-{number}") is not Status.SUCCEEDED:
+                    await asyncio.sleep(0)
+
+        async def fn(item):
+            order.append(item)
+
+        await runner.run_async(source(), fn, idempotent=True)
+
+    with Runner(path) as runner:
+        asyncio.run(run(runner))
+
+    assert [*(f"item-{number}" for number in range(20)), "bad"] == order
 
 
 def test_suspect_is_counted_once_however_often_it_is_named(path):

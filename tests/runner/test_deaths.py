@@ -328,7 +328,7 @@ def test_suspect_waits_for_a_source_that_waits(path):
             yield "bad"
             for number in range(20):
                 yield f"item-{number}"
-                while runner.status(f"item-{number}") is not Status.SUCCEEDED:
+                while runner.status(f"item-{number}") is not Status.SUCCEEDED:  # noqa: ASYNC110 - the log has no event
                     await asyncio.sleep(0)
 
         async def fn(item):

@@ -391,6 +391,37 @@ def test_omitted_results_are_told_once_with_the_first_reason(folder):
     assert (2, "1") == (ended.json["results_omitted"], ended.json["first_omitted"]["item_id"])
 
 
+KILLING = "import os\n\ndef fn(item):\n    if item == 'bad':\n        os.kill(os.getpid(), 9)\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "codes"),
+    [((), [-9, -9, -9, 4]), (("--max-deaths", "1"), [-9, 4]), (("--max-deaths", "0"), [-9] * 5)],
+    ids=["by default", "once", "without a bound"],
+)
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_item_that_kills_walrun_is_held(folder, more, codes, kind):
+    """After --max-deaths it is in doubt: `status` and `inspect` say why, and the others are done."""
+    (folder / "shop.py").write_text(KILLING.replace("def", kind))
+    command = ("--items", write(folder, "a.txt", "bad", "one"), "--idempotent", *more, "--call", "shop:fn")
+    found = [run(folder, *command).code for _ in codes]
+    status = walrun("status", "a.wal", cwd=folder)
+    now = walrun("status", "--json", "a.wal", cwd=folder).json["now"]
+    inspected = walrun("inspect", "a.wal", cwd=folder)
+
+    assert codes == found
+    if codes[-1] == 4:
+        assert {"bad": "in_doubt", "one": "succeeded"} == statuses(folder)
+        assert "in doubt (1 held because their process died with them repeatedly)" in status.out
+        assert 1 == now["held_for_deaths"]
+        deaths = len(codes) - 1
+        assert f"in flight in {deaths} death{'s' if deaths > 1 else ''}, alone in the last" in inspected.out
+        assert deaths == walrun("inspect", "--json", "a.wal", cwd=folder).json["in_doubt"][0]["deaths"]
+        assert f"  deaths           {deaths} " in walrun("inspect", "a.wal", "bad", cwd=folder).out
+    else:
+        assert 0 == now["held_for_deaths"]
+
+
 @pytest.mark.parametrize("name", ["meet", "meet_async"])
 def test_functions_run_at_once(folder, name):
     """-j is for functions too: threads, or coroutines of a coroutine function. Each waits for the others."""

@@ -24,6 +24,7 @@ from wal_runner.log.format import META_BASE_STATE
 from wal_runner.log.memory_turn import MemoryTurn
 from wal_runner.log.stored_state import encode_base_state, encode_snapshot
 from wal_runner.recovery import own_starts, recover, unrecorded, verdicts, writer
+from wal_runner.recovery.deaths import DeathLimit
 from wal_runner.recovery.evidence import own_started, proven
 from wal_runner.recovery.formats import unended_sessions
 from wal_runner.recovery.snapshots import Snapshots
@@ -273,6 +274,19 @@ def _outcomes_are_refused() -> list[Patch]:
     return [(module, "fit", fit) for module in (plan, recover, writer)]
 
 
+def _deaths_are_forgotten() -> list[Patch]:
+    settle = DeathLimit.settle
+
+    def forgetful(self: DeathLimit, *args: Any) -> Any:  # noqa: ANN401 - as `DeathLimit.settle`
+        return [event._replace(deaths=0) for event in settle(self, *args)]
+
+    return [(DeathLimit, "settle", forgetful)]
+
+
+def _suspects_run_beside_others() -> list[Patch]:
+    return [(Plan, "_may_postpone", lambda *_: False)]
+
+
 def _snapshot_forgets_who_paused() -> list[Patch]:
     def encode(key: bytes, state: State) -> bytes:
         copy = state.without_items()
@@ -329,6 +343,8 @@ BUGS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "events of format 2 stand in a log of format 1": _format_is_not_raised,
     "a log is raised to format 2 beside an older version": _raised_beside_an_older_version,
     "an outcome is refused for its format": _outcomes_are_refused,
+    "the deaths of an item are forgotten when it is redone": _deaths_are_forgotten,
+    "an item that kills its process runs beside others": _suspects_run_beside_others,
     "a snapshot forgets who paused the log": _snapshot_forgets_who_paused,
     "an item forgets the failures that its start carries": _starts_forget_failures,
     "an item that succeeds forgets its failures": _successes_forget_failures,

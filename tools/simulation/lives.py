@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 STEPS: Final = 40
 NEWER_SHARE: Final = 0.35
+DEADLY_SHARE: Final = 0.15
 
 _RESULTS: Final[tuple[object, ...]] = (None, None, 7, {"sent": True}, ["a", 1.5], "a longer text " * 20)
 
@@ -57,7 +58,6 @@ class History:
 
     def __init__(self, seed: str, *, steps: int = STEPS) -> None:
         self.seed = seed
-        self.steps = steps
         chance = self.chance = random.Random(seed)  # noqa: S311 - it must be repeatable
         self.sizes = Sizes(
             tail_events=chance.choice((4, 8, 16, 40, 1_000)),
@@ -78,6 +78,11 @@ class History:
         # Another stream of chance, so that the histories without format 2 are what they were.
         self.newer = random.Random(f"{seed}/format 2").random() < NEWER_SHARE  # noqa: S311 - it must be repeatable
         """People and imports say what only format 2 holds, and now and then an older version is about."""
+        # A third one, for the same reason.
+        self.deadly = random.Random(f"{seed}/deaths")  # noqa: S311 - it must be repeatable
+        self.is_deadly = self.deadly.random() < DEADLY_SHARE
+        """Processes die while fn runs, again and again, and redo what was in doubt."""
+        self.steps = 3 * steps if self.is_deadly else steps
         self.restlessness = chance.choice((0.0, 0.0, 0.02, 0.1))
         """How often others do something between two turns of a step."""
         if chance.random() < 0.2:  # noqa: PLR2004 - a crowd, and snapshots that take long
@@ -178,7 +183,7 @@ class History:
             (2, lambda: do(process.write_a_slice)),
             (1, lambda: do(process.bury)),
             (1, lambda: do(process.close)),
-            (1, lambda: self._kill(process)),
+            (40 if self.is_deadly and process.running else 1, lambda: self._kill(process)),
             (2, lambda: self._resolve(process)),
             (1, lambda: do(lambda: process.retry(chance.choice(self.world.items)))),
         ]
@@ -226,7 +231,8 @@ class History:
         process = Process(
             self.world,
             in_doubt_max=chance.choice((1, 2, 3, 16)),
-            idempotent=chance.random() < 0.08,  # noqa: PLR2004
+            idempotent=chance.random() < (0.8 if self.is_deadly else 0.08),
+            max_deaths=self.deadly.choice((None, 1, 2, 2, 3, 3)),
             paged=self.paged,
             reconcile=self._verdicts if chance.random() < 0.4 else None,  # noqa: PLR2004
             outcomes_wanted=chance.random() < 0.5,  # noqa: PLR2004

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wal_runner.core.arrays import from_array
 from wal_runner.core.events import (
@@ -96,6 +96,28 @@ class Known:
     not_before_ns: int = 0
     by_verdict: bool = False
     """Its last word was a verdict."""
+    hold: str = ""
+    """Its process died with it too often: whatever settled its doubt, it "must" be held, or "may" be."""
+
+
+class Death(NamedTuple):
+    """The death of a session, and how many starts were in flight in it."""
+
+    session: int
+    in_flight: int
+
+
+class Answer(NamedTuple):
+    """Event *seq* settles the doubt about an item, which *death* left, or something else.
+
+    *beside* counts the other doubts that the same death left and nobody has settled.
+    """
+
+    seq: int
+    event: ItemReconciled
+    known: Known
+    death: Death | None
+    beside: int
 
 
 @dataclass
@@ -109,11 +131,16 @@ class Model:
     on_policy: Callable[[int, int], None]
     on_attested: Callable[[int, ItemAttested], None]
     on_omitted: Callable[[int, int], None]
+    on_answer: Callable[[int, Answer], str]
+    """Is asked about each answer of a policy or a reconciler; says whether the item "must" or "may" be held."""
     seq: int = 0
     chain: bytes = b""
     items: dict[str, Known] = field(default_factory=dict)
     open: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Starts without an outcome, or in doubt: the item and the session."""
+    died: dict[int, Death] = field(default_factory=dict)
+    """Of each doubt that a death left: which death, by start_seq."""
+    boots: dict[int, str] = field(default_factory=dict)
     sessions: dict[int, str] = field(default_factory=dict)
     been: dict[str, set[str]] = field(default_factory=dict)
     """What each item has been so far."""
@@ -175,6 +202,7 @@ class Model:
                 demand(event.session > max(self.sessions, default=0), f"session {session} is not a new number")
                 self.sessions[session] = "open"
                 self.said[session] = (event.accepted, ())
+                self.boots[session] = event.boot
             case SessionClosed():
                 demand(not self.started_by(event.session), f"session {session} closed and left items started")
                 self.sessions[event.session] = "closed"
@@ -196,7 +224,7 @@ class Model:
                 if event.by.startswith("policy") and event.start_seq in self.open:
                     item_id = self.open[event.start_seq][0]
                     self.redone.add((item_id, self.items[item_id].generation))
-                self._settle(seq, event, None, {DOUBTED}, _AFTER_VERDICT[event.decision])
+                self._reconcile(seq, session, event)
             case ItemReopened():
                 self._reopen(seq, event)
             case CursorAdvanced():
@@ -236,6 +264,10 @@ class Model:
         told = (event.attempt, event.generation)
         demand(told == (attempts, generation), f"event {seq} is attempt {told}, and not {attempts, generation}")
         self.on_start(seq, session, event.item_id, known)
+        deaths = 0 if known is None else known.deaths
+        demand(event.deaths == deaths, f"event {seq} starts {event.item_id} after {event.deaths} deaths, not {deaths}")
+        must_hold = known is not None and known.hold == "must"
+        demand(not must_hold, f"event {seq} starts {event.item_id}, with which {deaths} processes have died")
         started = Known(STARTED, seq, attempts, generation, failures=event.failures, deaths=event.deaths)
         self.items[event.item_id] = started
         self._note(event.item_id)
@@ -249,6 +281,7 @@ class Model:
             self.conflicts += 1
             return
         item_id, owner = self.open.pop(start_seq)
+        self.died.pop(start_seq, None)
         known = self.items[item_id]
         demand(known.start_seq == start_seq, f"event {seq} settles {start_seq}, not the last start of {item_id}")
         demand(known.status in before, f"event {seq} makes {item_id} {after}, and it was {known.status}")
@@ -266,6 +299,16 @@ class Model:
         if getattr(event, "omitted", None):
             self.on_omitted(seq, start_seq)
         self._note(item_id)
+
+    def _reconcile(self, seq: int, session: int, event: ItemReconciled) -> None:
+        known = self.items[self.open[event.start_seq][0]] if event.start_seq in self.open else None
+        if known is not None and event.by.startswith(("policy", "reconcile")):
+            death = self.died.get(event.start_seq)
+            beside = 0 if death is None else sum(death.session == other.session for other in self.died.values()) - 1
+            known.hold = self.on_answer(session, Answer(seq, event, known, death, beside))
+        else:
+            demand(not event.deaths, f"event {seq} is a person's answer, and keeps {event.deaths} deaths")
+        self._settle(seq, event, None, {DOUBTED}, _AFTER_VERDICT[event.decision])
 
     def _interrupt(self, seq: int, session: int, event: ItemInterrupted) -> None:
         if event.start_seq not in self.open:
@@ -293,6 +336,9 @@ class Model:
     def _hold(self, seq: int, session: int, event: ItemHeld) -> None:
         known = self._complete(seq, event, {SUCCEEDED, PENDING, ABANDONED})
         demand(known.by_verdict, f"event {seq} takes a verdict on {event.item_id} back, and there was none")
+        if event.by.startswith("policy"):
+            demand(known.hold, f"event {seq} holds {event.item_id} after {known.deaths} deaths, which may run")
+            demand(event.deaths == known.deaths, f"event {seq} holds {event.item_id} after {event.deaths} deaths")
         held = Known(DOUBTED, known.start_seq, known.attempts, known.generation, deaths=event.deaths)
         self.items[event.item_id] = held
         self.open[event.start_seq] = (event.item_id, session)
@@ -332,7 +378,9 @@ class Model:
     def _lose(self, session: int) -> None:
         demand(self.sessions.get(session) == "open", f"session {session} is lost, and was not open")
         self.on_lost(session)
-        for start_seq in self.started_by(session):
+        started = self.started_by(session)
+        for start_seq in started:
+            self.died[start_seq] = Death(session, len(started))
             item_id = self.open[start_seq][0]
             self.items[item_id].status = DOUBTED
             self._note(item_id)

@@ -119,7 +119,16 @@ def _session_opened(world: World, number: int, _accepted: str) -> SessionOpened:
     version = OLDER_VERSION if is_older else __version__
     accepted = "copy of /srv/mail.wal, accepted by ann" if world.model.format > 1 and number % 3 == 0 else ""
     return SessionOpened(
-        number, "mailer", 4_321, "boot", ("walrun", "run"), "/srv", "mail", version, "99", accepted=accepted
+        number,
+        "mailer",
+        4_321,
+        f"boot-{world.boot}",
+        ("walrun", "run"),
+        "/srv",
+        "mail",
+        version,
+        "99",
+        accepted=accepted,
     )
 
 

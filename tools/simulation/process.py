@@ -52,6 +52,7 @@ class Process:
         *,
         in_doubt_max: int = 16,
         idempotent: bool = False,
+        max_deaths: int | None = None,
         paged: bool = False,
         reconcile: Reconciler | None = None,
         outcomes_wanted: bool = False,
@@ -64,6 +65,7 @@ class Process:
         self.world = world
         self.in_doubt_max = in_doubt_max
         self.idempotent = idempotent
+        self.max_deaths = max_deaths
         self.paged = paged
         self.outcomes_wanted = outcomes_wanted
         self.reconcile = reconcile
@@ -98,6 +100,11 @@ class Process:
     def number(self) -> int:
         """Give the number of its session."""
         return self.sessions[-1]
+
+    @property
+    def suspect_from(self) -> int:
+        """Return the deaths from which its runs put an item last."""
+        return 2 if self.max_deaths is None else min(2, self.max_deaths)
 
     def fate_of(self, start_seq: int) -> str:
         """Say what becomes of a start of ours if we die now."""
@@ -212,6 +219,7 @@ class Process:
             key=self.key,
             max_in_doubt=self.in_doubt_max,
             idempotent=self.idempotent,
+            max_deaths=self.max_deaths,
             reconcile=self.reconcile,
             signals=False,
         )
@@ -302,7 +310,7 @@ class Process:
         """Say whether the source has ended and nothing is under way."""
         assert self.run is not None
         feed = self.run.feed
-        return feed.exhausted and not feed.waiting and not self.ready and not self.running
+        return feed.is_done and not self.ready and not self.running
 
     def another_round(self) -> bool:
         """Look again at what was in doubt or running elsewhere."""
@@ -316,7 +324,7 @@ class Process:
         assert run is not None
         self.release()
         self.flush()
-        waiting = len(run.feed._waiting)  # noqa: SLF001 - pulled, and never started
+        waiting = len(run.feed._waiting) + len(run.feed._suspects)  # noqa: SLF001 - pulled, and never started
         self._leave(run)
         seen = run.report.seen
         if not self.running and seen + waiting != self.pulled:

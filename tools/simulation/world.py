@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from tools.simulation.deaths import check_count, check_suspects, is_held
 from tools.simulation.model import DOUBTED, FAILED, Model, demand
 from wal_runner.core.events import Status
 from wal_runner.log.memory_store import Fault, MemoryStore
@@ -18,6 +19,7 @@ from wal_runner.log.results import decode_result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tools.simulation.model import Answer, Known
     from tools.simulation.process import Process
     from wal_runner.core.events import ItemAttested
     from wal_runner.log.memory_store import Marks, Moment
@@ -88,6 +90,7 @@ class World:
     """The processes that are in the middle of a step: one, and perhaps one that took its turn meanwhile."""
     between: Callable[[], None] | None = None
     """What others do while a process is between two of its turns at the log."""
+    boot: int = 1
     lives: int = 0
     deaths: int = 0
     checks: int = 0
@@ -95,7 +98,7 @@ class World:
     def __post_init__(self) -> None:
         """Make the disk."""
         self.store = MemoryStore(clock_ns=self.tell_ns, hook=self._befall, rows_a_slice=self.rows_a_slice)
-        told = (self._started, self._lost, self._advanced, self._redone, self._attested, self._omitted)
+        told = (self._started, self._lost, self._advanced, self._redone, self._attested, self._omitted, self._answered)
         self.model = Model(self.store, *told)
 
     @property
@@ -195,6 +198,7 @@ class World:
         for process in list(self.processes):
             self.kill(process)
         self.store.cut_power()
+        self.boot += 1
         self.lingering.clear()
         for fates in self.fates.values():
             fates.update(dict.fromkeys(fates, DOUBTED))
@@ -269,7 +273,7 @@ class World:
             started = len(self.model.started_by(process.number))
             demand(started <= process.in_doubt_max, f"{started} starts are open in session {process.number}")
 
-    def _started(self, seq: int, session: int, item_id: str, known: Any) -> None:  # noqa: ANN401 - Known or None
+    def _started(self, seq: int, session: int, item_id: str, known: Known | None) -> None:
         process = next((process for process in self.processes if session in process.sessions), None)
         if process is None or process.run is None:
             return
@@ -277,9 +281,17 @@ class World:
         demand(
             rule == self.model.key_rule, f"a run by {rule} starts {item_id}, and the log goes by {self.model.key_rule}"
         )
+        check_suspects(self.model, seq, process, item_id, known)
         if known is not None and known.status == FAILED:
             is_older = known.failed_seq <= process.began_at
             demand(is_older, f"event {seq} tries {item_id} again, which failed at {known.failed_seq} in this run")
+
+    def _answered(self, session: int, answer: Answer) -> str:
+        process = next((process for process in self.processes if session in process.sessions), None)
+        if process is None:
+            return ""
+        check_count(self, process, answer)
+        return is_held(self, process, answer)
 
     def _redone(self, seq: int, session: int) -> None:
         process = next((process for process in self.processes if session in process.sessions), None)

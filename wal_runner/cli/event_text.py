@@ -73,7 +73,7 @@ def _details(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one case an
         case ev.ItemReleased():
             return "claimed, and never begun"
         case ev.ItemReconciled():
-            decision = event.decision.word.replace("_", " ")
+            decision = event.decision.word.replace("_", " ") + _deaths(event.deaths)
             return f"{decision}, {_said(event.by, event.note)}{_result(event.result, event.omitted)}"
         case ev.ItemReopened():
             before = event.before.word.replace("_", " ")
@@ -104,7 +104,8 @@ def _details_of_format_2(event: EventOfFormat2) -> str:  # noqa: C901, PLR0911 -
         case ev.ItemHeld() | ev.ItemGivenUp():
             before = event.before.word.replace("_", " ")
             error = _error(event.error) if isinstance(event, ev.ItemGivenUp) else ""
-            return f"before that {before}, {_said(event.by, event.note)}{error}"
+            deaths = _deaths(event.deaths) if isinstance(event, ev.ItemHeld) else ""
+            return f"before that {before}{deaths}, {_said(event.by, event.note)}{error}"
         case places.ItemForgotten():
             return f"{event.item_hash.hex()}, {_said(event.by, event.note)}"
         case places.EffectStarted():
@@ -134,7 +135,11 @@ def _details_of_format_2(event: EventOfFormat2) -> str:  # noqa: C901, PLR0911 -
 
 def _counts(event: ev.ItemStarted) -> str:
     failures = f", after {count_of(event.failures, 'failure')}" if event.failures else ""
-    return failures + (f", after {count_of(event.deaths, 'death')} of its process" if event.deaths else "")
+    return failures + _deaths(event.deaths)
+
+
+def _deaths(count: int) -> str:
+    return f", after {count_of(count, 'death')} of its process" if count else ""
 
 
 def _after_failure(event: ev.ItemFailed) -> str:

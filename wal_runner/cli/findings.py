@@ -14,6 +14,7 @@ from wal_runner.cli.as_json import EVENT_WORDS, Json, attempt_of, iso, item_of, 
 from wal_runner.cli.next_steps import Step, next_steps, resolve_commands
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded, Status
 from wal_runner.core.identity import idempotency_key
+from wal_runner.core.items import reason_of_death
 from wal_runner.log import host
 
 
@@ -45,7 +46,7 @@ class OpenItem:
         proven = self.report.proven.get(self.start_seq)
         if isinstance(proven, ItemInterrupted):
             return proven.reason
-        return self.attempt.reason or f"session {self.attempt.session} died"
+        return self.attempt.reason or reason_of_death(self.attempt.session)
 
 
 @dataclass(frozen=True, slots=True)

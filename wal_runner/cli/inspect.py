@@ -26,6 +26,7 @@ from wal_runner.cli.output import json_text, put, put_attempt, put_id, say, tell
 from wal_runner.cli.status import doubts_coming, tell_steps
 from wal_runner.cli.words import copy_note, count_of, moment, shell_word, shown_id, visible
 from wal_runner.core.events import Status
+from wal_runner.recovery.deaths import is_held_for_deaths
 from wal_runner.recovery.reader import LogView
 
 
@@ -180,10 +181,16 @@ def _tell_open(title: str, items: Sequence[OpenItem], now_ns: int, *, with_reaso
         attempt = item.attempt
         name = f"{shown_id(attempt.item_id):<{wide}}"
         why = visible(item.reason, REASON_CHARS_MAX) if with_reason else f"session {attempt.session}"
-        tell(f"  {name}  attempt {attempt.attempt}, started {moment(attempt.started_ns, now_ns)}, {why}")
+        tell(f"  {name}  attempt {attempt.attempt}, started {moment(attempt.started_ns, now_ns)}, {why}{_deaths(item)}")
     if len(items) > len(shown):
         only_ids = ", or only their ids with --ids, or --attempts" if with_reason else ""
         tell(f"  and {len(items) - len(shown):,} more; all with --json{only_ids}")
+
+
+def _deaths(item: OpenItem) -> str:
+    """Say how many deaths were counted before this attempt, unless the reason says it."""
+    deaths = item.attempt.deaths
+    return f"; {count_of(deaths, 'death')} before" if deaths and not is_held_for_deaths(item.attempt) else ""
 
 
 def _tell_verdicts(found: Findings) -> None:
@@ -240,6 +247,11 @@ def _inspect_items(view: LogView, log: str, names: Sequence[str], *, as_json: bo
         _tell_item(log, name, item, opened.get(name), now_ns)
 
 
+def _tell_deaths(item: Item) -> None:
+    if item.deaths:
+        tell(f"  deaths           {item.deaths} of its process were counted while it was in flight")
+
+
 def _tell_item(log: str, name: str, item: Item | None, opened: OpenItem | None, now_ns: int) -> None:
     if item is None:
         tell(f"{shown_id(name)}: pending, the log has never heard of it")
@@ -248,6 +260,7 @@ def _tell_item(log: str, name: str, item: Item | None, opened: OpenItem | None, 
     status = Status.IN_DOUBT if in_doubt else item.status
     tell(f"{shown_id(name)}: {status.word.replace('_', ' ')}")
     tell(f"  attempts         {item.attempts}, generation {item.generation}, the last one is event {item.start_seq}")
+    _tell_deaths(item)
     if opened is not None:
         info = opened.report.info
         tell(f"  started          {moment(opened.attempt.started_ns, now_ns)}")

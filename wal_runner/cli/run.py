@@ -24,7 +24,8 @@ from wal_runner.cli.run_summary import Rerun, greeting, summary
 from wal_runner.core.identity import by_content, key_rule
 from wal_runner.errors import Interrupted, ItemIdInvalid, listed
 from wal_runner.log.format import SCRATCH_SLOTS
-from wal_runner.runner.options import WORKERS_MAX, RunOptions
+from wal_runner.recovery.deaths import MAX_DEATHS
+from wal_runner.runner.options import MAX_DEATHS_MAX, WORKERS_MAX, RunOptions
 from wal_runner.runner.progress import Progress
 from wal_runner.runner.run import ENDED_NOT_OK, RESULTS_OMITTED
 from wal_runner.runner.run import logger as run_logger
@@ -105,6 +106,14 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) ->
 )
 @click.option("--idempotent", is_flag=True, help="A redo is harmless: what is in doubt is run again.")
 @click.option(
+    "--max-deaths",
+    metavar="N",
+    type=click.IntRange(0, MAX_DEATHS_MAX),
+    default=MAX_DEATHS,
+    show_default=True,
+    help="Hold an item that was in flight in so many deaths of walrun, alone in the last; 0: never.",
+)
+@click.option(
     "--in-doubt-exit",
     "in_doubt_exits",
     metavar="CODES",
@@ -133,6 +142,7 @@ def command(
     workers: int,
     timeout_s: float | None,
     idempotent: bool,
+    max_deaths: int,
     in_doubt_exits: frozenset[int],
     max_in_doubt: int | None,
     must_exist: bool,
@@ -175,6 +185,7 @@ def command(
             key=rule,
             workers=workers,
             idempotent=idempotent,
+            max_deaths=max_deaths or None,
             max_in_doubt=max_in_doubt,
             progress=Progress(total=items.total),
             would_block=items.would_block,
@@ -278,6 +289,7 @@ def _perform(runner: Runner, items: Items, plan: Plan, settings: RunOptions, fai
             concurrency=settings.workers,
             key=settings.key,
             idempotent=settings.idempotent,
+            max_deaths=settings.max_deaths,
             max_in_doubt=settings.max_in_doubt,
             progress=settings.progress,
             would_block=settings.would_block,

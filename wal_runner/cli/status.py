@@ -13,6 +13,7 @@ from wal_runner.cli.options import json_option, log_argument
 from wal_runner.cli.output import put, tell
 from wal_runner.cli.words import copy_note, count_of, duration, listing, moment, size, visible
 from wal_runner.core.events import Status
+from wal_runner.recovery.deaths import is_held_for_deaths
 from wal_runner.recovery.reader import LogView
 
 
@@ -42,14 +43,14 @@ def command(log: str, *, as_json: bool) -> None:
         state, room = view.state(), view.log.room()
         steps = next_steps(log, state.counts, reports, state.sessions.values())
         if as_json:
-            put({**status_of(state), "now": _now(view, room, reports, steps)})
+            put({**status_of(state), "now": _now(view, state, room, reports, steps)})
         else:
             if view.copied_from:
                 tell(copy_note(doubts_coming(reports)))
             _tell_all(view.path, state, room, reports, steps)
 
 
-def _now(view: LogView, room: Room, reports: Sequence[SessionReport], steps: Sequence[Step]) -> Json:
+def _now(view: LogView, state: State, room: Room, reports: Sequence[SessionReport], steps: Sequence[Step]) -> Json:
     """Give what is not in the fold, and may be otherwise a moment later."""
     return {
         "path": view.path,
@@ -65,6 +66,7 @@ def _now(view: LogView, room: Room, reports: Sequence[SessionReport], steps: Seq
         ],
         "dead_sessions": [report.info.number for report in reports if _is_news(report)],
         "doubts_coming": doubts_coming(reports),
+        "held_for_deaths": _held_for_deaths(state),
         "next": [{"why": step.why, "command": step.command} for step in steps],
     }
 
@@ -131,6 +133,10 @@ def doubts_coming(reports: Sequence[SessionReport]) -> int:
     )
 
 
+def _held_for_deaths(state: State) -> int:
+    return sum(is_held_for_deaths(attempt) for _, attempt in state.attempts(Status.IN_DOUBT))
+
+
 def _is_news(report: SessionReport) -> bool:
     return report.died and not report.recorded
 
@@ -138,4 +144,6 @@ def _is_news(report: SessionReport) -> bool:
 def _remark(status: Status, state: State) -> str:
     if status is Status.SUCCEEDED and state.results_omitted:
         return f" ({count_of(state.results_omitted, 'result')} omitted so far)"
+    if status is Status.IN_DOUBT and (held := _held_for_deaths(state)):
+        return f" ({held:,} held because their process died with them repeatedly)"
     return ""

@@ -151,6 +151,16 @@ def attempt_of(row: Row) -> OpenAttempt:
     return attempt._replace(status=Status(attempt.status))
 
 
+def reason_of_death(session: int) -> str:
+    """Return the reason of the doubts that the death of *session* leaves."""
+    return f"session {session} died"
+
+
+def is_doubt_of_death(attempt: OpenAttempt) -> bool:
+    """Return whether *attempt* was without an outcome when its session died, which left it in doubt."""
+    return attempt.status is Status.IN_DOUBT and attempt.reason == reason_of_death(attempt.session)
+
+
 def session_row(info: SessionInfo) -> Row:
     """Return *info* as a plain tuple, without the fields of format 2 that have their default."""
     return trimmed(info, _SESSION_DEFAULTS)

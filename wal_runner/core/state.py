@@ -50,6 +50,7 @@ from wal_runner.core.items import (
     Pause,
     attempt_row,
     item_row,
+    reason_of_death,
     started_rows,
     succeeded_row,
 )
@@ -334,7 +335,7 @@ class State(StateOfDecisions):
             self.sessions[session] = self.sessions[session]._replace(last_ns=event.last_ns)
         for start_seq, attempt in self.attempts(Status.STARTED):
             if attempt.session == session:
-                self._doubt(start_seq, attempt, f"session {session} died", time_ns)
+                self._doubt(start_seq, attempt, reason_of_death(session), time_ns)
 
 
 def fold(records: Iterable[Record], initial: State | None = None) -> State:

@@ -7,9 +7,9 @@ is in doubt, and all of a call's verdicts are written in one transaction, or non
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from wal_runner.core.events import Decision, ItemReconciled, ItemReopened, Status
+from wal_runner.core.events import TYPE_NUMBERS, Decision, ItemReconciled, ItemReopened, Status
 from wal_runner.core.items import item_of
 from wal_runner.errors import ItemUnknown, VerdictRefused
 from wal_runner.failpoints import failpoint
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from wal_runner.core.events import Event
     from wal_runner.core.items import ItemState
     from wal_runner.log.protocol import Turn
+    from wal_runner.recovery.deaths import DeathLimit
     from wal_runner.recovery.writer import LogWriter
+
+_RECONCILED: Final = TYPE_NUMBERS[ItemReconciled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ def resolve(
     note: str = "",
     starts: Mapping[str, int] | None = None,
     skip_others: bool = False,
+    deaths: DeathLimit | None = None,
 ) -> int:
     """Settle doubts, all or none, durable on return; return how many.
 
@@ -70,6 +74,8 @@ def resolve(
 
     Raises `ItemUnknown` if the log does not know an item, and `VerdictRefused` if the attempt is not in doubt or
     not named. With *skip_others* verdicts on other attempts than those in *starts* are left out instead.
+    A person's verdict resets the item's count of deaths. A reconciler's does not: *deaths* carries the count on, and
+    may hold the item in doubt whatever the verdict says.
     """
     starts = {} if starts is None else starts
     packed = {item_id: encode_result(verdict.result) for item_id, verdict in verdicts.items()}
@@ -83,22 +89,21 @@ def resolve(
                 continue
             _check_verdict(item_id, item, starts.get(item_id))
             result, omitted = packed[item_id]
-            events.append(
-                ItemReconciled(
-                    item.start_seq,
-                    verdict.decision,
-                    capped(by, NOTE_CHARS_MAX),
-                    capped(verdict.note or note, NOTE_CHARS_MAX),
-                    result,
-                    omitted,
-                )
+            answer = ItemReconciled(
+                item.start_seq,
+                verdict.decision,
+                capped(by, NOTE_CHARS_MAX),
+                capped(verdict.note or note, NOTE_CHARS_MAX),
+                result,
+                omitted,
             )
+            events += [answer] if deaths is None else deaths.settle(turn, item_id, item, deaths.judge(item), answer)
         failpoint("resolve.before_commit")
         return events
 
-    settled = sum(len(record.arrays) for record in writer.turn(decide, snapshot=False))
+    appended = writer.turn(decide, snapshot=False)
     failpoint("resolve.after_commit")
-    return settled
+    return sum(array[0] == _RECONCILED for record in appended for array in record.arrays)
 
 
 def reopen(writer: LogWriter, ids: Iterable[str], *, by: str, note: str = "", succeeded: bool = False) -> int:

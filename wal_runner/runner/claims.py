@@ -280,7 +280,7 @@ def _claim_windows(
     with one_at_a_time(), Progress.of(run, enabled=run.options.progress), run.running():
         dispatcher = run.dispatcher
         while not run.is_ending:
-            hand.window.extend(dispatcher.advance(dispatcher.window.size))
+            hand.window.extend(dispatcher.advance(dispatcher.window.size, waits=False))
             if hand.window:
                 commit_s, began, hand.given = dispatcher.commit_s, time.perf_counter(), 0
                 try:
@@ -288,7 +288,7 @@ def _claim_windows(
                 finally:
                     hand.release_unentered()
                 dispatcher.window.observe(items=hand.given, work_s=time.perf_counter() - began, commit_s=commit_s)
-            elif dispatcher.feed.exhausted and not dispatcher.feed.waiting and not run.another_round():
+            elif dispatcher.feed.is_done and not run.another_round():
                 break
         dispatcher.flush()
 

@@ -160,7 +160,7 @@ class _CoroutinePool:
             self._give(started)
             self._advancing = False
             if not started and feed.exhausted and not feed.waiting and not self._pulled:
-                if self._is_idle():
+                if self._is_idle() and feed.is_done:
                     break
                 await self._wait_for_outcome()
             else:

@@ -20,6 +20,7 @@ from wal_runner.core.window import Window
 from wal_runner.errors import CommitUnknown, DiskFull, LogBusy
 from wal_runner.failpoints import failpoint
 from wal_runner.log.rows import row_of
+from wal_runner.recovery.deaths import DeathLimit
 from wal_runner.recovery.late import is_doubt_of, late_outcome
 from wal_runner.recovery.own_starts import Fence, RunStarts
 from wal_runner.recovery.unrecorded import COMMITS_UNKNOWN_MAX, begin_run, settle_own_starts
@@ -75,6 +76,7 @@ class Dispatcher:
         in_doubt_max: int,
         is_stopping: Callable[[], bool],
         pages: Pages | None = None,
+        deaths: DeathLimit | None = None,
     ) -> None:
         self.writer = writer
         self.feed = feed
@@ -102,7 +104,8 @@ class Dispatcher:
         self.pages = pages
         self.scratch = writer.session.scratch
         self.limbo = Limbo(self.scratch)
-        self._desk = Desk(writer, feed, self.limbo, pages, self.in_flight)
+        self._deaths = DeathLimit(writer) if deaths is None else deaths
+        self._desk = Desk(writer, feed, self.limbo, pages, self.in_flight, self._deaths)
         self._conflicts_before = writer.state.conflicts
         self._changed: set[int] = set()
         """Starts whose item was changed by its source while fn ran: what fn did is not what the id says."""
@@ -150,13 +153,18 @@ class Dispatcher:
         """Say how many more items may be started; outcomes that wait for the commit make room with it."""
         return min(self.in_doubt_max - len(self.in_flight) + len(self._outcomes), self.scratch.free_slots())
 
-    def advance(self, wanted: int) -> list[Attempt]:
+    def advance(self, wanted: int, *, waits: bool = True) -> list[Attempt]:
         """Commit the outcomes so far and start up to *wanted* items of the feed; give their attempts.
 
-        None are given where the source has ended or is slow. Raise `DiskFull` when space does not
-        come back in time; the outcomes are written all the same.
+        None are given where the source has ended or is slow. Items that are to run last and alone come one by
+        one when everything else has an outcome; without *waits* that is not waited for. Raise `DiskFull` when
+        space does not come back in time; the outcomes are written all the same.
         """
-        candidates = self.feed.take(min(wanted, self.room()))
+        limit = min(wanted, self.room())
+        candidates = self.feed.take(limit)
+        if not candidates and limit > 0 and (not waits or len(self.in_flight) <= len(self._outcomes)):
+            candidates = self.feed.take_suspect()
+            return self.commit(candidates, alone=True)
         return self.commit(candidates)
 
     def flush(self) -> None:
@@ -168,8 +176,8 @@ class Dispatcher:
         if self._outcomes and time.perf_counter() - self.committed_at > FLUSH_SECONDS:
             self.flush()
 
-    def commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
-        """Commit the outcomes so far and start *candidates*, as far as they may be."""
+    def commit(self, candidates: Sequence[Candidate], *, alone: bool = False) -> list[Attempt]:
+        """Commit the outcomes so far and start *candidates*, as far as they may be; *alone*: with nothing beside."""
         self.writer.check_process()
         with self.lock:
             gives_up = time.monotonic() + DISK_FULL_WAIT_S
@@ -177,7 +185,7 @@ class Dispatcher:
             warned = False
             while True:
                 try:
-                    return self._commit(candidates)
+                    return self._commit(candidates, alone=alone)
                 except CommitUnknown:
                     # Written or not: the next turn folds the log again and looks.
                     unknown += 1
@@ -282,7 +290,7 @@ class Dispatcher:
         except (DiskFull, CommitUnknown):
             logger.debug("Outcomes wait for space too: %s", error)
 
-    def _commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
+    def _commit(self, candidates: Sequence[Candidate], *, alone: bool = False) -> list[Attempt]:
         began = time.perf_counter()
         outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
         if self._changed:
@@ -290,7 +298,14 @@ class Dispatcher:
                 ItemInterrupted(event[0], event[1], CHANGED) if event[0] in self._changed else event
                 for event in outcomes
             ]
-        plan = Plan(self._desk, outcomes, candidates, has_tagged=self.has_tagged, unconfirmed=self._unconfirmed)
+        plan = Plan(
+            self._desk,
+            outcomes,
+            candidates,
+            has_tagged=self.has_tagged,
+            unconfirmed=self._unconfirmed,
+            alone=alone,
+        )
         if not (outcomes or candidates or self.limbo or plan.has_cursors()):
             return []
         try:
@@ -348,6 +363,9 @@ class Dispatcher:
         report = self.settling.report
         report.doubt_bound = max(report.doubt_bound, len(in_flight))
         report.conflicts = self.writer.state.conflicts - self._conflicts_before
+        if plan.postponed:
+            self.feed.postpone(plan.postponed)
+        self._deaths.warn()
         for candidate, known, decided in plan.dropped:
             self.settling.met(candidate.item, candidate.item_id, known, decided)
             self.feed.was_dropped()

@@ -24,7 +24,8 @@ class Doubt:
     """One item in doubt: its attempt began, and nobody knows how it ended.
 
     *started_ns* and *doubted_ns* are wall time in nanoseconds since 1970. *reason* says why it is
-    in doubt; *session*, *host* and *pid* who ran it. Ask the outside world by *idempotency_key*, if
+    in doubt; *session*, *host* and *pid* who ran it. *deaths* counts the deaths of its process that were on
+    record before this attempt; of an item that is held for them, all. Ask the outside world by *idempotency_key*, if
     fn sent it along, or by *item_id*.
     """
 
@@ -39,6 +40,7 @@ class Doubt:
     session: int
     host: str
     pid: int
+    deaths: int = 0
 
 
 Reconciler: TypeAlias = Callable[[Sequence[Doubt]], "Mapping[str, Verdict]"]
@@ -63,6 +65,7 @@ def doubts_in(state: State, log_id: str) -> list[Doubt]:
                 session=attempt.session,
                 host=info.host if info is not None else "",
                 pid=info.pid if info is not None else 0,
+                deaths=attempt.deaths,
             )
         )
     return found

@@ -109,6 +109,8 @@ class Feed:
         self._takes_text_as_it_is = rule.is_item_itself and self._seen is None and expect is None
         self._waiting: list[Candidate] = []
         self._taken: list[Candidate] = []
+        self._suspects: list[Candidate] = []
+        """Items that run last and alone, because their process died with them repeatedly."""
         self._chunk = Chunk([], [], [])
         self.watch = ItemWatch(rule, self._pulled)
         self._reads_ahead = reads_ahead
@@ -163,6 +165,24 @@ class Feed:
     def add(self, candidates: Sequence[Candidate]) -> None:
         """Add candidates that are to be considered again."""
         self._waiting += candidates
+
+    def postpone(self, candidates: Sequence[Candidate]) -> None:
+        """Put candidates behind all other items of the source."""
+        self._suspects += candidates
+
+    def take_suspect(self) -> list[Candidate]:
+        """Return the next candidate that was postponed, alone, once the source has ended and nothing else waits."""
+        if self.exhausted and not self._waiting and not self.pulled_ahead:
+            while self._suspects:
+                suspect = self._suspects.pop(0)
+                if self.watch.is_as_named(suspect.item, suspect.item_id):  # else the next run gets it
+                    return [suspect]
+        return []
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether the source has ended and every item that it gave was handed out."""
+        return self.exhausted and not self._waiting and not self._suspects
 
     @property
     def waiting(self) -> int:
@@ -260,7 +280,7 @@ class Feed:
     def drop_changed(self) -> None:
         """Start nothing more of what the source has changed; these items stay as they are in the log."""
         is_as_named = self.watch.is_as_named
-        for candidates in (self._waiting, self._taken):
+        for candidates in (self._waiting, self._taken, self._suspects):
             candidates[:] = [each for each in candidates if is_as_named(each.item, each.item_id)]
         self.watch.on_change()
 
@@ -270,7 +290,7 @@ class Feed:
 
     def _pulled(self) -> Iterator[tuple[Any, str]]:
         """Yield the items that were pulled and not started, each with its id."""
-        for candidate in (*self._taken, *self._waiting):
+        for candidate in (*self._taken, *self._waiting, *self._suspects):
             yield candidate[0], candidate[1]
         yield from zip(self._chunk.items, self._chunk.ids, strict=False)
         for item, _, item_id in list(self.pulled_ahead):

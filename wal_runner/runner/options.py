@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wal_runner.core.lost_reply import lost_reply, unknown_when
 from wal_runner.core.window import WINDOW_MAX
 from wal_runner.log.format import RESULT_BYTES_FORMAT_MAX, RESULT_BYTES_MAX, SCRATCH_SLOTS
+from wal_runner.recovery.deaths import MAX_DEATHS
 
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from wal_runner.runner.progress import Progress
 
 WORKERS_MAX = 1024
+MAX_DEATHS_MAX = 1000
 ON_DUPLICATE = ("skip", "error")
 RESULTS = ("optional", "required")
 CANCEL_WAIT_S = 10.0
@@ -33,6 +35,7 @@ class RunOptions:
     outcome_unknown: Setting = lost_reply
     reconcile: Reconciler | None = None
     idempotent: bool = False
+    max_deaths: int | None = MAX_DEATHS
     per_worker: Callable[[], Any] | None = None
     max_in_doubt: int | None = None
     on_duplicate: str = "skip"
@@ -52,6 +55,8 @@ class RunOptions:
         _check_count("workers", self.workers, WORKERS_MAX)
         if self.max_in_doubt is not None:
             _check_count("max_in_doubt", self.max_in_doubt, SCRATCH_SLOTS)
+        if self.max_deaths is not None:
+            _check_count("max_deaths", self.max_deaths, MAX_DEATHS_MAX)
         if self.on_duplicate not in ON_DUPLICATE:
             raise ValueError(f'on_duplicate={self.on_duplicate!r} is unknown. Give "skip" or "error".')
         if self.results not in RESULTS:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wal_runner.core.events import CursorAdvanced, Event, EventArray, OutcomeEvent
     from wal_runner.core.items import ItemState
     from wal_runner.log.protocol import Turn
+    from wal_runner.recovery.deaths import DeathLimit
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.feed import Candidate, Feed
     from wal_runner.runner.limbo import Limbo
@@ -42,6 +43,7 @@ class Desk(NamedTuple):
     limbo: Limbo
     pages: Pages | None
     in_flight: dict[int, Attempt]
+    deaths: DeathLimit
 
 
 class Plan:
@@ -55,12 +57,14 @@ class Plan:
         *,
         has_tagged: bool = False,
         unconfirmed: Mapping[int, OutcomeEvent] | None = None,
+        alone: bool = False,
     ) -> None:
         self._desk = desk
         self._outcomes = outcomes
         self._candidates = candidates
         self._has_tagged = has_tagged
         self._is_unsure = unconfirmed is not None
+        self._alone = alone
         self._unconfirmed = unconfirmed or {}
         self.replaced: Mapping[int, OutcomeEvent] = self._unconfirmed
         """Outcomes that are stored otherwise than they were handed in, by start_seq: without their result."""
@@ -68,6 +72,8 @@ class Plan:
         self.adopted: list[int] = []
         self.started: list[Attempt] = []
         self.dropped: list[tuple[Candidate, Any, Course]] = []
+        self.postponed: list[Candidate] = []
+        """Suspects: items that are to run last and alone, because their process died with them repeatedly."""
         self.pages_done = 0
 
     def has_cursors(self) -> bool:
@@ -78,7 +84,7 @@ class Plan:
     def decide(self, turn: Turn) -> list[Event | EventArray]:
         """Give the events of the turn. May be called again, after the log was loaded anew."""
         self.undo()
-        self.started, self.dropped, self.adopted, self.pages_done = [], [], [], 0
+        self.started, self.dropped, self.adopted, self.postponed, self.pages_done = [], [], [], [], 0
         desk = self._desk
         state = desk.writer.state
         still_open = state.open
@@ -195,18 +201,14 @@ class Plan:
                 start_seq, number, item_generation = known.start_seq, known.attempts, known.generation
                 self.adopted.append(start_seq)
             else:
-                decided = self._desk.feed.decide(known)
-                if decided not in {Course.START, Course.REDO}:
-                    self.dropped.append((candidate, known, decided))
+                again = self._again(turn, candidate, known)
+                events += again
+                seq += len(again)
+                if not again or type(again[-1]) is not ItemStarted:
+                    if again:  # held in this turn; the same id again must not be
+                        starting.add(item_id)
                     continue
-                before = known.status
-                if decided is Course.REDO:
-                    events.append(_redo(known.start_seq))
-                    seq += 1
-                    before = Status.PENDING
-                seq += 1
                 start_seq, number, item_generation = seq, known.attempts + 1, known.generation
-                events.append(ItemStarted(item_id, number, item_generation, before))
             starting.add(item_id)
             if slot is None:
                 slot = slots[used]
@@ -216,6 +218,37 @@ class Plan:
             attempts.append(_make(Attempt, (item, item_id, number, item_generation, start_seq, slot, log_id, page)))
         scratch.disarm(slots[used:])
         del slots[used:]
+
+    def _again(self, turn: Turn, candidate: Candidate, known: ItemState) -> list[Any]:
+        """Return the events that start a *known* item, the `ItemStarted` last; note why if it is not started."""
+        desk = self._desk
+        decided = desk.feed.decide(known)
+        if decided not in {Course.START, Course.REDO}:
+            self.dropped.append((candidate, known, decided))
+            return []
+        events: list[Any] = []
+        before, deaths = known.status, known.deaths
+        if deaths or decided is Course.REDO:
+            judged = desk.deaths.judge(known)
+            if judged.is_suspect and not judged.is_held and self._may_postpone(candidate):
+                self.postponed.append(candidate)
+                return []
+            if decided is Course.REDO:
+                events = desk.deaths.settle(turn, candidate.item_id, known, judged, _redo(known.start_seq))
+                if judged.is_held:
+                    self.dropped.append((candidate, known, Course.HOLD))
+                    return events
+                before, deaths = Status.PENDING, events[0].deaths
+        number, generation = known.attempts + 1, known.generation
+        events.append(ItemStarted(candidate.item_id, number, generation, before, known.failures, deaths))
+        return events
+
+    def _may_postpone(self, candidate: Candidate) -> bool:
+        """Return whether a suspect can be put behind the other items, to run alone."""
+        if self._alone or self._desk.deaths.keeps_order:
+            return False
+        # Else the source would change the item until then.
+        return self._desk.feed.may_read_ahead(candidate.item)
 
     def _looked_up_again(self, turn: Turn, generation: int) -> dict[str, bytes | None]:
         """Give the stored rows of candidates that were looked up before items left the overlay, or never."""

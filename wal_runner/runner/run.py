@@ -18,6 +18,7 @@ from wal_runner.errors import Interrupted, LogError, LogReplaced, SessionDeclare
 from wal_runner.log.format import RESULT_BYTES_MAX
 from wal_runner.log.results import NO_CLASSES
 from wal_runner.log.rows import row_of
+from wal_runner.recovery.deaths import DeathLimit
 from wal_runner.recovery.formats import FORMAT_OF_LARGE_RESULTS
 from wal_runner.recovery.late import record_late
 from wal_runner.recovery.naming import set_key_rule
@@ -84,6 +85,7 @@ class Run:
         self.stopping = Stopping(options.interrupt)
         self._writer = writer
         self._rule = key_rule(options.key)
+        self._deaths = DeathLimit(writer, options.max_deaths, keeps_order=pages is not None or order is not None)
         self.settling = Settling(
             idempotent=options.idempotent,
             deliver=deliver,
@@ -111,6 +113,7 @@ class Run:
             in_doubt_max=options.in_doubt_max,
             is_stopping=lambda: self.stopping.is_asked,
             pages=pages,
+            deaths=self._deaths,
         )
         self.execution = Execution(
             fn,
@@ -235,7 +238,9 @@ class Run:
             others = listed([repr(item_id[:80]) for item_id in verdicts if item_id not in starts])
             logger.warning("reconcile=%s gave verdicts on what is not in doubt, which change nothing: %s", name, others)
         if told:
-            resolve(self._writer, told, by=f"reconcile: {name}", starts=starts, skip_others=True)
+            by = f"reconcile: {name}"
+            resolve(self._writer, told, by=by, starts=starts, skip_others=True, deaths=self._deaths)
+            self._deaths.warn()
 
     def _free_at_hand(self) -> int:
         writer = self._writer

@@ -19,6 +19,7 @@ from wal_runner.log import host
 from wal_runner.log.format import RESULT_BYTES_MAX
 from wal_runner.log.named_values import classes_by_name
 from wal_runner.recovery import verdicts
+from wal_runner.recovery.deaths import MAX_DEATHS
 from wal_runner.recovery.reader import LogView
 from wal_runner.recovery.recover import open_writer
 from wal_runner.runner.cancelling import check_asyncio
@@ -115,6 +116,7 @@ class Runner(SessionLocks):
         outcome_unknown: Setting = lost_reply,
         reconcile: Reconciler | None = None,
         idempotent: bool = False,
+        max_deaths: int | None = MAX_DEATHS,
         per_worker: Callable[[], AbstractContextManager[Any]] | None = None,
         max_in_doubt: int | None = None,
         on_duplicate: str = "skip",
@@ -129,12 +131,14 @@ class Runner(SessionLocks):
         None takes items that are text or ints. *workers* threads run at once. An exception of fn is
         a failure, tried again by the next run, unless *outcome_unknown* says that the reply was lost:
         then the item is in doubt and held. *reconcile* is asked about doubts before the first start
-        and at the end. With *idempotent* doubts are redone. *per_worker* makes a context manager,
-        entered once a worker, whose value fn gets as second argument. *max_in_doubt* bounds what a
-        power cut can leave in doubt; 1 commits each item by itself. *on_duplicate* "error" refuses an
-        id that comes twice. *signals* takes SIGINT and SIGTERM over during the run, in the main
-        thread; a handler that the program has set is called as well, and what it raises is raised when the run
-        has stopped.
+        and at the end. With *idempotent* doubts are redone. An item that was in flight in two deaths of its
+        process runs after the source has ended, alone; after *max_deaths*, the last one alone, it is held in
+        doubt until a person settles it, whatever *idempotent* and *reconcile* say (None: no bound).
+        *per_worker* makes a context manager, entered once a worker, whose value fn gets as second
+        argument. *max_in_doubt* bounds what a power cut can leave in doubt; 1 commits each item by
+        itself. *on_duplicate* "error" refuses an id that comes twice. *signals* takes SIGINT and SIGTERM
+        over during the run, in the main thread; a handler that the program has set is called as well, and
+        what it raises is raised when the run has stopped.
 
         A result that cannot be kept, or takes more than *result_bytes_max* bytes (32 MiB at most), is
         omitted: the item has succeeded all the same, and the report says how many and why. With
@@ -150,6 +154,7 @@ class Runner(SessionLocks):
             outcome_unknown=outcome_unknown,
             reconcile=reconcile,
             idempotent=idempotent,
+            max_deaths=max_deaths,
             per_worker=per_worker,
             max_in_doubt=max_in_doubt,
             on_duplicate=on_duplicate,

@@ -45,7 +45,7 @@ def _run_windows(
             raise
         if attempts:
             _run_window(attempts, dispatcher, execution, stopping, worker_value)
-        elif dispatcher.feed.exhausted and not dispatcher.feed.waiting:
+        elif dispatcher.feed.is_done:
             break
     dispatcher.flush()
     yield

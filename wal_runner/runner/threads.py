@@ -69,7 +69,7 @@ def _dispatch(crew: _Crew, dispatcher: Dispatcher, execution: Execution, stoppin
         crew.give(started)
         yield
         if not started and dispatcher.feed.exhausted and not dispatcher.feed.waiting:
-            if crew.is_idle():
+            if crew.is_idle() and dispatcher.feed.is_done:
                 break
             crew.wait_for_any()
         else:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wal_runner.errors import LogBusy, LogReadOnly, LogReplaced
+from wal_runner.log.locks import is_held_here, let_go
 
 
 if TYPE_CHECKING:
@@ -49,26 +50,33 @@ class Gate:
         except OSError as error:
             raise LogReadOnly(f"{path} cannot be opened: {error.strerror}. Read the log instead.") from error
         self._identity = _identity(os.fstat(self._descriptor))
-        # A lock, not an RLock: nothing inside the gate may come back to it.
-        self.mutex = threading.Lock()
+        # Nothing inside the gate may come back to it. An RLock all the same: it knows its thread from the moment that
+        # it is acquired, so that what an exception left locked can be told from another thread's turn.
+        self.mutex = threading.RLock()
 
     def acquire(self, wait_s: float) -> None:
         """Enter, or raise `LogBusy` after *wait_s*, naming the holder and whether it is stopped."""
         deadline = time.monotonic() + wait_s
+        if self.is_mine:
+            raise LogBusy(f"This thread is in a turn at {self._path} already. Try again when that has ended.")
         if not self.mutex.acquire(timeout=wait_s):
             raise LogBusy(f"Another thread of this process held {self._path} for {wait_s:g} s. Try again.")
         try:
             self._lock(deadline, wait_s)
             self._check_still_there()
         except BaseException:
-            self._unlock()
-            self.mutex.release()
+            self.release()
             raise
 
     def release(self) -> None:
         """Leave the gate."""
         self._unlock()
-        self.mutex.release()
+        let_go(self.mutex)
+
+    @property
+    def is_mine(self) -> bool:
+        """Return whether this thread is inside, or was when an exception broke its release."""
+        return is_held_here(self.mutex)
 
     @contextmanager
     def held(self, wait_s: float) -> Iterator[None]:
@@ -81,9 +89,9 @@ class Gate:
 
     def close(self) -> None:
         """Close the descriptor, which also leaves the gate."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        if (descriptor := self._descriptor) >= 0:
             self._descriptor = -1
+            os.close(descriptor)
 
     def _lock(self, deadline: float, wait_s: float) -> None:
         tries = 0

@@ -131,9 +131,9 @@ class DataFile:
     def close(self) -> None:
         """Let go of the file and of HEAD."""
         self._close_env()
-        if self._head >= 0:
-            os.close(self._head)
+        if (head := self._head) >= 0:
             self._head = -1
+            os.close(head)
 
     def follow_swap(self) -> None:
         """Open the file anew where a compaction swapped it: the old inode is written in vain."""
@@ -148,9 +148,9 @@ class DataFile:
         if self._is_open:
             self.env.close()
             self._is_open = False
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
+        if (descriptor := self.descriptor) >= 0:
             self.descriptor = -1
+            os.close(descriptor)
 
     def _is_left_by_a_crash(self, found: os.stat_result, witness: Witness | None) -> bool:
         """Say whether data.mdb differs from its witness only because a process died in a commit.

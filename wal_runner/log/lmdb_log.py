@@ -56,6 +56,9 @@ class LmdbLog:
         self._failure: LogError | None = None
         self._closed = False
         self._held_for_fork = False
+        self._turn: LmdbTurn | None = None
+        self._txn: lmdb.Transaction[bytes] | None = None
+        """The transaction of the turn that is going on, to be undone if an exception leaves it open."""
         self._sessions = Sessions(path / SESSIONS_NAME, identity.log_id)
         self._gate = Gate(path / GATE_NAME, writable=not read_only)
         try:
@@ -95,7 +98,8 @@ class LmdbLog:
                     self._failure = error
                 raise
         finally:
-            self._gate.release()
+            # What is in order leaves nothing to break off.
+            self.break_off()
 
     def rewrite(self) -> None:
         """Swap data.mdb for a verified copy in key order. See `Log.rewrite`."""
@@ -191,13 +195,29 @@ class LmdbLog:
                 rows=txn.stat(self._data.tables.items)["entries"],
             )
 
+    def break_off(self) -> None:
+        """Leave the gate if this thread is inside. See `Log.break_off`."""
+        if self._pid != os.getpid() or not self._gate.is_mine:
+            return
+        # Before the gate is free: LMDB has one write transaction, and the next one would be undone with this one.
+        turn, txn = self._turn, self._txn
+        try:
+            if turn is not None:
+                turn.abort()
+            elif txn is not None:
+                txn.abort()
+        finally:
+            self._turn = self._txn = None
+            self._gate.release()
+
     # --- Closing and forking --------------------------------------------------------------
 
     def close(self) -> None:
         """Release everything but the sessions' files. Closing again does nothing."""
-        if self._closed:
-            return
+        self.break_off()
         self._closed = True
+        # Sessions that an exception broke off at their birth: their locks would be held as long as the process lives.
+        self._sessions.abandon()
         self._data.close()
         self._gate.close()
 
@@ -220,10 +240,12 @@ class LmdbLog:
 
     def _begin_turn(self, after: int) -> LmdbTurn:
         try:
-            txn = self._data.env.begin(write=True)
+            txn = self._txn = self._data.env.begin(write=True)
             try:
                 previous, raw = self._data.after(txn, after)
-                return LmdbTurn(self._data, self._sessions, txn, list(decoded(previous, raw)), self._clock_ns())
+                turn = LmdbTurn(self._data, self._sessions, txn, list(decoded(previous, raw)), self._clock_ns())
+                self._turn = turn
+                return turn  # noqa: TRY300 - the transaction is undone if an exception strikes here
             except BaseException:
                 txn.abort()
                 raise
@@ -241,7 +263,7 @@ class LmdbLog:
         try:
             yield
         finally:
-            self._gate.release()
+            self.break_off()
 
     def _enter(self, wait_s: float) -> None:
         if self._pid != os.getpid():

@@ -63,6 +63,9 @@ class MemoryLog:
                 raise
             turn.commit()
 
+    def break_off(self) -> None:
+        """Do nothing: memory has no lock that an exception could leave held. See `Log.break_off`."""
+
     def read(self, after: int, *, limit: int) -> Iterator[Record]:
         """Give records. See `Log.read`."""
         with self._inside():

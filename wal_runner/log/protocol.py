@@ -285,5 +285,11 @@ class Log(Protocol):
         Call when no other session lives; it is asked again under the gate, and `LogBusy` raised.
         """
 
+    def break_off(self) -> None:
+        """Undo the turn that an exception left open in this thread, and leave the log to others.
+
+        Call it where this thread is in no turn. Without such a turn it does nothing.
+        """
+
     def close(self) -> None:
-        """Release everything but the sessions. Calling it again does nothing."""
+        """Release everything, and the locks of sessions that were not closed. Calling it again does nothing."""

@@ -89,15 +89,17 @@ class Scratch:
         self._beside_path = beside
         self._beside: int | None = None
         self._beside_space = OverflowSpace()
-        self._beside_lock = threading.Lock()
+        self._beside_lock = threading.RLock()
         self._free = deque(range(SCRATCH_SLOTS))
         # On file systems that copy on write, a store into preallocated memory may still need space.
         self._map = mmap.mmap(descriptor, SCRATCH_BYTES) if shared else None
+        self._views: tuple[memoryview, ...] = ()
         self._bytes: Any = _Written(descriptor)
         self._words: Any = _WrittenWords(descriptor)
         if self._map is not None:
             self._bytes = memoryview(self._map)
             self._words = self._bytes.cast("Q")
+            self._views = (self._words, self._bytes)
 
     def free_slots(self) -> int:
         """Say how many more starts can be armed."""
@@ -190,16 +192,15 @@ class Scratch:
 
     def close(self) -> None:
         """Refuse every store from now on, and let go of the memory; the session's file is its owner's."""
-        words, mapped = self._words, self._bytes
+        # Each line may be repeated: an exception may strike between any two, and whoever closes then does so again.
         self._bytes = self._words = _Closed()
+        for view in self._views:
+            view.release()
         if self._map is not None:
-            words.release()
-            mapped.release()
             self._map.close()
-            self._map = None
-        if self._beside is not None:
-            os.close(self._beside)
+        if (beside := self._beside) is not None:
             self._beside = None
+            os.close(beside)
 
     def _put(self, slot: int, start_seq: int, code: int, payload: bytes) -> None:
         # The tag last: until it stands, the slot says "begun".

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import os
 import re
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from wal_runner.errors import DiskFull, LogReplaced
@@ -41,13 +42,14 @@ class SessionFile:
         self._owner_path = folder / f"{number}.owner"
         self.descriptor: int | None = None
         try:
-            self._owner_descriptor = _create_locked(self._owner_path)
+            self._owner_file = _create_locked(self._owner_path)
             try:
-                self.descriptor = _create_locked(self._path)
+                self._file = _create_locked(self._path)
+                self.descriptor = self._file.fileno()
             except BaseException:
                 # Half a session would look alive as long as this process lives.
-                os.close(self._owner_descriptor)
                 _unlink(self._owner_path)
+                self._owner_file.close()
                 raise
         except FileExistsError:
             raise  # a number that was free a moment ago, inside the gate, is not: a bug of ours
@@ -75,18 +77,17 @@ class SessionFile:
 
     def close(self) -> None:
         """Remove the files and release the locks."""
-        if self.descriptor is None:
-            return
-        remove(self._path.parent, self.number)
+        if self.descriptor is not None:
+            remove(self._path.parent, self.number)
         self.abandon()
 
     def abandon(self) -> None:
         """Close our descriptors and leave the files: what a forked child does, and what a crash does."""
-        if self.descriptor is None:
-            return
-        os.close(self.descriptor)
-        os.close(self._owner_descriptor)
+        # Files, not numbers: closing one again does nothing, and an exception may strike between any two lines. A lock
+        # that stayed would make the session look alive as long as this process lives.
         self.descriptor = None
+        self._file.close()
+        self._owner_file.close()
 
 
 def beside(folder: Path, number: int) -> Path:
@@ -117,11 +118,19 @@ def remove(folder: Path, number: int) -> None:
         _unlink(path)
 
 
-def _create_locked(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
+def _create_locked(path: Path) -> FileIO:
+    file = FileIO(path, "r+", opener=_create)
+    try:
+        os.fchmod(file.fileno(), FILE_MODE)
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file  # noqa: TRY300 - an exception that strikes here closes it too
+    except BaseException:
+        file.close()
+        raise
+
+
+def _create(path: str, _flags: int) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
 
 
 def _unlink(path: Path) -> None:

@@ -24,7 +24,7 @@ from wal_runner.version import __version__
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from wal_runner.core.events import Event
     from wal_runner.core.state import State
@@ -32,18 +32,47 @@ if TYPE_CHECKING:
 
 
 def open_writer(path: str | os.PathLike[str], *, must_exist: bool = False) -> tuple[LogWriter, bool]:
-    """Open the log at *path* for a new session, or create it; say whether it is new.
+    """Open the log at *path* for a new session, or create it; return its writer, and whether the log is new."""
+    kept: list[LogWriter] = []
+    created = keep_writer(path, kept.append, must_exist=must_exist)
+    return kept[0], created
 
-    When this returns, sessions that died are recorded as lost and what they had started is settled,
-    released or in doubt.
+
+def keep_writer(
+    path: str | os.PathLike[str],
+    keep: Callable[[LogWriter], object],
+    *,
+    must_exist: bool = False,
+    take_over: bool = False,
+) -> bool:
+    """Open the log at *path* for a new session, or create it; hand its writer to *keep*, and return whether it is new.
+
+    If *keep* raises, or an exception strikes at any line before this returns, nothing stays open. When this returns,
+    sessions that died are recorded as lost and what they had started is settled, released or in doubt. With
+    *take_over* a writer that this process has on the log is closed first, if no run of it is going on.
     """
+    if take_over:
+        _close_earlier(path)
+    writer: LogWriter | None = None
     log, created = opening.open_for_writing(path, must_exist=must_exist)
     try:
         log.check_rows()
-        return begin_session(log), created
+        writer = begin_session(log)
+        opening.set_owner(log, writer)
+        keep(writer)
+        return created  # noqa: TRY300 - an exception that strikes here closes it too
     except BaseException:
-        opening.close(log)
+        # A session whose commit came about is lost then, and its lock is released with the log.
+        if writer is not None:
+            writer.abandon()
+        opening.close(log, writer=True)
         raise
+
+
+def _close_earlier(path: str | os.PathLike[str]) -> None:
+    writer: LogWriter | None = opening.owner_of(path)
+    if writer is not None and not writer.is_running():
+        writer.close()
 
 
 def begin_session(log: Log) -> LogWriter:

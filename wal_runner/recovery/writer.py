@@ -8,6 +8,7 @@ is durable is folded; what failed is not, and after doubt about a commit the log
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from wal_runner.core.events import SessionClosed
 from wal_runner.errors import Compacted, LogClosed, LogForked, SessionDeclaredLost
 from wal_runner.failpoints import failpoint
 from wal_runner.log import opening
+from wal_runner.log.locks import let_go
 from wal_runner.log.protocol import GATE_WAIT_S
 from wal_runner.recovery.evidence import own_started
 from wal_runner.recovery.formats import fit, unended_sessions
@@ -50,6 +52,8 @@ class LogWriter:
         self.lock = threading.RLock()
         self.snapshots = Snapshots(session.number)
         self.own_starts = OwnStarts()
+        self.is_running: Callable[[], bool] = lambda: False
+        """Whether a run of the Runner that this belongs to is going on."""
         self.generation = 0
         """Counts how often items left the overlay: what was looked up before is then looked up again."""
         self._looked_at = time.monotonic()
@@ -77,6 +81,7 @@ class LogWriter:
         with self.lock:
             self._check_usable()
             failpoint("commit.before_begin")
+            self._break_off_turn()
             try:
                 if time.monotonic() - self._looked_at > STALE_SECONDS:
                     # Others may have appended much: fold that outside the gate, and only the rest inside.
@@ -146,8 +151,10 @@ class LogWriter:
         """
         if self.is_the_parents:
             return  # what the child has of this log was let go of at the fork
+        self._break_off_turn()
         with self.lock:
             if self._closed:
+                opening.close(self.log, writer=True)  # an exception may have struck behind the mark
                 return
             # From here on nothing begins: what is released must not run after all.
             self.session.scratch.close()
@@ -161,7 +168,7 @@ class LogWriter:
                 self.session.close()
             finally:
                 self._closed = True
-                opening.close(self.log)
+                opening.close(self.log, writer=True)
 
     def abandon(self) -> None:
         """Release everything and append nothing, as a crash would; the next opening finds us lost."""
@@ -169,7 +176,7 @@ class LogWriter:
             if not self._closed:
                 self._closed = True
                 self.session.abandon()
-                opening.close(self.log)
+                opening.close(self.log, writer=True)
 
     @property
     def closed(self) -> bool:
@@ -210,6 +217,21 @@ class LogWriter:
         if self.is_the_parents:
             raise LogForked("This log was opened by the parent process. Open it again in the child.")
 
+    def break_off(self) -> None:
+        """Undo the turn, and release the locks, that an exception left open or held in this thread.
+
+        An exception may strike at any line, in the middle of a release too. Call it where this thread is in no turn
+        and does not hold `lock`: before a run begins, and when one has ended.
+        """
+        if not self.is_the_parents:
+            self._break_off_turn()
+            let_go(self.lock)
+
+    def _break_off_turn(self) -> None:
+        # A signal handler, or the collection of garbage, may come here in the middle of a turn that is going on.
+        if not _is_in_turn(self):
+            self.log.break_off()
+
     # --- Keeping the state right --------------------------------------------------------
 
     def _check_usable(self) -> None:
@@ -244,3 +266,16 @@ class LogWriter:
                 f"Session {self.session.number} of {self.log.path} was declared lost by another process, and appends "
                 "nothing more. What it knows is recorded as late outcomes. Open the log again to go on."
             )
+
+
+def _is_in_turn(writer: LogWriter) -> bool:
+    """Return whether this thread is executing a turn of *writer* further up its stack, the caller's own left out."""
+    frame = sys._getframe(2).f_back  # noqa: SLF001 - inspect.currentframe() is the same
+    while frame is not None:
+        if frame.f_code is _TURN and frame.f_locals.get("self") is writer:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_TURN: Final = LogWriter.turn.__code__

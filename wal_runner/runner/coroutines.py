@@ -95,7 +95,8 @@ class _CoroutinePool:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._bell = asyncio.Event()
         self._going_home = False
-        self._running = 0
+        self._running: set[int] = set()
+        """Not a count: an exception may strike before it is lowered, and the worker's end repeats that."""
         self._ended = 0
         self._low_mark = 0
         self._pace = Pace(concurrency, time.perf_counter())
@@ -270,7 +271,7 @@ class _CoroutinePool:
     def _wanted(self) -> int:
         ahead = self._pace.ahead(self._dispatcher.commit_s)
         self._low_mark = max(ahead // 2, 1)
-        return max(0, self._concurrency + ahead - len(self._ready) - self._running)
+        return max(0, self._concurrency + ahead - len(self._ready) - len(self._running))
 
     def _give(self, attempts: list[Attempt]) -> None:
         self._ready.extend(attempts)
@@ -282,7 +283,7 @@ class _CoroutinePool:
         else:
             with self._cancellation:
                 await asyncio.sleep(0)
-        self._pace.learn(now_s=time.perf_counter(), ended=self._ended, running=self._running)
+        self._pace.learn(now_s=time.perf_counter(), ended=self._ended, running=len(self._running))
 
     async def _wait_for_outcome(self) -> None:
         if not self._dispatcher.unsaved:
@@ -307,10 +308,11 @@ class _CoroutinePool:
 
     def _wake_idle(self, count: int) -> None:
         while count > 0 and self._idle:
-            future = self._idle.popleft()
+            future = self._idle[0]
             if not future.done():
                 future.set_result(None)
                 count -= 1
+            self._idle.popleft()  # last: an exception that strikes before must leave no worker asleep for ever
 
     def _ring(self, _future: object) -> None:
         self._bell.set()
@@ -356,6 +358,8 @@ class _CoroutinePool:
             # Raised again by the dispatcher, or a run without workers would wait for ever.
             self._broken = error if self._broken is None else self._broken
         finally:
+            self._attempts[number] = None
+            self._running.discard(number)
             self._bell.set()
 
     async def _entered(self, stack: AsyncExitStack) -> tuple[Any, ...]:
@@ -375,7 +379,7 @@ class _CoroutinePool:
                 await future
                 continue
             attempts[number] = attempt = ready.popleft()
-            self._running += 1
+            self._running.add(number)
             try:
                 await run(attempt, *worker_value)
             except asyncio.CancelledError:
@@ -385,7 +389,7 @@ class _CoroutinePool:
                     raise
             finally:
                 attempts[number] = None
-                self._running -= 1
+                self._running.discard(number)
                 self._ended += 1
                 if len(ready) < self._low_mark:
                     self._bell.set()

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wal_runner.core.lost_reply import lost_reply
-from wal_runner.errors import LogClosed
 from wal_runner.failpoints import failpoint
 from wal_runner.log import host
 from wal_runner.log.format import RESULT_BYTES_MAX
 from wal_runner.log.named_values import classes_by_name
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.reader import LogView
-from wal_runner.recovery.recover import open_writer
+from wal_runner.recovery.recover import keep_writer
 from wal_runner.runner.cancelling import check_asyncio
 from wal_runner.runner.claims import Claims, no_function
 from wal_runner.runner.doubts import attempt_named, doubts_in
@@ -67,13 +66,15 @@ class Runner:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, must_exist: bool = False, result_types: Iterable[type] = ()
+        self,
+        path: str | os.PathLike[str],
+        *,
+        must_exist: bool = False,
+        take_over: bool = False,
+        result_types: Iterable[type] = (),
     ) -> None:
         self._classes = classes_by_name(result_types)
-        self._writer, self.created = open_writer(path, must_exist=must_exist)
-        self._view = LogView(self._writer.log, self._writer.state, live=self._writer, classes=self._classes)
-        self._one_run = OneRun()
-        self._finalizer = weakref.finalize(self, self._writer.close)
+        self.created = keep_writer(path, self._keep, must_exist=must_exist, take_over=take_over)
 
     # --- Opening and closing ---------------------------------------------------------------
 
@@ -92,8 +93,8 @@ class Runner:
 
     def close(self) -> None:
         """End the session in order. Closing again does nothing."""
-        if self._finalizer.detach() is not None:
-            self._writer.close()
+        self._writer.close()
+        self._finalizer.detach()
 
     @property
     def path(self) -> str:
@@ -390,9 +391,8 @@ class Runner:
                 if order is not None:
                     yield from order.rest()
 
-    @contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        if self._writer.closed:
-            raise LogClosed(f"The Runner on {self.path} was closed. Open another one.")
-        with self._one_run.running():
-            yield
+    def _keep(self, writer: LogWriter) -> None:
+        self._writer = writer
+        self._view = LogView(writer.log, writer.state, live=writer, classes=self._classes)
+        self._one_at_a_time = OneRun(writer).running
+        self._finalizer = weakref.finalize(self, writer.close)

@@ -164,7 +164,7 @@ except DiskFull as error:
 def test_commands_inherit_nothing_that_is_not_passed(session):
     """Any program that the process starts would otherwise keep the session alive."""
     assert not os.get_inheritable(session.descriptor)
-    assert not os.get_inheritable(session._owner_descriptor)
+    assert not os.get_inheritable(session._owner_file.fileno())
 
 
 # --- Probing ----------------------------------------------------------------------------------

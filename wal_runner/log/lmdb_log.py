@@ -210,14 +210,16 @@ class LmdbLog:
             self._turn = self._txn = None
             self._gate.release()
 
+    def abandon_sessions(self) -> None:
+        """Release the locks of our sessions. See `Log.abandon_sessions`."""
+        self._sessions.abandon()
+
     # --- Closing and forking --------------------------------------------------------------
 
     def close(self) -> None:
         """Release everything but the sessions' files. Closing again does nothing."""
         self.break_off()
         self._closed = True
-        # Sessions that an exception broke off at their birth: their locks would be held as long as the process lives.
-        self._sessions.abandon()
         self._data.close()
         self._gate.close()
 

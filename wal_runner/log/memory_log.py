@@ -66,6 +66,9 @@ class MemoryLog:
     def break_off(self) -> None:
         """Do nothing: memory has no lock that an exception could leave held. See `Log.break_off`."""
 
+    def abandon_sessions(self) -> None:
+        """Do nothing: an opening in memory is not interrupted. See `Log.abandon_sessions`."""
+
     def read(self, after: int, *, limit: int) -> Iterator[Record]:
         """Give records. See `Log.read`."""
         with self._inside():

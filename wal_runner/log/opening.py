@@ -34,6 +34,7 @@ class Handle:
         self.opened_at = opened_at
         self.readers = 0
         self.writer_at: str | None = None
+        self.thread = threading.get_ident()
         self.owner: weakref.ref[Any] | None = None
         """The writer, once there is one. Its handle outlives it only if an exception struck while it was opened."""
 
@@ -106,6 +107,15 @@ def set_owner(log: Log, owner: object) -> None:
             handle.owner = weakref.ref(owner)
 
 
+def close_unowned(path: str | os.PathLike[str]) -> None:
+    """Close what this thread has opened for writing at *path* and an exception kept from its caller."""
+    for key, handle in _handles.copy().items():
+        is_unowned = handle.writer_at is not None and handle.owner is None and handle.thread == threading.get_ident()
+        if is_unowned and handle.log.path == Path(path).absolute():
+            handle.log.close()
+            _handles.pop(key, None)
+
+
 def owner_of(path: str | os.PathLike[str]) -> Any | None:  # noqa: ANN401 - a room above this one
     """Return who writes the log at *path* in this process, or None."""
     try:
@@ -120,7 +130,7 @@ def close(log: Log, *, writer: bool = False) -> None:
     with _lock:
         for key, handle in list(_handles.items()):
             if handle.log is log:
-                if writer:
+                if writer or not handle.readers:
                     handle.writer_at = None
                 else:
                     handle.readers -= 1

@@ -291,5 +291,8 @@ class Log(Protocol):
         Call it where this thread is in no turn. Without such a turn it does nothing.
         """
 
+    def abandon_sessions(self) -> None:
+        """Release the locks of the sessions that began on this handle, as a crash would."""
+
     def close(self) -> None:
-        """Release everything, and the locks of sessions that were not closed. Calling it again does nothing."""
+        """Release everything but the sessions. Calling it again does nothing."""

@@ -118,8 +118,15 @@ def remove(folder: Path, number: int) -> None:
         _unlink(path)
 
 
+class _LockFile(FileIO):
+    """A file whose lock is released, without a warning, when nothing refers to it any more."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def _create_locked(path: Path) -> FileIO:
-    file = FileIO(path, "r+", opener=_create)
+    file = _LockFile(path, "r+", opener=_create)
     try:
         os.fchmod(file.fileno(), FILE_MODE)
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

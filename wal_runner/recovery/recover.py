@@ -53,9 +53,10 @@ def keep_writer(
     """
     if take_over:
         _close_earlier(path)
+    log: Log | None = None
     writer: LogWriter | None = None
-    log, created = opening.open_for_writing(path, must_exist=must_exist)
     try:
+        log, created = opening.open_for_writing(path, must_exist=must_exist)
         log.check_rows()
         writer = begin_session(log)
         opening.set_owner(log, writer)
@@ -65,7 +66,11 @@ def keep_writer(
         # A session whose commit came about is lost then, and its lock is released with the log.
         if writer is not None:
             writer.abandon()
-        opening.close(log, writer=True)
+        if log is None:
+            opening.close_unowned(path)
+        else:
+            log.abandon_sessions()
+            opening.close(log, writer=True)
         raise
 
 

@@ -160,7 +160,7 @@ def test_thread_cannot_enter_twice(gate):
     """Nothing inside the gate may come back to it: that is an error in short time, no deadlock."""
     gate.acquire(0)
 
-    assert "Another thread of this process" in busy_message(gate, 0.01)
+    assert "This thread is in a turn" in busy_message(gate, 0.01)
 
 
 # --- Processes ------------------------------------------------------------------------

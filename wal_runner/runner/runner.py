@@ -54,9 +54,9 @@ class Runner:
     """Runs batches over one log; creates the log at *path*, or recovers it.
 
     With ``must_exist=True`` a path without a log raises `LogMissing` instead of creating one. With ``take_over=True``
-    a Runner that this process has on the log is closed first, if no run of it is going on. When the constructor returns, sessions that died are on record, and what they had begun is in doubt.
-    Use it as a context manager, or call `close`. Its methods may be called from any thread, one run
-    at a time.
+    a Runner that this process has on the log is closed first, if no run of it is going on. When the constructor
+    returns, sessions that died are on record, and what they had begun is in doubt. Use it as a context manager, or
+    call `close`. Its methods may be called from any thread, one run at a time.
 
     Results of the classes in *result_types* (Enums, dataclasses, NamedTuples, pydantic models, numpy's
     scalar types and ndarray) come back as instances of these; others come back as `StoredValue`.

@@ -610,11 +610,12 @@ def test_wait_for_another_thread_can_be_interrupted(gate):
                 waiting.set()
                 gate.acquire(PATIENCE_S)
             holding.result()
+            was_held = not gate.mutex.acquire(blocking=False)
+            pool.submit(gate.release).result()
     finally:
         signal.signal(signal.SIGUSR1, before)
 
-    assert gate.mutex.locked()
-    gate.release()
+    assert was_held
     assert is_free(gate)
 
 

@@ -312,7 +312,7 @@ class _CoroutinePool:
             if not future.done():
                 future.set_result(None)
                 count -= 1
-            self._idle.popleft()  # last: an exception that strikes before must leave no worker asleep for ever
+            del self._idle[0]  # last: an exception that strikes before must leave no worker asleep for ever
 
     def _ring(self, _future: object) -> None:
         self._bell.set()

@@ -14,11 +14,13 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wal_runner.errors import RecursiveRun
+from wal_runner.errors import LogClosed, RecursiveRun
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from wal_runner.recovery.writer import LogWriter
 
 
 class _Token:
@@ -34,13 +36,22 @@ class _Token:
 class OneRun:
     """Lets one run begin after the other."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
+        writer.is_running = self._is_going_on
+        self._lock = threading.RLock()
         self._current: weakref.ref[_Token] | None = None
+
+    def _is_going_on(self) -> bool:
+        """Return whether a run is going on."""
+        current = None if self._current is None else self._current()
+        return current is not None and not current.is_over
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Hold the place of the one run inside the block. Raise `RecursiveRun` if a run is going on."""
+        if self._writer.closed:
+            raise LogClosed(f"The Runner on {self._writer.log.path} was closed. Open another one.")
         token = _Token()
         try:
             with self._lock:
@@ -51,7 +62,13 @@ class OneRun:
                         "the items inside."
                     )
                 self._current = weakref.ref(token)
-            yield
+            # An exception that struck in the middle of the last run's end may have left a turn open.
+            self._writer.break_off()
+            try:
+                yield
+            finally:
+                # Other processes would wait for what an exception left locked until this thread comes back to the log.
+                self._writer.break_off()
         finally:
             token.is_over = True
 

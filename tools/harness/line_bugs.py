@@ -15,7 +15,7 @@ from tools.harness.line_trials import Place, passes_of, places_in, trial
 from wal_runner.log.lmdb_log import LmdbLog
 from wal_runner.recovery.recover import keep_writer
 from wal_runner.recovery.writer import LogWriter
-from wal_runner.runner.one_run import OneRun
+from wal_runner.runner.one_run import OneRun, _Place
 
 
 if TYPE_CHECKING:
@@ -69,16 +69,16 @@ BUGS: Final = {
         "pass  # an",
         shown_by=LogWriter.close,
     ),
-    "the place of the one run is released by its last line only": Bug(
-        OneRun.running,
-        "self._current = weakref.ref(token)",
-        "self._current = lambda: token",
-        shown_by=OneRun.running,
+    "a run is over once nothing refers to it, as a traceback may": Bug(
+        _Place.is_over.fget,  # type: ignore[attr-defined]
+        "holder is None or getgeneratorstate(holder) == GEN_CLOSED",
+        "holder is None",
+        shown_by=OneRun._holding,  # noqa: SLF001 - what a run is in
     ),
     "a run that an exception ends leaves the log lock to the next run": Bug(
-        OneRun.running,
-        "            self._writer.break_off()\n    finally:",
-        "            pass\n    finally:",
+        OneRun._holding,  # noqa: SLF001
+        "comes back to the log.\n        self._writer.break_off()",
+        "comes back to the log.\n        pass",
         shown_by=LmdbLog.exclusive,
     ),
 }

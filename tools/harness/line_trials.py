@@ -268,8 +268,8 @@ def _child(driver: str, place: Place, folder: Path, writer: int, plant: Callable
     tracer.start()
     try:
         life.begin()
-    except Interrupted:
-        pass
+    except Interrupted as error:
+        sys.last_value = error  # as a notebook keeps it, with the frames of its traceback
     except BaseException as error:  # noqa: BLE001 - it is reported
         tracer.stop()
         say(f"instead of the interrupt: {type(error).__name__}: {str(error)[:150]}")

@@ -148,9 +148,9 @@ def _parent(folder: Path, name: str) -> Iterator[tuple[int, str, tuple[int, int]
             found = os.fstat(descriptor)
             owner = (found.st_uid, found.st_gid) if found.st_uid != _ROOT else None
         for part in inner:
-            below = _open_folder_in(descriptor, part, folder / part)
-            os.close(descriptor)
-            descriptor = below
+            # In this order: an exception that strikes in between must not lead to a number that is closed twice.
+            above, descriptor = descriptor, _open_folder_in(descriptor, part, folder / part)
+            os.close(above)
         yield descriptor, last, owner
     finally:
         os.close(descriptor)

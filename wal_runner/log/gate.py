@@ -68,19 +68,16 @@ class Gate:
             self._check_still_there()
         except BaseException:
             # Whatever failed: a mutex that stays locked would stop this process for good.
-            try:
-                if self._file.is_ours:
-                    self._unlock()
-            finally:
-                let_go(self.mutex)
+            if self._file.is_ours:
+                self._unlock()
+            let_go(self.mutex)
             raise
 
     def release(self) -> None:
         """Leave the gate."""
-        try:
-            self._unlock()
-        finally:
-            let_go(self.mutex)
+        # The mutex last, and only then: while this thread holds it, an unlock that was broken off is repeated.
+        self._unlock()
+        let_go(self.mutex)
 
     @property
     def is_mine(self) -> bool:
@@ -134,7 +131,7 @@ class Gate:
         if not self._closed:
             # Explicit, because a forked child may have a duplicate of the descriptor open. One that was closed
             # inside has left the gate already.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # the latter if another thread closes it meanwhile
                 fcntl.flock(self._file.descriptor, fcntl.LOCK_UN)
 
     def _check_still_there(self) -> None:

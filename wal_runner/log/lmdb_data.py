@@ -83,7 +83,6 @@ class DataFile:
         """A format that the file was in when it was looked at; it only rises. Only what is committed is kept here."""
         self._log_id = identity.log_id
         self._read_only = read_only
-        self._is_open = False
         self._witness = Witness(0, b"", 0, 0, 0)
         self._boot_mark = boot_mark(boot_id())
         self._head = None if read_only else HeldFile(open_head(folder / HEAD_NAME), folder / HEAD_NAME)
@@ -131,7 +130,6 @@ class DataFile:
             self.walk()
         self._check_pages()
         self.env = open_env(self.path, read_only=self._read_only)
-        self._is_open = True
         with translated(self.path, "opened"):
             self.tables = Tables(*(self.env.open_db(name, create=False) for name in TABLE_NAMES))
             with self.env.begin() as txn:
@@ -183,9 +181,8 @@ class DataFile:
             self.open()
 
     def _close_env(self) -> None:
-        if self._is_open:
-            close_env(self.env)
-            self._is_open = False
+        if hasattr(self, "env"):
+            close_env(self.env)  # which may be closed already
         if self._data is not None:
             self._data.close()
 

@@ -70,15 +70,17 @@ def open_for_writing(path: str | os.PathLike[str], *, must_exist: bool = False) 
             )
         check_owner(folder)
         check_file_system(folder)
-        log = LmdbLog(folder, identity, read_only=False)
+        log: LmdbLog | None = None
         try:
+            log = LmdbLog(folder, identity, read_only=False)
             handle = Handle(log, _caller())
             handle.writer_at = handle.opened_at
             _handles[key] = handle
             return cast("Log", log), created
         except BaseException:
             _handles.pop(key, None)
-            log.close()
+            if log is not None:
+                log.close()
             raise
 
 
@@ -92,14 +94,16 @@ def open_for_reading(path: str | os.PathLike[str]) -> Log:
         if handle is not None:
             handle.readers += 1
             return cast("Log", handle.log)
-        log = LmdbLog(folder, identity, read_only=True)
+        log: LmdbLog | None = None
         try:
+            log = LmdbLog(folder, identity, read_only=True)
             handle = _handles[key] = Handle(log, _caller())
             handle.readers = 1
             return cast("Log", log)
         except BaseException:
             _handles.pop(key, None)
-            log.close()
+            if log is not None:
+                log.close()
             raise
 
 

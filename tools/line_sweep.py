@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tools.harness.console import in_order, positive
+from tools.harness.line_bugs import BUGS
 from tools.harness.line_trials import DRIVERS, Found, Place, passes_of, places_in, sample_of, trial
 
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Sweep as the command line says; return the exit code."""
     asked = _parser().parse_args(arguments)
+    if asked.controls:
+        return _controls()
     began = time.monotonic()
     summary: dict[str, dict[str, object]] = {}
     broken = 0
@@ -64,6 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(broken > 0)
 
 
+def _controls() -> int:
+    """Plant each bug; return 1 if the sweep misses one."""
+    missed = 0
+    for what, bug in BUGS.items():
+        found = bug.found_at()
+        missed += found is None
+        print(f"{what}: {'MISSED' if found is None else f'caught at {found[0]}: {found[1][0]}'}", flush=True)
+    return int(missed > 0)
+
+
 def _sweep(driver: str, places: Sequence[Place], *, quiet: bool) -> dict[Place, Found]:
     found: dict[Place, Found] = {}
     for place in places:
@@ -83,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--file", action="append", help="only lines of files whose path begins so, as log/ or runner/run.py"
     )
     parser.add_argument("--at", metavar="FILE:LINE:PASS", help="only this place; what a broken one is reported with")
+    parser.add_argument("--controls", action="store_true", help="plant bugs, and show where each is caught")
     parser.add_argument("--json", action="store_true", help="print the figures and what is broken as JSON")
     return parser
 

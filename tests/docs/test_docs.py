@@ -15,6 +15,7 @@ import pytest
 import wal_runner
 from tests.crash.child import BUGS as KILL_BUGS
 from tools.corrupting.controls import CONTROLS
+from tools.harness.line_bugs import BUGS as LINE_BUGS
 from tools.harness.planted import PLANTS
 from tools.make_cli_reference import PAGE, reference
 from tools.prove import HARNESSES
@@ -212,6 +213,7 @@ def test_planted_bugs_are_counted() -> None:
         "kill_torture": len(KILL_BUGS),
         "corruption": len(CONTROLS),
         "simulator": len(LIFE_BUGS),
+        "line_sweep": len(LINE_BUGS),
     }
 
     for tool, count in counts.items():

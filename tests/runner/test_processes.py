@@ -290,13 +290,13 @@ def test_flusher_passes_over_a_gate_that_is_busy():
             raise errors.pop()
         looked.set()
 
-    with Flusher(SimpleNamespace(flush_if_old=flush_if_old)) as flusher:
+    with Flusher(SimpleNamespace(flush_if_old=flush_if_old, break_off=lambda: None)) as flusher:
         assert looked.wait(10)
     flusher.check()
 
     looked.clear()
     errors.append(StorageFailed("broken"))
-    with Flusher(SimpleNamespace(flush_if_old=flush_if_old)) as flusher:
+    with Flusher(SimpleNamespace(flush_if_old=flush_if_old, break_off=lambda: None)) as flusher:
         wait_until(lambda: not errors)
         assert not looked.wait(0.2)
     with pytest.raises(StorageFailed):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tools.harness import line_trials
+from tools.harness.line_bugs import BUGS
 from tools.harness.line_trials import Place, places_in, sample_of, trial
 from wal_runner.errors import RecursiveRun
 from wal_runner.runner.one_run import OneRun
@@ -16,6 +17,8 @@ from wal_runner.runner.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tools.harness.line_bugs import Bug
 
 DECIDING = Place("runner/plan.py", Plan.decide.__code__.co_firstlineno + 2, 1)
 """A line inside of the first commit of a run."""
@@ -57,3 +60,17 @@ def test_each_driver_passes_the_same_ground(driver: str) -> None:
 
     assert {"log/opening.py", "recovery/writer.py", "runner/dispatcher.py"} <= {place.file for place in places}
     assert 7 == len(sample_of(places, 7)) == len(set(sample_of(places, 7)))
+
+
+@pytest.mark.parametrize("driver", line_trials.DRIVERS)
+def test_runner_works_after_an_exception_at_a_line(driver: str) -> None:
+    """Nothing stays locked, no effect comes twice, nothing waits. tools/line_sweep.py tries all lines."""
+    sample = sample_of(places_in(line_trials.passes_of(driver)), 10)
+
+    assert {} == {str(place): found.faults for place in sample if (found := trial(driver, place)).faults}
+
+
+@pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
+def test_planted_bug_is_found_by_the_sweep(bug: Bug) -> None:
+    """A sweep of one function's lines catches a line that was moved, left out or narrowed."""
+    assert bug.found_at() is not None

@@ -7,6 +7,7 @@ hangs; the exception is raised once, in the main thread, at the given pass of th
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import select
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import wal_runner
 from wal_runner import Runner, Verdict
 from wal_runner.errors import LogClosed
+from wal_runner.log.format import GATE_NAME
 
 
 if TYPE_CHECKING:
@@ -150,6 +152,8 @@ class Life:
 
     def go_on(self) -> Iterator[str]:
         """Use the Runner again, close it, open the log again; yield what is broken."""
+        if self._is_locked():
+            yield "another process cannot use the log before the next step"
         if self.runner is not None:
             try:
                 yield from _step("the next run", self.run)
@@ -168,6 +172,15 @@ class Life:
 
     def _open(self) -> None:
         self.runner = Runner(self.path)
+
+    def _is_locked(self) -> bool:
+        """Return whether the log lock is held, as another process would find."""
+        with suppress(FileNotFoundError), (self.path / GATE_NAME).open() as gate:
+            try:
+                fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
 
 def _step(name: str, do: Callable[[], object]) -> Iterator[str]:
@@ -255,8 +268,8 @@ def _child(driver: str, place: Place, folder: Path, writer: int, plant: Callable
     tracer.start()
     try:
         life.begin()
-    except Interrupted:
-        pass
+    except Interrupted as error:
+        sys.last_value = error  # as a notebook keeps it, with the frames of its traceback
     except BaseException as error:  # noqa: BLE001 - it is reported
         tracer.stop()
         say(f"instead of the interrupt: {type(error).__name__}: {str(error)[:150]}")

@@ -52,17 +52,25 @@ def open_env(file: Path, *, read_only: bool) -> lmdb.Environment:
     ``lock=False``: the gate stands in for LMDB's lock. ``writemap=False``: with it a full disk is
     a SIGBUS. The map is one very large sparse one, halved until the system grants it.
     """
-    with translated(file, "opened"), opened(file.parent, file.name) as ours:
-        # LMDB opens the file by its path, and does not tell its descriptors.
-        inode = inode_of(ours)
-        before = descriptors_on(inode)
-        env = _open_env(file, read_only=read_only)
-        numbers = descriptors_on(inode) - before
-        if before and not numbers:
+    env: lmdb.Environment | None = None
+    try:
+        with translated(file, "opened"), opened(file.parent, file.name) as ours:
+            # LMDB opens the file by its path, and does not tell its descriptors.
+            inode = inode_of(ours)
+            before = descriptors_on(inode)
+            env = _open_env(file, read_only=read_only)
+            numbers = descriptors_on(inode) - before
+            if before and not numbers:
+                raise LogReplaced(  # noqa: TRY301 - it is closed below
+                    f"{file} was replaced while it was opened. Find out by whom, then open the log again."
+                )
+            _held[env] = tuple(HeldFile(number, file) for number in sorted(numbers))
+        return env  # noqa: TRY300 - an exception that strikes here closes it too
+    except BaseException:
+        # A traceback may keep it, and LMDB refuses to open a file that this process has open.
+        if env is not None:
             env.close()
-            raise LogReplaced(f"{file} was replaced while it was opened. Find out by whom, then open the log again.")
-        _held[env] = tuple(HeldFile(number, file) for number in sorted(numbers))
-    return env
+        raise
 
 
 def check_env(env: lmdb.Environment) -> None:

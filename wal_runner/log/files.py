@@ -38,6 +38,9 @@ _ROOT: Final = 0
 _DESCRIPTORS_TRIED: Final = 1024
 """How many numbers are tried for open descriptors on a system that does not list them."""
 
+CLOSED: Final = -1
+"""The descriptor of a file that was closed."""
+
 Inode = tuple[int, int]
 """Device and inode number: which file a descriptor is open on."""
 
@@ -145,9 +148,9 @@ def _parent(folder: Path, name: str) -> Iterator[tuple[int, str, tuple[int, int]
             found = os.fstat(descriptor)
             owner = (found.st_uid, found.st_gid) if found.st_uid != _ROOT else None
         for part in inner:
-            below = _open_folder_in(descriptor, part, folder / part)
-            os.close(descriptor)
-            descriptor = below
+            # In this order: an exception that strikes in between must not lead to a number that is closed twice.
+            above, descriptor = descriptor, _open_folder_in(descriptor, part, folder / part)
+            os.close(above)
         yield descriptor, last, owner
     finally:
         os.close(descriptor)
@@ -276,10 +279,27 @@ class HeldFile:
             return os.lstat(self.path)
 
     def close(self) -> None:
-        """Close the descriptor if it is still open on this file. Raises nothing."""
+        """Close the descriptor if it is still open on this file. Raises nothing. Closing again does nothing."""
         if self.is_ours:
             with suppress(OSError):
                 os.close(self.descriptor)
+        # Whoever closes again, because an exception struck in between, must not close a later opening of this file.
+        self.descriptor = CLOSED
+
+
+class LockedFile(HeldFile):
+    """A file that this process has locked. Its lock is released when nothing refers to it any more.
+
+    An exception that strikes between two lines may keep the file from its owner. Its lock would then make a session
+    look alive as long as this process lives.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        """Close the descriptor."""
+        if hasattr(self, "inode"):  # an exception may strike in the constructor too
+            self.close()
 
 
 def descriptors_on(inode: Inode) -> frozenset[int]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from wal_runner.errors import LogBusy, LogReadOnly, LogReplaced
 from wal_runner.log.files import HeldFile, open_file
+from wal_runner.log.locks import is_held_here, let_go
 
 
 if TYPE_CHECKING:
@@ -50,12 +51,14 @@ class Gate:
         except OSError as error:
             raise LogReadOnly(f"{path} cannot be opened: {error.strerror}. Read the log instead.") from error
         self._closed = False
-        # A lock, not an RLock: nothing inside the gate may come back to it.
-        self.mutex = threading.Lock()
+        # Nothing inside the gate may come back to it. It is an RLock because an RLock knows its thread from the moment
+        # of the acquire: what an exception left locked can be told from another thread's turn.
+        self.mutex = threading.RLock()
 
     def acquire(self, wait_s: float) -> None:
         """Enter, or raise `LogBusy` after *wait_s*, naming the holder and whether it is stopped."""
         deadline = time.monotonic() + wait_s
+        self.check_not_mine()
         if not self.mutex.acquire(timeout=wait_s):
             raise LogBusy(f"Another thread of this process held {self._path} for {wait_s:g} s. Try again.")
         try:
@@ -65,19 +68,26 @@ class Gate:
             self._check_still_there()
         except BaseException:
             # Whatever failed: a mutex that stays locked would stop this process for good.
-            try:
-                if self._file.is_ours:
-                    self._unlock()
-            finally:
-                self.mutex.release()
+            if self._file.is_ours:
+                self._unlock()
+            let_go(self.mutex)
             raise
 
     def release(self) -> None:
         """Leave the gate."""
-        try:
-            self._unlock()
-        finally:
-            self.mutex.release()
+        # The mutex last, and only then: while this thread holds it, an unlock that was broken off is repeated.
+        self._unlock()
+        let_go(self.mutex)
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this thread is inside, or was when an exception broke its release."""
+        return is_held_here(self.mutex)
+
+    def check_not_mine(self) -> None:
+        """Raise `LogBusy` if this thread is inside."""
+        if is_held_here(self.mutex):
+            raise LogBusy(f"This thread is in a turn at {self._path} already. Try again when that has ended.")
 
     @property
     def descriptor(self) -> int:
@@ -94,10 +104,9 @@ class Gate:
             self.release()
 
     def close(self) -> None:
-        """Close the descriptor, which also leaves the gate."""
-        if not self._closed:
-            self._closed = True
-            self._file.close()
+        """Close the descriptor, which also leaves the gate. Closing again does nothing."""
+        self._closed = True
+        self._file.close()
 
     def _lock(self, deadline: float, wait_s: float) -> None:
         tries, descriptor = 0, self._file.descriptor
@@ -122,7 +131,7 @@ class Gate:
         if not self._closed:
             # Explicit, because a forked child may have a duplicate of the descriptor open. One that was closed
             # inside has left the gate already.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # the latter if another thread closes it meanwhile
                 fcntl.flock(self._file.descriptor, fcntl.LOCK_UN)
 
     def _check_still_there(self) -> None:

@@ -15,7 +15,7 @@ from wal_runner.core.shown import shown
 from wal_runner.errors import ON_RESTORING, RESTORE, Compacted, LogCorrupt, LogLost, LogWentBack
 from wal_runner.log.codec import record_count
 from wal_runner.log.env import check_env, close_env, open_env, translate_system, translated
-from wal_runner.log.files import HeldFile, open_file
+from wal_runner.log.files import CLOSED, HeldFile, open_file
 from wal_runner.log.folder import sync_folder
 from wal_runner.log.format import (
     CHAIN_BYTES,
@@ -77,25 +77,28 @@ class DataFile:
         self.folder = folder
         self.path = folder / DATA_NAME
         self.page_bytes = identity.page_bytes
-        self.descriptor = -1
         self.known = (0, b"")
         """The last seq that this handle has seen, and the chain hash there."""
         self.format_seen = 0
         """A format that the file was in when it was looked at; it only rises. Only what is committed is kept here."""
         self._log_id = identity.log_id
         self._read_only = read_only
-        self._is_open = False
         self._witness = Witness(0, b"", 0, 0, 0)
         self._boot_mark = boot_mark(boot_id())
-        self._head = -1 if read_only else open_head(folder / HEAD_NAME)
+        self._head = None if read_only else HeldFile(open_head(folder / HEAD_NAME), folder / HEAD_NAME)
+        self._data: HeldFile | None = None
+        """data.mdb, while it is open."""
         self._inode = (0, 0)
-        self._held: list[HeldFile] = [] if read_only else [HeldFile(self._head, folder / HEAD_NAME)]
-        """HEAD, for a writer, then data.mdb while it is open."""
         self.suspect = True
         """Whether something may have happened to the file since HEAD was written; then it was walked."""
         self._walked: tuple[Unchanged, Walked] | None = None
         """The last walk, and what the file was like then."""
         self._sums = (0, 0)
+
+    @property
+    def descriptor(self) -> int:
+        """Return the descriptor of data.mdb."""
+        return CLOSED if self._data is None else self._data.descriptor
 
     # --- Opening --------------------------------------------------------------------------
 
@@ -108,12 +111,12 @@ class DataFile:
         self._close_env()
         witness = read_head(self.folder / HEAD_NAME)
         try:
-            self.descriptor = open_file(self.folder, DATA_NAME, os.O_RDONLY if self._read_only else os.O_RDWR)
+            flags = os.O_RDONLY if self._read_only else os.O_RDWR
+            self._data = HeldFile(open_file(self.folder, DATA_NAME, flags), self.path)
         except (FileNotFoundError, NotADirectoryError):
             raise LogLost(f"{self.path} is gone. {RESTORE}") from None
         except OSError as error:
             raise translate_system(error, self.path, "opened") from error
-        self._held.append(HeldFile(self.descriptor, self.path))
         found = os.fstat(self.descriptor)
         self._inode = (found.st_dev, found.st_ino)
         as_remembered = witness is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == witness[2:5]
@@ -127,7 +130,6 @@ class DataFile:
             self.walk()
         self._check_pages()
         self.env = open_env(self.path, read_only=self._read_only)
-        self._is_open = True
         with translated(self.path, "opened"):
             self.tables = Tables(*(self.env.open_db(name, create=False) for name in TABLE_NAMES))
             with self.env.begin() as txn:
@@ -166,8 +168,8 @@ class DataFile:
     def close(self) -> None:
         """Let go of the file and of HEAD."""
         self._close_env()
-        while self._held:
-            self._held.pop().close()
+        if self._head is not None:
+            self._head.close()
 
     def follow_swap(self) -> None:
         """Open the file anew where a compaction swapped it: the old inode is written in vain."""
@@ -179,12 +181,10 @@ class DataFile:
             self.open()
 
     def _close_env(self) -> None:
-        if self._is_open:
-            close_env(self.env)
-            self._is_open = False
-        if self.descriptor >= 0:
-            self._held.pop().close()
-            self.descriptor = -1
+        if hasattr(self, "env"):
+            close_env(self.env)  # which may be closed already
+        if self._data is not None:
+            self._data.close()
 
     def _is_left_by_a_crash(self, found: os.stat_result, witness: Witness | None) -> bool:
         """Say whether data.mdb differs from its witness only because a process died in a commit.
@@ -255,24 +255,27 @@ class DataFile:
 
     def check_descriptors(self) -> None:
         """Raise `LogReplaced` if the program closed one: what is written next would be written into its file."""
-        for file in self._held:
-            file.check()
+        for file in (self._head, self._data):
+            if file is not None:
+                file.check()
 
     def committing(self) -> None:
         """Mark in HEAD that data.mdb is about to change."""
         self.check_descriptors()
         check_env(self.env)
+        assert self._head is not None, "a reader commits nothing"
         # What this handle remembers may be older than what others committed; the witness never steps back.
         seq, chain = self.known
-        write_head(self._head, self._witness._replace(seq=seq, chain=chain, writing=self._boot_mark))
+        write_head(self._head.descriptor, self._witness._replace(seq=seq, chain=chain, writing=self._boot_mark))
 
     def committed(self, seq: int, chain: bytes) -> None:
         """Remember the new end of the log, here and in HEAD."""
         self.known = (seq, chain)
-        stat = self._held[-1].stat()
+        assert self._data is not None
+        stat = self._data.stat()
         self._witness = Witness(seq, chain, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        if self._held[0].is_ours:
-            write_head(self._head, self._witness)
+        if self._head is not None and self._head.is_ours:
+            write_head(self._head.descriptor, self._witness)
 
     def used_bytes(self) -> int:
         """Give how far the pages in use reach."""

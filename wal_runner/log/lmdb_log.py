@@ -7,6 +7,7 @@ gate, after it was checked that the files are the ones that were opened.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -63,6 +64,9 @@ class LmdbLog:
         self._failure: LogError | None = None
         self._closed = False
         self._held_for_fork = False
+        self._turn: LmdbTurn | None = None
+        self._txn: lmdb.Transaction[bytes] | None = None
+        """The transaction of the turn that is going on, to be undone if an exception leaves it open."""
         self._sessions = Sessions(path / SESSIONS_NAME, identity.log_id)
         self._gate = Gate(path / GATE_NAME, writable=not read_only)
         try:
@@ -98,8 +102,9 @@ class LmdbLog:
     def exclusive(self, after: int, *, wait_s: float = GATE_WAIT_S) -> Iterator[LmdbTurn]:
         """Begin a turn; leaving the block commits. See `Log.exclusive`."""
         self._check_writable()
-        self._enter(wait_s)
+        self._gate.check_not_mine()
         try:
+            self._enter(wait_s)
             self._sessions.check_still_there()
             turn = self._begin_turn(after)
             try:
@@ -116,7 +121,7 @@ class LmdbLog:
                     self._failure = error
                 raise
         finally:
-            self._gate.release()
+            self._leave()
 
     def rewrite(self) -> None:
         """Swap data.mdb for a verified copy in key order. See `Log.rewrite`."""
@@ -225,12 +230,25 @@ class LmdbLog:
                 rows=txn.stat(self._data.tables.items)["entries"],
             )
 
+    @property
+    def is_entered(self) -> bool:
+        """Return whether this thread is inside the gate. See `Log.is_entered`."""
+        return self._gate.is_mine
+
+    def break_off(self) -> None:
+        """Leave the gate if this thread is inside. See `Log.break_off`."""
+        if self._gate.is_mine and self._pid == os.getpid() and not self._is_at_work():
+            self._leave()
+
+    def abandon_sessions(self) -> None:
+        """Release the locks of our sessions. See `Log.abandon_sessions`."""
+        self._sessions.abandon()
+
     # --- Closing and forking --------------------------------------------------------------
 
     def close(self) -> None:
         """Release everything but the sessions' files. Closing again does nothing."""
-        if self._closed:
-            return
+        self.break_off()
         self._closed = True
         self._data.close()
         self._gate.close()
@@ -254,11 +272,13 @@ class LmdbLog:
 
     def _begin_turn(self, after: int) -> LmdbTurn:
         try:
-            txn = self._data.env.begin(write=True)
+            txn = self._txn = self._data.env.begin(write=True)
             try:
                 previous, raw = self._data.after(txn, after)
                 records = list(decoded(previous, raw))
-                return LmdbTurn(self._data, self._sessions, txn, records, self._clock_ns(), place=self._place)
+                turn = LmdbTurn(self._data, self._sessions, txn, records, self._clock_ns(), place=self._place)
+                self._turn = turn
+                return turn  # noqa: TRY300 - the transaction is undone if an exception strikes here
             except BaseException:
                 txn.abort()
                 raise
@@ -276,11 +296,36 @@ class LmdbLog:
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
-        self._enter(GATE_WAIT_S)
+        self._gate.check_not_mine()
         try:
+            self._enter(GATE_WAIT_S)
             yield
         finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Undo the turn unless it was committed, and leave the gate if this thread is inside."""
+        if not self._gate.is_mine:
+            return
+        # Before the gate is free: LMDB has one write transaction, and the next one would be undone with this one.
+        turn, txn = self._turn, self._txn
+        try:
+            if turn is not None:
+                turn.abort()
+            elif txn is not None:
+                txn.abort()
+        finally:
+            self._turn = self._txn = None
             self._gate.release()
+
+    def _is_at_work(self) -> bool:
+        """Return whether this thread is executing one of our methods, which a signal handler has interrupted."""
+        frame = sys._getframe(1)  # noqa: SLF001 - inspect.currentframe() is the same
+        while (before := frame.f_back) is not None:
+            frame = before
+            if frame.f_locals.get("self") is self and frame.f_code is not LmdbLog.close.__code__:
+                return True
+        return False
 
     def _enter(self, wait_s: float) -> None:
         if self._pid != os.getpid():
@@ -290,11 +335,7 @@ class LmdbLog:
         if self._failure is not None:
             raise self._failure
         self._gate.acquire(wait_s)
-        try:
-            self._data.follow_swap()
-        except BaseException:
-            self._gate.release()
-            raise
+        self._data.follow_swap()
 
     def _check_writable(self) -> None:
         if self.read_only:

@@ -50,14 +50,14 @@ class LmdbSession:
     def close(self) -> None:
         """Release the locks and remove the files."""
         self.scratch.close()
-        self._sessions.own.pop(self.number, None)
         self.file.close()
+        self._sessions.own.pop(self.number, None)
 
     def abandon(self) -> None:
         """Release the locks and leave the files, as a crash would."""
         self.scratch.close()
-        self._sessions.own.pop(self.number, None)
         self.file.abandon()
+        self._sessions.own.pop(self.number, None)
 
     def disown(self) -> None:
         """Let go in a forked child; the lock stays the parent's."""
@@ -97,6 +97,8 @@ class Sessions:
                 boot=boot_id(),
                 shared=is_mappable(self._folder),
             )
+            session = self.own[number] = LmdbSession(self, number, file, slots)
+            return session  # noqa: TRY300 - an exception that strikes here closes it too
         except OSError as error:
             file.close()
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
@@ -106,10 +108,9 @@ class Sessions:
                 "started. Free some space, then run the same again."
             ) from error
         except BaseException:
+            self.own.pop(number, None)
             file.close()
             raise
-        session = self.own[number] = LmdbSession(self, number, file, slots)
-        return session
 
     def probe(self, numbers: Iterable[int]) -> dict[int, Liveness]:
         """Ask the kernel about each session; those of this handle live."""
@@ -162,6 +163,11 @@ class Sessions:
     def retire(self, number: int) -> None:
         """Remove the files of a dead session."""
         session_files.remove(self._folder, number)
+
+    def abandon(self) -> None:
+        """Release the locks of all that are left."""
+        for session in list(self.own.values()):
+            session.abandon()
 
     def disown(self) -> None:
         """Let go of all in a forked child."""

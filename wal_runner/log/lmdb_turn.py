@@ -299,6 +299,7 @@ class LmdbTurn:
             # this thread. After a commit that came about this undoes nothing.
             self.abort()
             raise
+        self._born.clear()  # they are on record: undoing this turn must not end them
         # Not before: after a commit that failed the log may be in either format, and is asked again.
         self._data.format_seen = max(self._data.format_seen, self._format)
         failpoint("commit.after_commit")

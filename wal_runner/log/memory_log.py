@@ -64,6 +64,17 @@ class MemoryLog:
                 raise
             turn.commit()
 
+    @property
+    def is_entered(self) -> bool:
+        """Return False: `break_off` has nothing to do. See `Log.is_entered`."""
+        return False
+
+    def break_off(self) -> None:
+        """Do nothing: memory has no lock that an exception could leave held. See `Log.break_off`."""
+
+    def abandon_sessions(self) -> None:
+        """Do nothing: an opening in memory is not interrupted. See `Log.abandon_sessions`."""
+
     def read(self, after: int, *, limit: int) -> Iterator[Record]:
         """Give records. See `Log.read`."""
         with self._inside():

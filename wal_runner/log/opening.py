@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import traceback
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from wal_runner.errors import LogAlreadyOpen
 from wal_runner.log.files import check_owner
@@ -32,8 +33,11 @@ class Handle:
     def __init__(self, log: LmdbLog, opened_at: str) -> None:
         self.log = log
         self.opened_at = opened_at
-        self.users = 1
+        self.readers = 0
         self.writer_at: str | None = None
+        self.thread = threading.get_ident()
+        self.owner: weakref.ref[Any] | None = None
+        """The writer, once there is one. Its handle outlives it only if an exception struck while it was opened."""
 
 
 _handles: dict[tuple[int, int], Handle] = {}
@@ -61,15 +65,23 @@ def open_for_writing(path: str | os.PathLike[str], *, must_exist: bool = False) 
         if handle is not None:
             raise LogAlreadyOpen(
                 f"{folder} is open in this process already, {handle.writer_at or handle.opened_at}. Use that one, or "
-                "close it first."
+                "close it first. If no variable refers to it any more, as after an exception in a notebook, "
+                "Runner(path, take_over=True) closes it, unless a run of it is going on."
             )
         check_owner(folder)
         check_file_system(folder)
-        log = LmdbLog(folder, identity, read_only=False)
-        handle = Handle(log, _caller())
-        handle.writer_at = handle.opened_at
-        _handles[key] = handle
-        return cast("Log", log), created
+        log: LmdbLog | None = None
+        try:
+            log = LmdbLog(folder, identity, read_only=False)
+            handle = Handle(log, _caller())
+            handle.writer_at = handle.opened_at
+            _handles[key] = handle
+            return cast("Log", log), created
+        except BaseException:
+            _handles.pop(key, None)
+            if log is not None:
+                log.close()
+            raise
 
 
 def open_for_reading(path: str | os.PathLike[str]) -> Log:
@@ -80,22 +92,59 @@ def open_for_reading(path: str | os.PathLike[str]) -> Log:
         key = _key(folder)
         handle = _handles.get(key)
         if handle is not None:
-            handle.users += 1
+            handle.readers += 1
             return cast("Log", handle.log)
-        log = LmdbLog(folder, identity, read_only=True)
-        _handles[key] = Handle(log, _caller())
-        return cast("Log", log)
+        log: LmdbLog | None = None
+        try:
+            log = LmdbLog(folder, identity, read_only=True)
+            handle = _handles[key] = Handle(log, _caller())
+            handle.readers = 1
+            return cast("Log", log)
+        except BaseException:
+            _handles.pop(key, None)
+            if log is not None:
+                log.close()
+            raise
 
 
-def close(log: Log) -> None:
-    """Give one use of *log* back; the last one closes it."""
+def set_owner(log: Log, owner: object) -> None:
+    """Remember who writes *log*, as `owner_of` returns it."""
+    for handle in _handles.copy().values():
+        if handle.log is log:
+            handle.owner = weakref.ref(owner)
+
+
+def close_unowned(path: str | os.PathLike[str]) -> None:
+    """Close what this thread has opened for writing at *path* and an exception kept from its caller."""
+    for key, handle in _handles.copy().items():
+        is_unowned = handle.writer_at is not None and handle.owner is None and handle.thread == threading.get_ident()
+        if is_unowned and handle.log.path == Path(path).absolute():
+            handle.log.close()
+            _handles.pop(key, None)
+
+
+def owner_of(path: str | os.PathLike[str]) -> Any | None:  # noqa: ANN401 - a room above this one
+    """Return who writes the log at *path* in this process, or None."""
+    try:
+        handle = _handles.get(_key(Path(path).absolute()))
+    except OSError:
+        return None
+    return None if handle is None or handle.owner is None else handle.owner()
+
+
+def close(log: Log, *, writer: bool = False) -> None:
+    """Give one use of *log* back, a reader's or the writer's; the last one closes it. The writer may do so again."""
     with _lock:
         for key, handle in list(_handles.items()):
             if handle.log is log:
-                handle.users -= 1
-                if handle.users == 0:
-                    del _handles[key]
+                if writer or not handle.readers:
+                    handle.writer_at = None
+                else:
+                    handle.readers -= 1
+                if handle.writer_at is None and handle.readers <= 0:
+                    # Closed first: if an exception strikes in between, closing again does the rest.
                     log.close()
+                    del _handles[key]
                 return
     log.close()
 

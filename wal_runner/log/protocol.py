@@ -308,5 +308,18 @@ class Log(Protocol):
         Call when no other session lives; it is asked again under the gate, and `LogBusy` raised.
         """
 
+    @property
+    def is_entered(self) -> bool:
+        """Whether this thread is in a turn, or in one that an exception left open."""
+
+    def break_off(self) -> None:
+        """Undo the turn that an exception left open in this thread, and leave the log to others.
+
+        Call it where this thread is in no turn. Without such a turn it does nothing.
+        """
+
+    def abandon_sessions(self) -> None:
+        """Release the locks of the sessions that began on this handle, as a crash would."""
+
     def close(self) -> None:
         """Release everything but the sessions. Calling it again does nothing."""

@@ -97,18 +97,20 @@ class Scratch:
         self._beside_path = beside
         self._beside: HeldFile | None = None
         self._beside_space = OverflowSpace()
-        self._beside_lock = threading.Lock()
+        self._beside_lock = threading.RLock()
         self._free = deque(range(SCRATCH_SLOTS))
         # On file systems that copy on write, a store into preallocated memory may still need space.
         before = descriptors_on(inode_of(descriptor))
         self._map = mmap.mmap(descriptor, SCRATCH_BYTES) if shared else None
         # Python keeps a descriptor of its own for a map, and closes it by number with the map.
         self._map_files = [HeldFile(number, beside) for number in descriptors_on(inode_of(descriptor)) - before]
+        self._views: tuple[memoryview, ...] = ()
         self._bytes: Any = Written(HeldFile(descriptor, beside))
         self._words: Any = WrittenWords(HeldFile(descriptor, beside))
         if self._map is not None:
             self._bytes = memoryview(self._map)
             self._words = self._bytes.cast("Q")
+            self._views = (self._words, self._bytes)
 
     def free_slots(self) -> int:
         """Say how many more starts can be armed."""
@@ -201,11 +203,11 @@ class Scratch:
 
     def close(self) -> None:
         """Refuse every store from now on, and let go of the memory; the session's file is its owner's."""
-        words, mapped = self._words, self._bytes
+        # Each line may be repeated: an exception may strike between any two, and whoever closes then does so again.
         self._bytes = self._words = Closed()
+        for view in self._views:
+            view.release()
         if self._map is not None:
-            words.release()
-            mapped.release()
             if any(file.is_foreign for file in self._map_files):
                 _never_closed.append(self._map)
             else:
@@ -213,7 +215,6 @@ class Scratch:
             self._map = None
         if self._beside is not None:
             self._beside.close()
-            self._beside = None
 
     def _put(self, slot: int, start_seq: int, code: int, payload: bytes) -> None:
         # The tag last: until it stands, the slot says "begun".

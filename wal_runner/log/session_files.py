@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from wal_runner.errors import DiskFull, LogReplaced, LogUnsafe
 from wal_runner.log.env import translate_system
-from wal_runner.log.files import HeldFile, inside, open_file, remove_file
+from wal_runner.log.files import CLOSED, HeldFile, LockedFile, inside, open_file, remove_file
 from wal_runner.log.files import names_in as names_in_folder
 from wal_runner.log.protocol import Liveness
 from wal_runner.log.scratch import is_finished
@@ -45,8 +45,6 @@ class SessionFile:
         self.number = number
         self._path = folder / str(number)
         self._owner_path = folder / f"{number}.owner"
-        self.descriptor: int | None = None
-        """Locked and read-only: a process that inherits it keeps the session alive, and can write nothing."""
         self._items: dict[int, HeldFile] = {}
         try:
             self._owner = _create_locked(self._owner_path)
@@ -57,7 +55,6 @@ class SessionFile:
                 self._owner.close()
                 _unlink(self._owner_path)
                 raise
-            self.descriptor = self._lock.descriptor
         except FileExistsError:
             raise  # a number that was free a moment ago, inside the gate, is not: a bug of ours
         except OSError as error:
@@ -67,6 +64,14 @@ class SessionFile:
                 f"No session can begin: the disk of {folder} is full. Nothing was started. Free some space, then run "
                 "the same again."
             ) from error
+
+    @property
+    def descriptor(self) -> int | None:
+        """Return the locked descriptor, or None once the session is closed.
+
+        A process that inherits it keeps the session alive, and can write nothing.
+        """
+        return None if self._lock.descriptor == CLOSED else self._lock.descriptor
 
     def check_still_there(self) -> None:
         """Raise `LogReplaced` if a file or a lock of the session is gone: others could not tell that we are alive."""
@@ -98,11 +103,11 @@ class SessionFile:
         try:
             # What a former item of this slot left is still locked by its daemon. Under another inode it is free.
             _unlink(path)
-            file = HeldFile(open_file(*inside(path), exclusive=True), path)
+            file = LockedFile(open_file(*inside(path), exclusive=True), path)
         except OSError as error:
             raise translate_system(error, path, "created") from error
-        self._items[slot] = file
         try:
+            self._items[slot] = file
             fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file.descriptor
         finally:
@@ -112,18 +117,15 @@ class SessionFile:
 
     def close(self) -> None:
         """Remove the files and release the locks."""
-        if self.descriptor is None:
-            return
-        remove(self._path.parent, self.number)
+        if self.descriptor is not None:
+            remove(self._path.parent, self.number)
         self.abandon()
 
     def abandon(self) -> None:
         """Close our descriptors and leave the files: what a forked child does, and what a crash does."""
-        if self.descriptor is None:
-            return
+        # All of them, also when called again: an exception may have struck between any two.
         for file in (self.slots, self._lock, self._owner, *list(self._items.values())):
             file.close()
-        self.descriptor = None
 
 
 def beside(folder: Path, number: int) -> Path:
@@ -173,10 +175,14 @@ def _names(folder: Path) -> list[str]:
         raise LogReplaced(f"{folder} is gone. Restore the folder as it was, then open the log again.") from None
 
 
-def _create_locked(path: Path) -> HeldFile:
-    file = HeldFile(open_file(*inside(path), os.O_RDWR, exclusive=True), path)
-    fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return file
+def _create_locked(path: Path) -> LockedFile:
+    file = LockedFile(open_file(*inside(path), os.O_RDWR, exclusive=True), path)
+    try:
+        fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file  # noqa: TRY300 - an exception that strikes here closes it too
+    except BaseException:
+        file.close()
+        raise
 
 
 def _create_slots(path: Path) -> tuple[HeldFile, HeldFile]:
@@ -185,15 +191,18 @@ def _create_slots(path: Path) -> tuple[HeldFile, HeldFile]:
     Two openings, because a lock belongs to the opening: a map of the slots would hold the lock until it is unmapped,
     and a command that inherits the lock could write, or cut off, the slots.
     """
-    slots = HeldFile(open_file(*inside(path), os.O_RDWR, exclusive=True), path)
+    slots = LockedFile(open_file(*inside(path), os.O_RDWR, exclusive=True), path)
+    lock: LockedFile | None = None
     try:
-        lock = HeldFile(open_file(*inside(path)), path)
+        lock = LockedFile(open_file(*inside(path)), path)
         fcntl.flock(lock.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock, slots  # noqa: TRY300 - an exception that strikes here closes both too
     except BaseException:
+        if lock is not None:
+            lock.close()
         slots.close()
         _unlink(path)
         raise
-    return lock, slots
 
 
 def _unlink(path: Path) -> None:

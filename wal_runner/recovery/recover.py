@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.events import SessionLost, SessionOpened
-from wal_runner.errors import Compacted
+from wal_runner.errors import Compacted, LogAlreadyOpen
 from wal_runner.failpoints import failpoint
 from wal_runner.log import host, opening
 from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
@@ -25,7 +25,7 @@ from wal_runner.version import __version__
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from wal_runner.core.events import Event
     from wal_runner.core.state import State
@@ -39,19 +39,56 @@ FORMAT_OF_ACCEPTED: Final = 2
 def open_writer(
     path: str | os.PathLike[str], *, must_exist: bool = False, accept_copy: bool = False
 ) -> tuple[LogWriter, bool]:
-    """Open the log at *path* for a new session, or create it; say whether it is new.
+    """Open the log at *path* as `keep_writer` does; return its writer, and whether the log is new."""
+    kept: list[LogWriter] = []
+    created = keep_writer(path, kept.append, must_exist=must_exist, accept_copy=accept_copy)
+    return kept[0], created
 
-    When this returns, sessions that died are recorded as lost and what they had started is settled,
-    released or in doubt. Raise `LogCopied` if the log was last used elsewhere, unless *accept_copy* says that it
-    may be run here.
+
+def keep_writer(
+    path: str | os.PathLike[str],
+    keep: Callable[[LogWriter], object],
+    *,
+    must_exist: bool = False,
+    accept_copy: bool = False,
+    take_over: bool = False,
+) -> bool:
+    """Open the log at *path* for a new session, or create it; pass its writer to *keep*, and return whether it is new.
+
+    If *keep* raises, or an exception strikes at any line before this returns, nothing stays open. When this returns,
+    sessions that died are recorded as lost and what they had started is settled, released or in doubt. Raise
+    `LogCopied` if the log was last used elsewhere, unless *accept_copy* says that it may be run here. With *take_over*
+    a writer that this process has on the log is closed first, if no run of it is going on.
     """
-    log, created = opening.open_for_writing(path, must_exist=must_exist)
+    if take_over:
+        _close_earlier(path)
+    log: Log | None = None
+    writer: LogWriter | None = None
     try:
+        log, created = opening.open_for_writing(path, must_exist=must_exist)
         log.check_rows()
-        return begin_session(log, accept_copy=accept_copy), created
+        writer = begin_session(log, accept_copy=accept_copy)
+        opening.set_owner(log, writer)
+        keep(writer)
+        return created  # noqa: TRY300 - an exception that strikes here closes it too
+    except LogAlreadyOpen:
+        raise  # what is open is another opening's
     except BaseException:
-        opening.close(log)
+        # A session whose commit came about is lost then, and its lock is released with the log.
+        if writer is not None:
+            writer.abandon()
+        if log is None:
+            opening.close_unowned(path)
+        else:
+            log.abandon_sessions()
+            opening.close(log, writer=True)
         raise
+
+
+def _close_earlier(path: str | os.PathLike[str]) -> None:
+    writer: LogWriter | None = opening.owner_of(path)
+    if writer is not None and not writer.is_running():
+        writer.close()
 
 
 def begin_session(log: Log, *, accept_copy: bool = False) -> LogWriter:

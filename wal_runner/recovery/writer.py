@@ -8,6 +8,7 @@ is durable is folded; what failed is not, and after doubt about a commit the log
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from wal_runner.core.events import SessionClosed
 from wal_runner.errors import Compacted, LogClosed, LogForked, SessionDeclaredLost
 from wal_runner.failpoints import failpoint
 from wal_runner.log import opening
+from wal_runner.log.locks import let_go
 from wal_runner.log.protocol import GATE_WAIT_S
 from wal_runner.recovery.evidence import own_started
 from wal_runner.recovery.formats import fit, unended_sessions
@@ -50,6 +52,8 @@ class LogWriter:
         self.lock = threading.RLock()
         self.snapshots = Snapshots(session.number)
         self.own_starts = OwnStarts()
+        self.is_running: Callable[[], bool] = lambda: False
+        """Whether a run of the Runner that this belongs to is going on."""
         self.generation = 0
         """Counts how often items left the overlay: what was looked up before is then looked up again."""
         self._looked_at = time.monotonic()
@@ -77,6 +81,7 @@ class LogWriter:
         with self.lock:
             self._check_usable()
             failpoint("commit.before_begin")
+            self._break_off_turn()
             try:
                 if time.monotonic() - self._looked_at > STALE_SECONDS:
                     # Others may have appended much: fold that outside the gate, and only the rest inside.
@@ -146,13 +151,16 @@ class LogWriter:
         """
         if self.is_the_parents:
             return  # what the child has of this log was let go of at the fork
+        self._break_off_turn()
         with self.lock:
             if self._closed:
+                opening.close(self.log, writer=True)  # an exception may have struck behind the mark
                 return
             # From here on nothing begins: what is released must not run after all.
             self.session.scratch.close()
             try:
-                self._close_in_order()
+                if not self._is_closed_on_record:
+                    self._close_in_order()
             except BaseException:
                 # The slots may hold outcomes that could not be written.
                 self.session.abandon()
@@ -161,7 +169,7 @@ class LogWriter:
                 self.session.close()
             finally:
                 self._closed = True
-                opening.close(self.log)
+                opening.close(self.log, writer=True)
 
     def abandon(self) -> None:
         """Release everything and append nothing, as a crash would; the next opening finds us lost."""
@@ -169,7 +177,7 @@ class LogWriter:
             if not self._closed:
                 self._closed = True
                 self.session.abandon()
-                opening.close(self.log)
+                opening.close(self.log, writer=True)
 
     @property
     def closed(self) -> bool:
@@ -180,6 +188,12 @@ class LogWriter:
     def is_the_parents(self) -> bool:
         """Say whether this process is a forked child of the one that opened the log."""
         return os.getpid() != self._pid
+
+    @property
+    def _is_closed_on_record(self) -> bool:
+        # An exception may strike between that commit and the release of what is ours.
+        info = self.state.sessions.get(self.session.number)
+        return info is not None and info.ending == "closed"
 
     def _close_in_order(self) -> None:
         if self.state.seq - self.state.snapshot_seq >= TAIL_EVENTS_AT_CLOSE:
@@ -210,6 +224,20 @@ class LogWriter:
         if self.is_the_parents:
             raise LogForked("This log was opened by the parent process. Open it again in the child.")
 
+    def break_off(self) -> None:
+        """Undo the turn, and release the locks, that an exception left open or held in this thread.
+
+        An exception may strike at any line, in the middle of a release too. Call it where this thread is in no turn
+        and does not hold `lock`: before a run begins, and when one has ended.
+        """
+        if not self.is_the_parents and not _is_in_turn(self):
+            self.log.break_off()
+            let_go(self.lock)
+
+    def _break_off_turn(self) -> None:
+        if self.log.is_entered and not _is_in_turn(self):
+            self.log.break_off()
+
     # --- Keeping the state right --------------------------------------------------------
 
     def _check_usable(self) -> None:
@@ -238,9 +266,28 @@ class LogWriter:
             self.generation += 1
 
     def _check_not_lost(self) -> None:
+        if self._is_closed_on_record:
+            raise LogClosed(f"{self.log.path} was closed here. Open it again.")
         info = self.state.sessions.get(self.session.number)
         if info is None or info.ending:
             raise SessionDeclaredLost(
                 f"Session {self.session.number} of {self.log.path} was declared lost by another process, and appends "
                 "nothing more. What it knows is recorded as late outcomes. Open the log again to go on."
             )
+
+
+def _is_in_turn(writer: LogWriter) -> bool:
+    """Return whether this thread is executing a turn of *writer*, two calls above the caller or further up.
+
+    A signal handler, or the collection of garbage, may come back to the writer in the middle of a turn. It takes a
+    walk of the stack to tell, so ask each turn only if the log is entered.
+    """
+    frame = sys._getframe(2).f_back  # noqa: SLF001 - inspect.currentframe() is the same
+    while frame is not None:
+        if frame.f_code is _TURN and frame.f_locals.get("self") is writer:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_TURN: Final = LogWriter.turn.__code__

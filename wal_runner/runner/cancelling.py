@@ -95,3 +95,9 @@ async def at_its_end(future: asyncio.Future[Any]) -> None:
     while not future.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
+
+
+def is_being_cancelled() -> bool:
+    """Return whether somebody cancelled the current task, and not only something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

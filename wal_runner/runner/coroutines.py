@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.window import WINDOW_MAX, Pace
 from wal_runner.errors import ItemChanged
-from wal_runner.runner.cancelling import Cancellation, own_thread
+from wal_runner.runner.cancelling import Cancellation, is_being_cancelled, own_thread
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 from wal_runner.runner.feed import PULL_SECONDS_MAX
 from wal_runner.runner.left_behind import Remainder
@@ -95,7 +95,8 @@ class _CoroutinePool:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._bell = asyncio.Event()
         self._going_home = False
-        self._running = 0
+        self._running: set[int] = set()
+        """Not a count: an exception may strike before it is lowered, and the worker's end repeats that."""
         self._ended = 0
         self._low_mark = 0
         self._pace = Pace(concurrency, time.perf_counter())
@@ -271,7 +272,7 @@ class _CoroutinePool:
     def _wanted(self) -> int:
         ahead = self._pace.ahead(self._dispatcher.commit_s)
         self._low_mark = max(ahead // 2, 1)
-        return max(0, self._concurrency + ahead - len(self._ready) - self._running)
+        return max(0, self._concurrency + ahead - len(self._ready) - len(self._running))
 
     def _give(self, attempts: list[Attempt]) -> None:
         self._ready.extend(attempts)
@@ -283,7 +284,7 @@ class _CoroutinePool:
         else:
             with self._cancellation:
                 await asyncio.sleep(0)
-        self._pace.learn(now_s=time.perf_counter(), ended=self._ended, running=self._running)
+        self._pace.learn(now_s=time.perf_counter(), ended=self._ended, running=len(self._running))
 
     async def _wait_for_outcome(self) -> None:
         if not self._dispatcher.unsaved:
@@ -308,10 +309,11 @@ class _CoroutinePool:
 
     def _wake_idle(self, count: int) -> None:
         while count > 0 and self._idle:
-            future = self._idle.popleft()
+            future = self._idle[0]
             if not future.done():
                 future.set_result(None)
                 count -= 1
+            del self._idle[0]  # last: an exception that strikes before must leave no worker asleep for ever
 
     def _ring(self, _future: object) -> None:
         self._bell.set()
@@ -357,6 +359,8 @@ class _CoroutinePool:
             # Raised again by the dispatcher, or a run without workers would wait for ever.
             self._broken = error if self._broken is None else self._broken
         finally:
+            self._attempts[number] = None
+            self._running.discard(number)
             self._bell.set()
 
     async def _entered(self, stack: AsyncExitStack) -> tuple[Any, ...]:
@@ -377,22 +381,17 @@ class _CoroutinePool:
                 await future
                 continue
             attempts[number] = attempt = ready.popleft()
-            self._running += 1
+            self._running.add(number)
             try:
                 await run(attempt, *worker_value)
             except asyncio.CancelledError:
                 # fn let out the cancellation of something that it waited for; nobody cancelled us.
-                if _is_being_cancelled():
+                if is_being_cancelled():
                     self._remainder.add(attempt)
                     raise
             finally:
                 attempts[number] = None
-                self._running -= 1
+                self._running.discard(number)
                 self._ended += 1
                 if len(ready) < self._low_mark or execution.is_over:
                     self._bell.set()
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

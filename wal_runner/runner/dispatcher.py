@@ -19,6 +19,7 @@ from wal_runner.core.items import item_of
 from wal_runner.core.window import Window
 from wal_runner.errors import CommitUnknown, DiskFull, LogBusy
 from wal_runner.failpoints import failpoint
+from wal_runner.log.locks import let_go
 from wal_runner.log.rows import row_of
 from wal_runner.recovery.deaths import DeathLimit
 from wal_runner.recovery.late import is_doubt_of, late_outcome
@@ -142,6 +143,12 @@ class Dispatcher:
         """Give the outcomes that wait for a commit, by item id."""
         waiting = self._outcomes.copy()  # at once: a worker that was left behind may add to them
         return {self.in_flight[event[0]].item_id: event for event in waiting if event[0] in self.in_flight}
+
+    def break_off(self) -> None:
+        """Undo the turn, and release the locks, that an exception left behind. See `LogWriter.break_off`."""
+        self.writer.break_off()
+        let_go(self.lock)
+        self.settling.break_off()
 
     # --- Turns ------------------------------------------------------------------------
 

@@ -35,8 +35,12 @@ class Flusher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._thread.join()
+        try:
+            # An exception in the middle of a release left a lock held in this thread; the flusher would wait for it.
+            self._dispatcher.break_off()
+        finally:
+            self._ended.set()
+            self._thread.join()
 
     def check(self) -> None:
         """Raise what the flusher met. The run meets the same at its next commit, mostly."""

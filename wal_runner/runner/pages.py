@@ -48,7 +48,7 @@ class Pages:
         self.ended = False
         self._current = Page()
         self._under_way: deque[Page] = deque([self._current])
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def take(self) -> Page:
         """Count an item that was just pulled as unsettled, and give its page.

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wal_runner.core.lost_reply import lost_reply
-from wal_runner.errors import LogClosed
 from wal_runner.failpoints import failpoint
 from wal_runner.log import host
 from wal_runner.log.format import RESULT_BYTES_MAX
@@ -21,7 +20,7 @@ from wal_runner.log.named_values import classes_by_name
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.deaths import MAX_DEATHS
 from wal_runner.recovery.reader import LogView
-from wal_runner.recovery.recover import open_writer
+from wal_runner.recovery.recover import keep_writer
 from wal_runner.runner.cancelling import check_asyncio
 from wal_runner.runner.claims import Claims, no_function
 from wal_runner.runner.doubts import attempt_named, doubts_in
@@ -56,10 +55,10 @@ T = TypeVar("T")
 class Runner(SessionLocks):
     """Runs batches over one log; creates the log at *path*, or recovers it.
 
-    With ``must_exist=True`` a path without a log raises `LogMissing` instead of creating one. When
-    the constructor returns, sessions that died are on record, and what they had begun is in doubt.
-    Use it as a context manager, or call `close`. Its methods may be called from any thread, one run
-    at a time.
+    With ``must_exist=True`` a path without a log raises `LogMissing` instead of creating one. With ``take_over=True``
+    a Runner that this process has on the log is closed first, if no run of it is going on. When the constructor
+    returns, sessions that died are on record, and what they had begun is in doubt. Use it as a context manager, or
+    call `close`. Its methods may be called from any thread, one run at a time.
 
     A log that was copied, restored or moved to another disk is refused (`LogCopied`) until *accept_copy* says, on
     record, that it may go on here. Left in a program, it accepts old copies too, which repeat what was done since.
@@ -76,13 +75,13 @@ class Runner(SessionLocks):
         *,
         must_exist: bool = False,
         accept_copy: bool = False,
+        take_over: bool = False,
         result_types: Iterable[type] = (),
     ) -> None:
         self._classes = classes_by_name(result_types)
-        self._writer, self.created = open_writer(path, must_exist=must_exist, accept_copy=accept_copy)
-        self._view = LogView(self._writer.log, self._writer.state, live=self._writer, classes=self._classes)
-        self._one_run = OneRun()
-        self._finalizer = weakref.finalize(self, self._writer.close)
+        self.created = keep_writer(
+            path, self._keep, must_exist=must_exist, accept_copy=accept_copy, take_over=take_over
+        )
 
     # --- Opening and closing ---------------------------------------------------------------
 
@@ -101,8 +100,8 @@ class Runner(SessionLocks):
 
     def close(self) -> None:
         """End the session in order. Closing again does nothing."""
-        if self._finalizer.detach() is not None:
-            self._writer.close()
+        self._writer.close()
+        self._finalizer.detach()
 
     # --- Running ---------------------------------------------------------------------------
 
@@ -388,9 +387,8 @@ class Runner(SessionLocks):
                 if order is not None:
                     yield from order.rest()
 
-    @contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        if self._writer.closed:
-            raise LogClosed(f"The Runner on {self.path} was closed. Open another one.")
-        with self._one_run.running():
-            yield
+    def _keep(self, writer: LogWriter) -> None:
+        self._writer = writer
+        self._view = LogView(writer.log, writer.state, live=writer, classes=self._classes)
+        self._one_at_a_time = OneRun(writer).running
+        self._finalizer = weakref.finalize(self, writer.close)

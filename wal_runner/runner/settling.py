@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wal_runner.core.decide import Course
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded, Status
+from wal_runner.log.locks import let_go
 from wal_runner.log.results import NO_CLASSES, decode_result
 from wal_runner.runner.left_behind import sentence
 from wal_runner.runner.outcome import Outcome
@@ -62,7 +63,11 @@ class Settling:
         self._on_omitted = on_omitted
         self._starts = array("Q")
         # The run counts what it meets while the flusher, another thread, counts what is durable.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+
+    def break_off(self) -> None:
+        """Release the lock if an exception left it held in this thread."""
+        let_go(self._lock)
 
     @property
     def wants_outcomes(self) -> bool:

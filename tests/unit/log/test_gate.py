@@ -160,7 +160,7 @@ def test_thread_cannot_enter_twice(gate):
     """Nothing inside the gate may come back to it: that is an error in short time, no deadlock."""
     gate.acquire(0)
 
-    assert "Another thread of this process" in busy_message(gate, 0.01)
+    assert "This thread is in a turn" in busy_message(gate, 0.01)
 
 
 # --- Processes ------------------------------------------------------------------------
@@ -608,11 +608,12 @@ def test_wait_for_another_thread_can_be_interrupted(gate):
                 waiting.set()
                 gate.acquire(PATIENCE_S)
             holding.result()
+            was_held = not gate.mutex.acquire(blocking=False)
+            pool.submit(gate.release).result()
     finally:
         signal.signal(signal.SIGUSR1, before)
 
-    assert gate.mutex.locked()
-    gate.release()
+    assert was_held
     assert is_free(gate)
 
 

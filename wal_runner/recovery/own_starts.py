@@ -15,11 +15,15 @@ from wal_runner.recovery.evidence import own_started, proven
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wal_runner.core.events import Event, OutcomeEvent
     from wal_runner.core.state import State
     from wal_runner.log.scratch import Remains
+
+
+def _as_it_is(event: OutcomeEvent) -> OutcomeEvent:
+    return event
 
 
 class HasSlot(Protocol):
@@ -50,6 +54,8 @@ class RunStarts(NamedTuple):
     fence: Fence
     in_flight: Mapping[int, HasSlot]
     outcomes: deque[OutcomeEvent]
+    judge: Callable[[OutcomeEvent], OutcomeEvent] = _as_it_is
+    """Returns what to record for an outcome: a doubt if the source changed the item while fn ran."""
 
 
 class OwnStarts:
@@ -63,7 +69,8 @@ class OwnStarts:
 
     def known(self) -> dict[int, OutcomeEvent]:
         """Return the outcomes that the run has not written yet, by start_seq."""
-        return {event[0]: event for event in self.run.outcomes.copy()}  # a copy: a worker may add to them
+        # A copy: a worker may add to them.
+        return {event[0]: self.run.judge(event) for event in self.run.outcomes.copy()}
 
     def leave_behind(self) -> list[int]:
         """Mark every start of the run without an outcome as left behind; return them."""

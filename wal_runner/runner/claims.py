@@ -21,6 +21,7 @@ from wal_runner.runner.attempt import Attempt, current
 from wal_runner.runner.cancelling import at_its_end, check_asyncio, is_main_task, own_thread
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.progress import Progress
+from wal_runner.runner.watch import changed
 
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class ClaimedAttempt(Attempt, Generic[Item]):
             raise AttemptMisused(f"{self!r} was entered before. An attempt is entered once.")
         if self.released:
             raise self._given_back()
+        if self._dispatcher.feed.watch.is_guarding and not self._dispatcher.may_begin(self):
+            raise changed(self.item, self.item_id)
         self.entered = True
         # `released` again, behind the mark: the loop may be ended by another thread at this moment.
         if not self._dispatcher.begin(self) or self.released:

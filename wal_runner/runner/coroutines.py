@@ -99,9 +99,8 @@ class _CoroutinePool:
         self._ended = 0
         self._low_mark = 0
         self._pace = Pace(concurrency, time.perf_counter())
-        self._pulled: deque[tuple[Any, Any, str]] = deque()
         self._advancing = False
-        dispatcher.feed.pulled_ahead = self._pulled
+        self._pulled = dispatcher.feed.pulled_ahead
         self._broken: BaseException | None = None
         self._cancellation = Cancellation(self._cancel_all)
         self._remainder = Remainder()
@@ -257,15 +256,7 @@ class _CoroutinePool:
     def _advance(self, wanted: int) -> list[Attempt]:
         feed = self._dispatcher.feed
         if self._source is not None:
-            chunk: list[tuple[Any, Any, str]] = []
-            missing = min(wanted, self._dispatcher.room()) - feed.waiting
-            while self._pulled and len(chunk) < missing:
-                pulled = self._pulled.popleft()
-                if feed.error is None or feed.watch.is_as_named(pulled[0], pulled[2]):
-                    chunk.append(pulled)
-            if chunk:
-                items, pages, ids = zip(*chunk, strict=True)
-                feed.add(feed.classify(items, pages if feed.pages else (), ids))
+            feed.take_pulled(min(wanted, self._dispatcher.room()) - feed.waiting)
         return self._dispatcher.advance(wanted)
 
     def _wanted(self) -> int:
@@ -340,7 +331,8 @@ class _CoroutinePool:
         except Exception as error:  # noqa: BLE001 - the source and its key are the user's; raised again at the end
             feed.fail(error)
             if isinstance(error, ItemChanged):
-                feed.drop_changed()
+                # The candidates are the committer's: it drops what was changed when it takes them.
+                feed.watch.on_change()
         feed.exhausted = True
         self._bell.set()
 

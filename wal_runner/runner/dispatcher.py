@@ -25,6 +25,7 @@ from wal_runner.recovery.own_starts import Fence, RunStarts
 from wal_runner.recovery.unrecorded import COMMITS_UNKNOWN_MAX, begin_run, settle_own_starts
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.plan import Desk, Plan
+from wal_runner.runner.watch import changed
 from wal_runner.shielded_logger import ShieldedLogger
 
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.attempt import Attempt
-    from wal_runner.runner.feed import Candidate, Feed
+    from wal_runner.runner.chunks import Candidate
+    from wal_runner.runner.feed import Feed
     from wal_runner.runner.pages import Pages
     from wal_runner.runner.settling import Settling
 
@@ -89,6 +91,8 @@ class Dispatcher:
         """Attempts whose outcome is not durable, by start_seq."""
         self._left_behind = writer.own_starts.left_behind
         self._outcomes: deque[OutcomeEvent] = deque()
+        self._in_commit: list[OutcomeEvent] = []
+        """Outcomes that the commit under way, or the last one, is to write."""
         self.has_tagged = False
         """Whether some result of this run needed format 2: from then on outcomes are fitted to the log's format.
 
@@ -119,9 +123,20 @@ class Dispatcher:
         # Again, behind the mark: whoever closed the fence before it may have found the slot armed.
         return not self.fence.closed
 
+    def may_begin(self, attempt: Attempt) -> bool:
+        """Return whether the attempt's item is still what its id names; if not, nothing more of the run begins."""
+        if self.feed.watch.is_as_named(attempt.item, attempt.item_id):
+            return True
+        self.fence.closed = True
+        self.feed.fail(changed(attempt.item, attempt.item_id))
+        self._hold_changed()
+        return False
+
     def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
         """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
         failpoint("run.after_effect")
+        if self._changed:
+            event = self._judged(event)
         self.scratch.finish(attempt.slot, attempt.start_seq, event)
         self._outcomes.append(event)
         # After the append: settle_own_starts() fills `left_behind`, then reads `_outcomes`, so one of the two
@@ -137,13 +152,14 @@ class Dispatcher:
     def known(self) -> dict[str, OutcomeEvent]:
         """Give the outcomes that wait for a commit, by item id."""
         waiting = self._outcomes.copy()  # at once: a worker that was left behind may add to them
-        return {self.in_flight[event[0]].item_id: event for event in waiting if event[0] in self.in_flight}
+        in_flight = self.in_flight
+        return {in_flight[event[0]].item_id: self._judged(event) for event in waiting if event[0] in in_flight}
 
     # --- Turns ------------------------------------------------------------------------
 
     def begin_run(self) -> None:
         """Settle what earlier runs of this Runner could not record, before anything is started."""
-        begin_run(self.writer, RunStarts(self.fence, self.in_flight, self._outcomes))
+        begin_run(self.writer, RunStarts(self.fence, self.in_flight, self._outcomes, self._judged))
 
     def room(self) -> int:
         """Say how many more items may be started; outcomes that wait for the commit make room with it."""
@@ -156,7 +172,9 @@ class Dispatcher:
         come back in time; the outcomes are written all the same.
         """
         candidates = self.feed.take(min(wanted, self.room()))
-        return self.commit(candidates)
+        started = self.commit(candidates)
+        self.feed.were_started()
+        return started
 
     def flush(self) -> None:
         """Commit the outcomes so far."""
@@ -261,7 +279,8 @@ class Dispatcher:
         """Return the attempts that have no outcome."""
         if not self.in_flight:
             return []
-        ended = {event[0] for event in self._outcomes.copy()}
+        # In the order in which outcomes move on: one that a commit takes meanwhile is seen twice, never missed.
+        ended = {event[0] for event in (*self._outcomes.copy(), *self._in_commit)}
         return [attempt for attempt in list(self.in_flight.values()) if attempt.start_seq not in ended]
 
     def _has_begun(self, attempt: Attempt) -> bool:
@@ -269,10 +288,17 @@ class Dispatcher:
 
     def _hold_changed(self) -> None:
         """Begin nothing more if started items were changed by their source; those that have begun will be in doubt."""
-        changed = [each for each in self._without_outcome() if not self.feed.watch.is_as_named(each.item, each.item_id)]
-        if changed:
+        is_as_named = self.feed.watch.is_as_named
+        # What is being started first, then what was started: that is the way it goes meanwhile.
+        is_starting = any(not is_as_named(each.item, each.item_id) for each in self.feed.taken.copy())
+        started = [each for each in self._without_outcome() if not is_as_named(each.item, each.item_id)]
+        if is_starting or started:
             self.fence.closed = True
-            self._changed.update(each.start_seq for each in changed if self._has_begun(each))
+            self._changed.update(each.start_seq for each in started if self._has_begun(each))
+
+    def _judged(self, event: OutcomeEvent) -> OutcomeEvent:
+        """Return *event*, or a doubt if the source changed the item while its fn ran."""
+        return ItemInterrupted(event[0], event[1], CHANGED) if event[0] in self._changed else event
 
     def _save_outcomes(self, error: DiskFull) -> None:
         """Write what ran, without starting anything; where even that fails, the disk is waited for."""
@@ -283,12 +309,11 @@ class Dispatcher:
 
     def _commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
         began = time.perf_counter()
-        outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        outcomes = self._in_commit = list(self._outcomes.copy())
+        for _ in outcomes:
+            self._outcomes.popleft()
         if self._changed:
-            outcomes = [
-                ItemInterrupted(event[0], event[1], CHANGED) if event[0] in self._changed else event
-                for event in outcomes
-            ]
+            outcomes = list(map(self._judged, outcomes))
         plan = Plan(self._desk, outcomes, candidates, has_tagged=self.has_tagged, unconfirmed=self._unconfirmed)
         if not (outcomes or candidates or self.limbo or plan.has_cursors()):
             return []

@@ -63,6 +63,7 @@ class Execution:
         self._dispatcher = dispatcher
         self._begin = dispatcher.scratch.begin
         self._fence = dispatcher.fence
+        self._watch = dispatcher.feed.watch
         self._is_unknown = is_unknown
         self._idempotent = idempotent
         self._result_bytes_max = result_bytes_max
@@ -86,7 +87,7 @@ class Execution:
         A BaseException (KeyboardInterrupt, SystemExit) is recorded as doubt and raised again.
         """
         start_seq, finish = attempt.start_seq, self._dispatcher.finish
-        if self._fence.closed:
+        if self._fence.closed or (self._watch.is_guarding and not self._dispatcher.may_begin(attempt)):
             return
         self._begin(attempt.slot, start_seq)
         # Behind the mark, as in `Dispatcher.begin`: a run that has ended may have released this start.
@@ -112,7 +113,7 @@ class Execution:
     async def run_async(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
         """Await fn for *attempt*; cancellation leaves doubt, and is raised again."""
         dispatcher = self._dispatcher
-        if not dispatcher.begin(attempt):
+        if (self._watch.is_guarding and not dispatcher.may_begin(attempt)) or not dispatcher.begin(attempt):
             return
         failpoint("run.before_effect")
         began = _now()

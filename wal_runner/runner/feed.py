@@ -8,19 +8,20 @@ pulled before it has been dealt with.
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import suppress
 from itertools import islice
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.decide import Course, course
 from wal_runner.core.events import Status
 from wal_runner.core.items import item_of, long_row
-from wal_runner.errors import DuplicateItem, ItemChanged, ItemIdInvalid
-from wal_runner.log.format import ITEM_ID_BYTES_MAX
+from wal_runner.errors import ItemChanged
 from wal_runner.log.results import printable
 from wal_runner.log.rows import row_of, status_in
-from wal_runner.runner.chunks import Chunk, Looked, are_all_done, is_plain_text
+from wal_runner.runner.chunks import NOT_LOOKED_UP, Candidate, Chunk, Looked, are_all_done, is_plain_text
+from wal_runner.runner.item_names import Namer
 from wal_runner.runner.watch import IMMUTABLE_TYPES, ItemWatch
 
 
@@ -45,9 +46,6 @@ two items: one that blocks holds back what it gave just before, unless the run k
 QUICK_PULL: Final = 256
 """Below this many a source's speed is not known, and each pull is timed."""
 
-NOT_LOOKED_UP: Final = -1
-"""In place of the generation in which a candidate was looked up."""
-
 QUICK_ITEM_S: Final = 10e-6
 """A source that yields, and an item that is named, in less than this: 1,024 of them stay far below the deadline."""
 
@@ -63,16 +61,6 @@ _SUCCEEDED: Final = int(Status.SUCCEEDED)
 
 
 _make: Any = tuple.__new__
-
-
-class Candidate(NamedTuple):
-    """An item that may be started: looked up already, decided about in the turn that starts it."""
-
-    item: Any
-    item_id: str
-    known: ItemState | None
-    generation: int
-    page: Page | None = None
 
 
 class Stopped(BaseException):
@@ -98,21 +86,20 @@ class Feed:
         # None: an asynchronous source, whose items come by `classify` and `add`.
         self._iterator: Iterator[Any] | None = None if source is None else iter(source)
         self.rule_name = rule.name
-        self._id_of = rule.id_of
         self._writer = writer
         self._settling = settling
         self._began_at = 0
-        self._seen: set[str] | None = set() if refuse_duplicates else None
         self.pages = pages
-        self._expect = expect
         self._would_block = would_block
-        self._takes_text_as_it_is = rule.is_item_itself and self._seen is None and expect is None
+        names = Namer(rule, refuse_duplicates=refuse_duplicates, expect=expect)
+        self._named = names.name
+        self._takes_text_as_it_is = names.takes_text_as_it_is
         self._waiting: list[Candidate] = []
         self._taken: list[Candidate] = []
         self._chunk = Chunk([], [], [])
         self.watch = ItemWatch(rule, self._pulled)
         self._reads_ahead = reads_ahead
-        self.pulled_ahead: Sequence[tuple[Any, Any, str]] = ()
+        self.pulled_ahead: deque[tuple[Any, Any, str]] = deque()
         """Items of an asynchronous source that wait to be classified, with their pages and ids."""
         self._pull_size = 1
         self._item_s = 1.0
@@ -130,7 +117,11 @@ class Feed:
         self._began_at = began_at
 
     def take(self, limit: int) -> list[Candidate]:
-        """Give up to *limit* candidates; fewer when the source is slow, none when it has ended."""
+        """Return up to *limit* candidates; fewer if the source is slow, none if it has ended.
+
+        Call `were_started` once they have been started or put back: until then they are watched here.
+        """
+        # Added there before they are removed here: the event loop may look for a changed item at any moment.
         taken = self._taken = self._waiting[:limit]
         del self._waiting[:limit]
         deadline = time.perf_counter() + PULL_SECONDS_MAX
@@ -149,8 +140,35 @@ class Feed:
             self._waiting += found[missing:]
             if taken and (time.perf_counter() > deadline or self._is_blocked()):
                 break
-        self._taken = []
+        if isinstance(self.error, ItemChanged):
+            # After `_taken` was set: `on_change` reads it after the error was set, so one of the two sees the other.
+            taken[:] = self._as_named(taken)
         return taken
+
+    def take_pulled(self, limit: int) -> None:
+        """Look up to *limit* items of an asynchronous source up, and add them to the candidates."""
+        pulled = self.pulled_ahead
+        chunk = self._chunk = Chunk([], [], [])
+        while pulled and len(chunk.items) < limit:
+            item, page, item_id = pulled[0]
+            if self.pages is not None:
+                chunk.pages.append(page)
+            chunk.ids.append(item_id)
+            chunk.items.append(item)
+            pulled.popleft()
+        if chunk.items:
+            self.add(self.classify(*chunk[:2], chunk.ids))
+            # Or these items would still count as waiting when fn has run, and has changed them.
+            self._chunk = Chunk([], [], [])
+
+    def were_started(self) -> None:
+        """Forget the candidates that `take` returned; the dispatcher watches those that were started."""
+        self._taken = []
+
+    @property
+    def taken(self) -> list[Candidate]:
+        """Return the candidates that `take` returned and that are not started yet."""
+        return self._taken
 
     def was_dropped(self) -> None:
         """Note that a candidate needed no start: the items behind it are worth a look ahead."""
@@ -258,11 +276,17 @@ class Feed:
         return item_id
 
     def drop_changed(self) -> None:
-        """Start nothing more of what the source has changed; these items stay as they are in the log."""
-        is_as_named = self.watch.is_as_named
+        """Start nothing more that the source has changed; these items stay as they are in the log.
+
+        Call it on the thread that takes candidates.
+        """
         for candidates in (self._waiting, self._taken):
-            candidates[:] = [each for each in candidates if is_as_named(each.item, each.item_id)]
+            candidates[:] = self._as_named(candidates)
         self.watch.on_change()
+
+    def _as_named(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        is_as_named = self.watch.is_as_named
+        return [each for each in candidates if is_as_named(each.item, each.item_id)]
 
     def may_read_ahead(self, item: object) -> bool:
         """Return whether items behind *item* may be pulled before it has run."""
@@ -270,28 +294,15 @@ class Feed:
 
     def _pulled(self) -> Iterator[tuple[Any, str]]:
         """Yield the items that were pulled and not started, each with its id."""
-        for candidate in (*self._taken, *self._waiting):
-            yield candidate[0], candidate[1]
-        yield from zip(self._chunk.items, self._chunk.ids, strict=False)
-        for item, _, item_id in list(self.pulled_ahead):
+        # In the order in which items move on: one that another thread moves meanwhile is seen twice, never missed.
+        for item, _, item_id in self.pulled_ahead.copy():
             yield item, item_id
-
-    def _named(self, item: object) -> str:
-        item_id = self._id_of(item)
-        if len(item_id) > ITEM_ID_BYTES_MAX:
-            raise ItemIdInvalid(
-                f"An id of {len(item_id):,} characters is over the limit of {ITEM_ID_BYTES_MAX:,}. Name the item by "
-                "something shorter, or by_content."
-            )
-        if self._seen is not None:
-            if item_id in self._seen:
-                raise DuplicateItem(
-                    f'The source gave the id {item_id[:80]!r} twice. Remove one, or run with on_duplicate="skip".'
-                )
-            self._seen.add(item_id)
-        if self._expect is not None:
-            self._expect(item_id)
-        return item_id
+        chunk = self._chunk
+        yield from zip(chunk.items, chunk.ids, strict=False)
+        for candidate in self._waiting.copy():
+            yield candidate[0], candidate[1]
+        for candidate in self._taken.copy():
+            yield candidate[0], candidate[1]
 
     def fail(self, error: BaseException) -> None:
         """Keep an error of the source for later, and pull nothing more."""

@@ -24,11 +24,12 @@ from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
 from wal_runner.recovery.verdicts import Verdict, resolve
 from wal_runner.runner.cancelling import is_main_task
+from wal_runner.runner.chunks import Candidate
 from wal_runner.runner.coroutines import run_in_coroutines
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.doubts import doubts_in
 from wal_runner.runner.execution import Execution, name_of
-from wal_runner.runner.feed import Candidate, Feed
+from wal_runner.runner.feed import Feed
 from wal_runner.runner.flusher import Flusher
 from wal_runner.runner.left_behind import name_left_behind, naming_left_behind
 from wal_runner.runner.serial import run_serially

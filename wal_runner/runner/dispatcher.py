@@ -1,10 +1,10 @@
-"""The dispatcher: the one who writes during a run.
+"""Write to the log during a run: commit outcomes together with the next starts.
 
-Imported by the drivers (serial, threads, coroutines, claims). Invariant: one commit carries the
-outcomes so far and the next window of starts; no fn is called before the start that it belongs to is
-durable, and nothing is counted, yielded or forgotten before its outcome is.
+Imported by the drivers (serial, threads, coroutines, claims). Invariant: one commit carries the outcomes so far and
+the next window of starts; no fn is called before its start is durable, and nothing is counted, yielded or forgotten
+before its outcome is.
 
-Workers call `begin` and `finish` only, from any thread. Everything else is one turn at the log.
+Workers call `may_begin`, `begin` and `finish` only, from any thread. Every other method takes one transaction.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemReleased, ItemSucceeded, Status
 from wal_runner.core.items import item_of
 from wal_runner.core.window import Window
-from wal_runner.errors import CommitUnknown, DiskFull, LogBusy
+from wal_runner.errors import CommitUnknown, DiskFull, LogBusy, LogError
 from wal_runner.failpoints import failpoint
 from wal_runner.log.rows import row_of
-from wal_runner.recovery.late import is_doubt_of, late_outcome
+from wal_runner.recovery.formats import fit
 from wal_runner.recovery.own_starts import Fence, RunStarts
-from wal_runner.recovery.unrecorded import COMMITS_UNKNOWN_MAX, begin_run, settle_own_starts
+from wal_runner.recovery.unrecorded import COMMITS_UNKNOWN_MAX, begin_run, settle_own_starts, take_turn
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.plan import Desk, Plan
 from wal_runner.runner.watch import changed
@@ -44,15 +44,15 @@ if TYPE_CHECKING:
 logger = ShieldedLogger(__name__)
 
 DISK_FULL_WAIT_S: Final = 30.0
-"""So long a run waits for space before it gives up; what had finished is written meanwhile."""
+"""Maximum time to wait for disk space. Outcomes are still written meanwhile."""
 
 DISK_FULL_POLL_S: Final = 0.25
 
 GATE_BUSY_WAIT_S: Final = 600.0
-"""So long a run waits for one who holds the gate, as `walrun verify` of a large log does, or a stopped process."""
+"""Maximum time to wait for the log lock, which `walrun verify` of a large log holds, or a stopped process."""
 
 FLUSH_SECONDS: Final = 0.05
-"""An outcome waits no longer for its commit, whatever the source, fn or the consumer does."""
+"""Maximum time from an outcome to its commit, whatever the source, fn or the consumer does."""
 
 CHANGED: Final = "its source changed the item while fn ran"
 
@@ -99,9 +99,9 @@ class Dispatcher:
         Workers set it before they hand the outcome over. It is never reset: a worker may be between the two.
         """
         self._unconfirmed: Mapping[int, OutcomeEvent] = {}
-        """Outcomes that a commit, of which nobody knows whether it came about, has without their result."""
+        """Outcomes that the last commit, whose own outcome is unknown, stored without their result."""
         self.fence = Fence()
-        """Closed when the run has ended: nothing of it may begin after that."""
+        """Closed when the run has ended, so that none of its starts begins after that."""
         self.pages = pages
         self.scratch = writer.session.scratch
         self.limbo = Limbo(self.scratch)
@@ -120,7 +120,7 @@ class Dispatcher:
         if self.fence.closed:
             return False
         self.scratch.begin(attempt.slot, attempt.start_seq)
-        # Again, behind the mark: whoever closed the fence before it may have found the slot armed.
+        # Again, after the mark: settle_own_starts() may have closed the fence before it, and found the slot armed.
         return not self.fence.closed
 
     def may_begin(self, attempt: Attempt) -> bool:
@@ -133,7 +133,7 @@ class Dispatcher:
         return False
 
     def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
-        """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
+        """Store an outcome in its slot, which survives this process; the next commit makes it durable."""
         failpoint("run.after_effect")
         if self._changed:
             event = self._judged(event)
@@ -146,14 +146,15 @@ class Dispatcher:
 
     @property
     def unsaved(self) -> int:
-        """Say how many outcomes wait for the next commit."""
+        """Return the number of outcomes that wait for the next commit."""
         return len(self._outcomes)
 
     def known(self) -> dict[str, OutcomeEvent]:
-        """Give the outcomes that wait for a commit, by item id."""
+        """Return the outcomes that are not durable yet, by item id."""
         waiting = self._outcomes.copy()  # at once: a worker that was left behind may add to them
         in_flight = self.in_flight
-        return {in_flight[event[0]].item_id: self._judged(event) for event in waiting if event[0] in in_flight}
+        known = {in_flight[event[0]].item_id: self._judged(event) for event in waiting if event[0] in in_flight}
+        return dict(self.writer.own_starts.late.copy().values()) | known
 
     # --- Turns ------------------------------------------------------------------------
 
@@ -162,14 +163,14 @@ class Dispatcher:
         begin_run(self.writer, RunStarts(self.fence, self.in_flight, self._outcomes, self._judged))
 
     def room(self) -> int:
-        """Say how many more items may be started; outcomes that wait for the commit make room with it."""
+        """Return how many more items may be started; the commit of the outcomes so far makes room for as many."""
         return min(self.in_doubt_max - len(self.in_flight) + len(self._outcomes), self.scratch.free_slots())
 
     def advance(self, wanted: int) -> list[Attempt]:
-        """Commit the outcomes so far and start up to *wanted* items of the feed; give their attempts.
+        """Commit the outcomes so far and start up to *wanted* items of the source; return their attempts.
 
-        None are given where the source has ended or is slow. Raise `DiskFull` when space does not
-        come back in time; the outcomes are written all the same.
+        Returns none if the source has ended or is slow. Raises `DiskFull` if no space becomes free in time; the
+        outcomes are written all the same.
         """
         candidates = self.feed.take(min(wanted, self.room()))
         started = self.commit(candidates)
@@ -181,12 +182,12 @@ class Dispatcher:
         self.commit(())
 
     def flush_if_old(self) -> None:
-        """Commit the outcomes so far if they have waited too long; for a thread beside the run."""
+        """Commit the outcomes so far if they have waited too long. For the flusher thread."""
         if self._outcomes and time.perf_counter() - self.committed_at > FLUSH_SECONDS:
             self.flush()
 
     def commit(self, candidates: Sequence[Candidate]) -> list[Attempt]:
-        """Commit the outcomes so far and start *candidates*, as far as they may be."""
+        """Commit the outcomes so far and start those of *candidates* that need a run."""
         self.writer.check_process()
         with self.lock:
             gives_up = time.monotonic() + DISK_FULL_WAIT_S
@@ -196,7 +197,7 @@ class Dispatcher:
                 try:
                     return self._commit(candidates)
                 except CommitUnknown:
-                    # Written or not: the next turn folds the log again and looks.
+                    # It may have been written: the next transaction folds the log again, and finds out.
                     unknown += 1
                     if unknown == COMMITS_UNKNOWN_MAX:
                         raise
@@ -211,18 +212,18 @@ class Dispatcher:
                     time.sleep(DISK_FULL_POLL_S)
 
     def release(self, attempts: Iterable[Attempt]) -> None:
-        """Give attempts back whose fn never began; their items are pending again.
+        """Release attempts whose fn never began; their items are pending again.
 
-        One whose slot does not say so stays in flight, and is settled when the run ends.
+        An attempt whose slot does not prove that stays in flight, and is settled when the run ends.
         """
         attempts = list(attempts)
-        # Closing released them; and in a forked child they are the parent's.
+        # Closing has released them already; in a forked child they belong to the parent.
         if not attempts or self.writer.closed or self.writer.is_the_parents:
             return
         attempts = [attempt for attempt in attempts if self.scratch.is_armed(attempt.slot, attempt.start_seq)]
         with self.lock:
             writer = self.writer
-            # One that is not open any more was released by a commit of which we did not hear.
+            # No longer open: an earlier commit that raised CommitUnknown did release it.
             self._turn(lambda _turn: [ItemReleased(a.start_seq) for a in attempts if a.start_seq in writer.state.open])
             for attempt in attempts:
                 self.in_flight.pop(attempt.start_seq, None)
@@ -232,7 +233,7 @@ class Dispatcher:
     def settle_the_rest(self, reason: str) -> None:
         """Settle every start that has no outcome: as its slot proves, or in doubt for *reason*.
 
-        From here on nothing of this run begins.
+        None of this run's starts begins after this call.
         """
         with self.lock:
             self.fence.closed = True
@@ -247,7 +248,7 @@ class Dispatcher:
                     # Not open any more: an earlier commit that raised CommitUnknown did settle it.
                     self.settling.count(Status.PENDING if event is not None else self._status_of(attempt.item_id))
             for event in settled.values():
-                # Starts that this run never heard of: their commit raised CommitUnknown, or was interrupted.
+                # Starts that no attempt of this run stands for: their commit raised CommitUnknown, or was interrupted.
                 self.settling.count(_BECOMES[type(event)])
             self.settling.settled(counted)
             self.in_flight.clear()
@@ -264,14 +265,25 @@ class Dispatcher:
             if start_seq not in self._left_behind or writer.closed or writer.is_the_parents:
                 return
 
-            def decide(_turn: Turn) -> list[Event]:
+            def decide(turn: Turn) -> Sequence[Event]:
                 known = writer.state.attempt(start_seq)
                 if known is not None and known.status is Status.STARTED:
-                    return [event]  # the end of its run could not be written: the start has no doubt on record yet
-                late = late_outcome(attempt.item_id, event)
-                return [late] if late is not None and is_doubt_of(writer, writer.session.number, late) else []
+                    # The end of its run could not be written: the start has no doubt on record yet.
+                    return fit(turn, writer.state, [event])
+                return fit(turn, writer.state, writer.own_starts.late_events(writer.state, writer.session.number))
 
-            self._turn(decide)
+            writer.own_starts.late[start_seq] = (attempt.item_id, event)
+            try:
+                take_turn(self._turn, decide)
+            except LogError as error:
+                logger.warning(
+                    "The outcome of %r, whose run has ended, could not be committed. The next run of this Runner "
+                    "records it, and so does closing it; until then the item is in doubt. %s",
+                    attempt.item_id[:80],
+                    error,
+                )
+                return
+            del writer.own_starts.late[start_seq]
             del self._left_behind[start_seq]
             self.scratch.free([attempt.slot])
 
@@ -301,7 +313,7 @@ class Dispatcher:
         return ItemInterrupted(event[0], event[1], CHANGED) if event[0] in self._changed else event
 
     def _save_outcomes(self, error: DiskFull) -> None:
-        """Write what ran, without starting anything; where even that fails, the disk is waited for."""
+        """Write the outcomes without starting anything; if even that fails, they wait for the disk too."""
         try:
             self._commit(())
         except (DiskFull, CommitUnknown):
@@ -320,7 +332,7 @@ class Dispatcher:
         try:
             self._turn(plan.decide, fitted=True)
         except BaseException:
-            # Not written, or nobody knows: the next turn asks the log which.
+            # Not written, or unknown: the next transaction asks the log which.
             self._outcomes.extendleft(reversed(outcomes))
             self._unconfirmed = plan.replaced
             plan.leave_in_limbo()
@@ -334,7 +346,7 @@ class Dispatcher:
         return self._landed(plan, outcomes)
 
     def _turn(self, decide: Callable[[Turn], Sequence[Event | EventArray]], *, fitted: bool = False) -> None:
-        """Take a turn at the log, however long somebody else is inside the gate."""
+        """Append what *decide* returns, in one transaction. Waits for the log lock."""
         gives_up = time.monotonic() + GATE_BUSY_WAIT_S
         warned = False
         while True:
@@ -354,7 +366,7 @@ class Dispatcher:
         settled: list[tuple[Attempt, OutcomeEvent]] = []
         for event in outcomes:
             attempt = in_flight.pop(event[0], None)
-            if attempt is not None:  # else it was interrupted, and counted so, before it returned after all
+            if attempt is not None:  # else it was counted as interrupted before fn returned after all
                 settled.append((attempt, event))
         self.settling.settled(settled)
         kept = self._left_behind

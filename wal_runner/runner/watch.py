@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from wal_runner.core.shown import a_or_an
 from wal_runner.errors import ItemChanged
 
 
@@ -135,6 +136,6 @@ class ItemWatch:
 def changed(item: object, item_id: str) -> ItemChanged:
     """Return the error for an item that was changed after it was pulled as *item_id*, and before it ran."""
     return ItemChanged(
-        f"The source changed an item after it had yielded it: a {type(item).__name__} that was named "
+        f"The source changed an item after it had yielded it: {a_or_an(type(item).__name__)} that was named "
         f"{item_id[:80]!r} has not run, and is named otherwise now. {_ADVICE}"
     )

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.runner.driving import Script, statuses
+from tests.runner.driving import Script, named, serial, statuses, threads
 from tests.runner.test_refilled import Ledger, key
-from wal_runner import Runner, Status, failpoints
+from wal_runner import Runner, Status, current_attempt, failpoints
 from wal_runner.errors import ItemChanged
 from wal_runner.runner.feed import PULL_SECONDS_MAX
 
@@ -102,6 +102,25 @@ def test_refill_while_an_item_waits_for_a_thread_is_noticed(runner):
 
     assert [] == ledger
     assert {Status.PENDING} == set(statuses(runner).values())
+
+
+@pytest.mark.parametrize("drive", [serial, threads], ids=named)
+def test_fn_that_changes_a_later_item_ends_the_run(runner, drive):
+    """The later one is not run under its old id, and the run ends, however few places it has."""
+    rows = [{} for _ in range(30)]
+    for number, row in enumerate(rows):
+        fill(row, number)
+    ran = []
+
+    def fn(row):
+        ran.append((current_attempt().item_id, key(row)))
+        for later in rows[len(ran) :]:
+            fill(later, 100 + later["id"])
+
+    with pytest.raises(ItemChanged):
+        drive(runner, rows, fn, key=key, max_in_doubt=8)
+
+    assert [key_now for _, key_now in ran] == [item_id for item_id, _ in ran]
 
 
 def test_claim_refuses_an_item_that_was_changed(runner):

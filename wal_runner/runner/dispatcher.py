@@ -92,7 +92,7 @@ class Dispatcher:
         self._left_behind = writer.own_starts.left_behind
         self._outcomes: deque[OutcomeEvent] = deque()
         self._in_commit: list[OutcomeEvent] = []
-        """Outcomes that the commit under way, or the last one, is to write."""
+        """Outcomes that the commit under way is to write."""
         self.has_tagged = False
         """Whether some result of this run needed format 2: from then on outcomes are fitted to the log's format.
 
@@ -343,7 +343,9 @@ class Dispatcher:
         if plan.replaced:
             # What is counted and yielded is what the log says, not what fn returned.
             outcomes = [plan.replaced.get(event[0], event) for event in outcomes]
-        return self._landed(plan, outcomes)
+        started = self._landed(plan, outcomes)
+        self._in_commit = []  # or it would keep the results of a whole window in memory
+        return started
 
     def _turn(self, decide: Callable[[Turn], Sequence[Event | EventArray]], *, fitted: bool = False) -> None:
         """Append what *decide* returns, in one transaction. Waits for the log lock."""

@@ -108,6 +108,20 @@ def test_commands_name_the_log_and_the_item(item_id):
         assert {"walrun", "resolve", "my log.wal", item_id} < set(shlex.split(command))
 
 
+def test_commands_for_a_copy_accept_it():
+    """Pasted as they are, they would be refused; one that is on record already is not said twice."""
+    commands = [
+        *resolve_commands("a.wal", "a", 5, 1, accept_copy=True).values(),
+        *resolve_commands("a.wal", "-a", 5, 2, accept_copy=True).values(),
+        *resolve_commands("a.wal", "-", 5, 1, accept_copy=True).values(),
+        rerun([session(*WALRUN)], accept_copy=True).command,
+        rerun([session("walrun", "run", "--accept-copy", "a.wal")], accept_copy=True).command,
+    ]
+
+    assert [1] * len(commands) == [shlex.split(command).count("--accept-copy") for command in commands]
+    assert "accept_copy=True" in rerun([session("send.py")], accept_copy=True).why
+
+
 def test_ids_that_no_command_line_holds_have_no_commands():
     """An id of megabytes is piped, not pasted."""
     assert {} == resolve_commands("a.wal", "x" * 5_000, 5, 1)

@@ -113,10 +113,10 @@ def test_ids_that_are_not_utf_8_are_refused(crashed):
     assert "Line 2 of stdin is not UTF-8" in ended.err
 
 
-def test_result_that_cannot_be_kept_is_told(crashed):
-    """The item has succeeded all the same, and the operator hears that the result is gone."""
+def test_result_that_cannot_be_stored_is_refused(crashed):
+    """Nothing is written, so that the operator can give another result."""
     ended = walrun("resolve", crashed, "user-15", "--happened", "--result", "9" * 4_200)
 
-    assert 0 == ended.code
-    assert "The result was not kept: " in ended.err
-    assert [Status.SUCCEEDED] == statuses(crashed, "user-15")
+    assert 1 == ended.code
+    assert "cannot be stored" in ended.err
+    assert [Status.IN_DOUBT] == statuses(crashed, "user-15")

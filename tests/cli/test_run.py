@@ -187,6 +187,9 @@ def test_another_key_on_the_same_log_is_refused(folder):
         (("--items", "a.txt", "--call", "no_such:f"), "no module no_such"),
         (("--items", "a.txt", "--call", "m:g"), "m has no g"),
         (("--items", "a.txt", "--call", "m:number"), "a value of type int cannot be called"),
+        (("--items", "a.txt", "--call", "m:lazy"), "lazy is a generator function, or wraps one"),
+        (("--items", "a.txt", "--call", "m:bound"), "is a generator function, or wraps one"),
+        (("--items", "a.txt", "--result-bytes-max", "9", "--", "echo"), "is for --call"),
     ],
 )
 def test_what_cannot_work_is_a_usage_error(folder, arguments, complaint):
@@ -196,7 +199,8 @@ def test_what_cannot_work_is_a_usage_error(folder, arguments, complaint):
     write(folder, "a.data", "a")
     write(folder, "a.jsonl", '{"id": null}')
     write(folder, "b.jsonl", "[1]")
-    write(folder, "m.py", "number = 7", "def f(item): return item")
+    lazy = ("def lazy(item): yield item", "class Lazy:", "    def __call__(self, item): yield item", "bound = Lazy()")
+    write(folder, "m.py", "number = 7", "def f(item): return item", *lazy)
     ended = run(folder, *arguments)
 
     assert (2, "") == (ended.code, ended.out)
@@ -387,7 +391,7 @@ def test_omitted_results_are_told_once_with_the_first_reason(folder):
     told = [line for line in ended.err.splitlines() if "kept" in line or "keep" in line]
 
     assert ["2 results could not be kept; the items have succeeded all the same."] == told
-    assert "  1: a object cannot be stored" in ended.err
+    assert "  1: an object cannot be stored" in ended.err
     assert (2, "1") == (ended.json["results_omitted"], ended.json["first_omitted"]["item_id"])
 
 
@@ -420,6 +424,33 @@ def test_item_that_kills_walrun_is_held(folder, more, codes, kind):
         assert f"  deaths           {deaths} " in walrun("inspect", "a.wal", "bad", cwd=folder).out
     else:
         assert 0 == now["held_for_deaths"]
+
+
+def test_larger_results_are_kept_if_asked_for(folder):
+    """1 MiB is the limit; --result-bytes-max raises it, for coroutine functions too."""
+    (folder / "shop.py").write_text("async def made(item):\n    return 'x' * 2_000_000\n")
+    items = write(folder, "a.jsonl", "1")
+    ended = run(folder, "--items", items, "--result-bytes-max", "3000000", "--json", "--call", "shop:made")
+
+    assert (0, 0) == (ended.code, ended.json["results_omitted"])
+
+
+def test_required_results_end_the_run_with_code_6(folder):
+    """The item whose result cannot be kept has succeeded; nothing more is started."""
+    (folder / "shop.py").write_text("def made(item):\n    return object()\n")
+    items = write(folder, "a.jsonl", *map(str, range(50)))
+    ended = run(folder, "--items", items, "--results", "required", "--json", "--call", "shop:made")
+
+    assert (6, 1, "result_required") == (ended.code, ended.json["succeeded"], ended.json["ended_because"])
+
+
+def test_function_is_called_by_its_name_in_errors(folder):
+    """And not by that of the wrapper that the command line puts around it."""
+    (folder / "shop.py").write_text("def made(item):\n    return map(str, [item])\n")
+    ended = run(folder, "--items", write(folder, "a.jsonl", "1"), "--call", "shop:made")
+
+    assert "made returned a map" in ended.err
+    assert "<locals>" not in ended.err
 
 
 @pytest.mark.parametrize("name", ["meet", "meet_async"])

@@ -46,6 +46,7 @@ def test_status_after_a_crash(crashed):
         f"  walrun inspect {crashed}",
     ):
         assert line in ended.out.splitlines()
+    assert any(line.endswith("in log format 1") for line in ended.out.splitlines())
     assert " ago)" in ended.out or "(just now)" in ended.out
 
 
@@ -59,6 +60,7 @@ def test_json_after_a_crash(crashed):
     assert ([], [1], 1) == (status["now"]["alive"], status["now"]["dead_sessions"], status["now"]["doubts_coming"])
     assert f"walrun inspect {crashed}" in [step["command"] for step in status["now"]["next"]]
     assert (crashed / "data.mdb").stat().st_size == status["now"]["file_bytes"]
+    assert 1 == status["now"]["format"]
 
 
 def test_living_session_is_shown(tmp_path):

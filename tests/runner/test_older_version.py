@@ -1,16 +1,22 @@
 """A live process of an older version: what it could not read is not written, and no outcome is lost."""
 
 import signal
+from datetime import UTC, datetime
 
 import pytest
 
-from tests.runner.driving import DRIVERS, Script, numbers, serial
-from wal_runner import Runner, Status
+from tests.runner.driving import DRIVERS, Effects, Script, numbers, serial
+from wal_runner import Runner, Status, Verdict
 from wal_runner.errors import CommitUnknown, OlderVersionRunning
 from wal_runner.log.lmdb_turn import LmdbTurn
 from wal_runner.recovery.formats import unended_sessions
 from wal_runner.runner import execution
+from wal_runner.runner.dispatcher import Dispatcher
+from wal_runner.runner.options import RunOptions
+from wal_runner.runner.run import Run
 
+
+WHEN = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 TAGGED = b"\xd6\x01abcd"
 """A result as msgpack tags it; a reader of format 1 refuses it."""
@@ -178,6 +184,53 @@ def test_feature_that_was_asked_for_is_refused(path):
 
     assert (1, pid) == (raised.value.session, raised.value.pid)
     assert (1, 2) == (before, format_of_log(path))
+
+
+def test_verdict_with_a_tagged_result_is_refused(path):
+    """The person may wait for the older process, or answer without the result; nothing was written."""
+    with Older(path) as older, Runner(path) as runner:
+        runner.run(["a"], Effects({"a"}, TimeoutError))
+        with pytest.raises(OlderVersionRunning, match=r"wal_runner 0\.1\.0"):
+            runner.resolve("a", Verdict.happened(WHEN))
+        before = (runner.status("a"), runner.writer.log.format())
+        older.end()
+        runner.resolve("a", Verdict.happened(WHEN))
+        results = dict(runner.results())
+
+    assert (Status.IN_DOUBT, 1) == before
+    assert WHEN == results["a"]
+
+
+def test_reconciler_with_a_tagged_result_is_heard_with_a_warning(path, caplog):
+    """Its verdict counts, without the result; the run goes on."""
+    with Older(path), Runner(path) as runner:
+        runner.run(["a"], Effects({"a"}, TimeoutError))
+        report = runner.run(["a"], Effects(), reconcile=lambda _: {"a": Verdict.happened(WHEN)})
+
+    assert (1, True) == (report.skipped, report.ok)
+    assert "were not kept" in caplog.text
+
+
+@pytest.mark.usefixtures("tagged")
+def test_end_of_a_run_counts_what_was_left_out(path, monkeypatch):
+    """What the last transaction settles is counted and yielded as the log holds it: without the result."""
+    settled = []
+
+    def keep(_dispatcher):
+        if _dispatcher.fence.closed:
+            return None  # the commit at the end of the run finds nothing: the slots have it
+        return really(_dispatcher)
+
+    really = Dispatcher.flush
+    monkeypatch.setattr(Dispatcher, "flush", keep)
+    with Older(path), Runner(path) as runner:
+        run = Run(runner.writer, ["a"], lambda item: item, RunOptions(), deliver=settled.append)
+        with run.running():
+            [attempt] = run.dispatcher.advance(1)
+            run.execution.run(attempt)
+
+    assert [None] == [outcome.result for outcome in settled]
+    assert (1, 1) == (run.report.succeeded, run.report.results_omitted)
 
 
 # --- Commits that fail -------------------------------------------------------------------------------

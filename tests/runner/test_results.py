@@ -9,7 +9,9 @@ import pytest
 from tests.runner.driving import DRIVERS, claim, numbers, pages, serial, threads
 from tests.support.result_types import CLASSES, NAMED, PLAIN, SAME, Colour, Point
 from wal_runner import RunIncomplete, Runner, Status, StoredValue, Verdict
+from wal_runner.core.events import ItemSucceeded
 from wal_runner.log.format import RESULT_BYTES_MAX
+from wal_runner.recovery.replay import item_at
 
 
 RETURNED = {
@@ -67,6 +69,24 @@ def test_verdict_may_have_any_result(path):
 def raising(_item):
     """Lose the reply."""
     raise ValueError
+
+
+def test_item_in_the_past_has_the_classes_of_its_view(path):
+    """Looking at a point of the history decodes as looking at the end does."""
+    with Runner(path) as runner:
+        runner.run(["a"], lambda _: Point(1, 2))
+        runner.retry(["a"], succeeded=True)
+    with Runner.open_read(path, [Point]) as view:
+        [ended] = [entry.seq for entry in view.history("a") if isinstance(entry.event, ItemSucceeded)]
+
+        assert Point(1, 2) == item_at(view, "a", ended).result
+
+
+@pytest.mark.parametrize("given", [None, 7, Point])
+def test_result_types_that_are_no_sequence_are_refused(path, given):
+    """The message says what to write."""
+    with pytest.raises(TypeError, match=r"is not a sequence of classes. Write \[YourClass\]"):
+        Runner(path, result_types=given)
 
 
 def test_result_types_are_checked_before_the_log_is_made(path):
@@ -133,7 +153,7 @@ def test_omissions_are_warned_of_once(path, caplog):
     [warning] = [record.getMessage() for record in caplog.records]
 
     assert "could not keep the results of 3 items" in warning
-    assert "The first, a: a object cannot be stored" in warning
+    assert "The first, a: an object cannot be stored" in warning
     assert {"item_id": "a", "reason": report.first_omitted[1]} == report.as_dict()["first_omitted"]
 
 

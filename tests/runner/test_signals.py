@@ -374,6 +374,22 @@ say([runner.status("old").word, list(runner.results()), type(runner.history("old
     assert ["succeeded", [["old", "sent"]], "LateOutcome"] == said
 
 
+def test_thread_that_was_left_behind_is_told_what_helps(path):
+    """Waiting longer for a cancellation is for coroutines: nothing cancels a thread."""
+    code = LEFT_BEHIND.replace(
+        "except KeyboardInterrupt:\n    say(runner.status",
+        "except KeyboardInterrupt as error:\n    say(error.__notes__[0] or runner.status",
+    )
+    with Script(code, path) as script:
+        assert "in C" == script.hear()
+        script.process.send_signal(signal.SIGINT)
+        script.process.send_signal(signal.SIGTERM)
+        said = script.hear()
+
+    assert "give what fn waits for a timeout" in said
+    assert "cancel_wait" not in said
+
+
 def test_worker_that_was_left_behind_keeps_its_slot(path):
     """It may write there at any time; a start that took the slot over would be read by what it wrote."""
     code = (

@@ -123,6 +123,47 @@ def test_background_task_gets_its_report(path, handler):
     assert [[["asked"], True, False, True, [True, 0, 0]], "ended in order"] == said
 
 
+def test_background_stop_raises_the_error_of_the_source(path):
+    """That it was stopped is no reason to lose why the source failed."""
+    code = """
+    failed = threading.Event()
+    def source():
+        yield "a"
+        failed.set()
+        raise ValueError("the source broke")
+    async def fn(item):
+        while not failed.is_set():
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0)
+    async def main():
+        with Runner(path) as runner:
+            background = asyncio.create_task(runner.run_async(source(), fn, concurrency=3))
+            await asyncio.wait([background])
+            say([repr(background.exception()), runner.status("a").word])
+    asyncio.run(main())
+    """
+
+    assert [["ValueError('the source broke')", "succeeded"]] == said_by(code, path)
+
+
+def test_stop_names_the_error_of_the_source_as_its_cause(path):
+    """The main task gets `Interrupted`, with what else went wrong."""
+    code = """
+    def source():
+        yield "a"
+        raise ValueError("the source broke")
+    with Runner(path) as runner:
+        try:
+            runner.run(source(), lambda _: os.kill(os.getpid(), signal.SIGTERM), workers=2)
+        except Interrupted as error:
+            say(repr(error.__cause__))
+    """
+
+    assert ["ValueError('the source broke')"] == said_by(code, path)
+
+
 def test_background_claim_just_ends(path):
     """Its report says that it was interrupted."""
     code = """

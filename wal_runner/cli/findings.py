@@ -88,7 +88,7 @@ def find(view: LogView, log: str) -> Findings:
         reports=reports,
         in_doubt=in_doubt,
         running=running,
-        steps=next_steps(log, state.counts, reports, state.sessions.values()),
+        steps=next_steps(log, state.counts, reports, state.sessions.values(), accept_copy=bool(view.copied_from)),
     )
 
 
@@ -143,7 +143,9 @@ def findings_as_json(found: Findings) -> Json:
         "boot": host.boot_id(),
         "counts": {status.word: count for status, count in found.counts.items()},
         "sessions": [_session_as_json(report) for report in found.reports],
-        "in_doubt": [doubt_as_json(item, found.log, found.now_ns) for item in found.in_doubt],
+        "in_doubt": [
+            doubt_as_json(item, found.log, found.now_ns, accept_copy=bool(found.copied_from)) for item in found.in_doubt
+        ],
         "running": [
             {**_open_as_json(item, found.now_ns), "effect_running": item.report.effect_running}
             for item in found.running
@@ -152,26 +154,30 @@ def findings_as_json(found: Findings) -> Json:
     }
 
 
-def doubt_as_json(item: OpenItem, log: str, now_ns: int) -> Json:
-    """Give a doubt, with the commands that settle it."""
+def doubt_as_json(item: OpenItem, log: str, now_ns: int, *, accept_copy: bool) -> Json:
+    """Return a doubt, with the commands that settle it."""
     return {
         **_open_as_json(item, now_ns),
         "status": Status.IN_DOUBT.word,
         "reason": item.reason,
         "recorded": item.recorded,
-        "next": resolve_commands(log, item.attempt.item_id, item.start_seq, item.attempt.attempt),
+        "next": resolve_commands(
+            log, item.attempt.item_id, item.start_seq, item.attempt.attempt, accept_copy=accept_copy
+        ),
     }
 
 
-def item_as_json(name: str, item: Item | None, opened: OpenItem | None, log: str, now_ns: int) -> Json:
-    """Give one item that was asked for, as far as the log knows it."""
+def item_as_json(
+    name: str, item: Item | None, opened: OpenItem | None, log: str, now_ns: int, *, accept_copy: bool
+) -> Json:
+    """Return one item that was asked for; "known" is false if it is not in the log."""
     if item is None:
         return {"item_id": name, "status": Status.PENDING.word, "attempts": 0, "known": False}
     shown = {**item_of(item), "known": True}
     if opened is None:
         return shown
     in_doubt = opened.start_seq in {start_seq for start_seq, _ in opened.report.doubts}
-    more = doubt_as_json(opened, log, now_ns) if in_doubt else _open_as_json(opened, now_ns)
+    more = doubt_as_json(opened, log, now_ns, accept_copy=accept_copy) if in_doubt else _open_as_json(opened, now_ns)
     return {
         **shown,
         **more,

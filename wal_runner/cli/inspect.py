@@ -20,7 +20,7 @@ from wal_runner.cli.findings import (
     item_as_json,
     word_of_proof,
 )
-from wal_runner.cli.next_steps import command_of, fits_a_command, resolve_commands
+from wal_runner.cli.next_steps import accepting, command_of, fits_a_command, resolve_commands
 from wal_runner.cli.options import ids_of, json_option, log_argument
 from wal_runner.cli.output import json_text, put, put_attempt, put_id, say, tell
 from wal_runner.cli.status import doubts_coming, tell_steps
@@ -199,24 +199,27 @@ def _tell_verdicts(found: Findings) -> None:
         return
     tell()
     tell("Find out whether the effect happened (by the item's id, or its idempotency key), then say one of:")
+    accept_copy = bool(found.copied_from)
     few = len(found.in_doubt) <= COMMANDS_SHOWN_MAX
     for item in found.in_doubt if few else found.in_doubt[:1]:
-        _tell_commands(found.log, item)
+        _tell_commands(found.log, item, accept_copy=accept_copy)
     if not few:
         log = shell_word(found.log)
         tell("and so on for the others; for many at once, keep those lines of doubts.txt that the evidence is about:")
         tell(f"  walrun inspect {log} --attempts > doubts.txt")
-        tell(f"  walrun resolve {log} - --did-not-happen < doubts.txt")
+        flag = accepting("--did-not-happen", accept_copy=accept_copy)
+        tell(f"  walrun resolve {log} - {flag} < doubts.txt")
 
 
-def _tell_commands(log: str, item: OpenItem) -> None:
+def _tell_commands(log: str, item: OpenItem, *, accept_copy: bool) -> None:
     item_id = item.attempt.item_id
-    commands = resolve_commands(log, item_id, item.start_seq, item.attempt.attempt)
+    commands = resolve_commands(log, item_id, item.start_seq, item.attempt.attempt, accept_copy=accept_copy)
     for line in commands.values():
         tell(f"  {line}")
     if not commands:
         tell(f"  {shown_id(item_id)}: its id is not for a command line; pipe it, as in")
-        tell(f"  walrun inspect {shell_word(log)} --attempts | walrun resolve {shell_word(log)} - --did-not-happen")
+        flag = accepting("--did-not-happen", accept_copy=accept_copy)
+        tell(f"  walrun inspect {shell_word(log)} --attempts | walrun resolve {shell_word(log)} - {flag}")
 
 
 def _tell_ids(items: Sequence[OpenItem], *, with_attempts: bool) -> None:
@@ -238,13 +241,21 @@ def _inspect_items(view: LogView, log: str, names: Sequence[str], *, as_json: bo
     found = {name: view.item(name) for name in names}
     opened = find_open(view, names)
     now_ns = time.time_ns()
+    accept_copy = bool(view.copied_from)
     if as_json:
-        put({"items": [item_as_json(name, item, opened.get(name), log, now_ns) for name, item in found.items()]})
+        put(
+            {
+                "items": [
+                    item_as_json(name, item, opened.get(name), log, now_ns, accept_copy=accept_copy)
+                    for name, item in found.items()
+                ]
+            }
+        )
         return
     for number, (name, item) in enumerate(found.items()):
         if number:
             tell()
-        _tell_item(log, name, item, opened.get(name), now_ns)
+        _tell_item(log, name, item, opened.get(name), now_ns, accept_copy=accept_copy)
 
 
 def _tell_deaths(item: Item) -> None:
@@ -252,7 +263,9 @@ def _tell_deaths(item: Item) -> None:
         tell(f"  deaths           {item.deaths} of its process were counted while it was in flight")
 
 
-def _tell_item(log: str, name: str, item: Item | None, opened: OpenItem | None, now_ns: int) -> None:
+def _tell_item(
+    log: str, name: str, item: Item | None, opened: OpenItem | None, now_ns: int, *, accept_copy: bool
+) -> None:
     if item is None:
         tell(f"{shown_id(name)}: pending, the log has never heard of it")
         return
@@ -279,4 +292,4 @@ def _tell_item(log: str, name: str, item: Item | None, opened: OpenItem | None, 
     if fits_a_command(name):
         tell(f"  history          walrun replay {shell_word(log)} --item={shell_word(name)}")
     if in_doubt and opened is not None:
-        _tell_commands(log, opened)
+        _tell_commands(log, opened, accept_copy=accept_copy)

@@ -26,6 +26,7 @@ ARGUMENT_CHARS_MAX: Final = 4_000
 
 RUN: Final = "run"
 RESUME: Final = "--resume"
+ACCEPT_COPY: Final = "--accept-copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,19 @@ class Step:
 
 
 def next_steps(
-    log: str, counts: Mapping[Status, int], reports: Sequence[SessionReport], sessions: Iterable[SessionInfo]
+    log: str,
+    counts: Mapping[Status, int],
+    reports: Sequence[SessionReport],
+    sessions: Iterable[SessionInfo],
+    *,
+    accept_copy: bool = False,
 ) -> list[Step]:
-    """Give what to do next, the most urgent first; empty when everything that the log knows is done."""
+    """Return what to do next, the most urgent first; empty if everything in the log is done.
+
+    With *accept_copy* the log is a copy, and commands that write to it say that it may be used.
+    """
     steps = []
-    again = rerun(sessions)
+    again = rerun(sessions, accept_copy=accept_copy)
     dead = [report.info.number for report in reports if report.died and not report.recorded]
     doubts = sum(len(report.doubts) for report in reports)
     if doubts:
@@ -68,15 +77,16 @@ def next_steps(
     return steps
 
 
-def rerun(sessions: Iterable[SessionInfo]) -> Step:
-    """Say how to run again, as the last session that ran something was run."""
+def rerun(sessions: Iterable[SessionInfo], *, accept_copy: bool = False) -> Step:
+    """Return how to run again, as the last session that ran something was run; a copy once with --accept-copy."""
     for info in sorted(sessions, reverse=True):
         argv = info.argv
         if not argv:
             continue
         whole = len(argv) < ARGV_MAX and all(len(part) <= ARGV_CHARS_MAX for part in argv)
         if not _is_walrun(argv):
-            return Step(f"Run your program again: session {info.number} was {_described(info)}.")
+            copied = " Let it open the log with accept_copy=True, once." if accept_copy else ""
+            return Step(f"Run your program again: session {info.number} was {_described(info)}.{copied}")
         if argv[1:2] == (RUN,):
             if not whole:
                 return Step(f"Run the same again: session {info.number} was {_described(info)}, and more.")
@@ -84,7 +94,8 @@ def rerun(sessions: Iterable[SessionInfo]) -> Step:
             piped = " with the same items on its stdin" if "-" in ours else ""
             # A run that must find its log never begins a new one, where all would be done again.
             resume = [] if RESUME in ours else [RESUME]
-            words = ["walrun", *argv[1:2], *resume, *ours, *theirs]
+            accept = [ACCEPT_COPY] if accept_copy and ACCEPT_COPY not in ours else []
+            words = ["walrun", *argv[1:2], *resume, *accept, *ours, *theirs]
             if not all(map(is_argument, [info.cwd, *words])):
                 # No process was started with these words: whoever wrote the log made them up.
                 return Step(f"Run the same again: session {info.number} was {_described(info)}.")
@@ -92,15 +103,26 @@ def rerun(sessions: Iterable[SessionInfo]) -> Step:
     return Step("Run the same again.")
 
 
-def resolve_commands(log: str, item_id: str, start_seq: int, number: int) -> dict[str, str]:
+def resolve_commands(
+    log: str, item_id: str, start_seq: int, number: int, *, accept_copy: bool = False
+) -> dict[str, str]:
     """Return the commands that settle a doubt, by the verdict's word; none if no command can name the id.
 
-    They name the attempt *start_seq* if it is not the item's first, *number* 1: the id alone would be refused.
+    They name the attempt *start_seq* if it is not the item's first, *number* 1: the id alone would be refused. With
+    *accept_copy* they say that the log, which is a copy, may be used.
     """
     if not fits_a_command(item_id):
         return {}
     attempt = start_seq if number > 1 else None
-    return {decision.word: _resolve_command(log, item_id, attempt, decision) for decision in Decision}
+    return {
+        decision.word: _resolve_command(log, item_id, attempt, decision, accept_copy=accept_copy)
+        for decision in Decision
+    }
+
+
+def accepting(flag: str, *, accept_copy: bool) -> str:
+    """Return *flag*, behind --accept-copy if the log is a copy."""
+    return f"{ACCEPT_COPY} {flag}" if accept_copy else flag
 
 
 def fits_a_command(item_id: str) -> bool:
@@ -108,8 +130,8 @@ def fits_a_command(item_id: str) -> bool:
     return len(item_id) <= ARGUMENT_CHARS_MAX and is_argument(item_id)
 
 
-def _resolve_command(log: str, item_id: str, attempt: int | None, decision: Decision) -> str:
-    flag = f"--{decision.word.replace('_', '-')}"
+def _resolve_command(log: str, item_id: str, attempt: int | None, decision: Decision, *, accept_copy: bool) -> str:
+    flag = accepting(f"--{decision.word.replace('_', '-')}", accept_copy=accept_copy)
     if item_id == "-":
         line = "echo -" if attempt is None else f"printf '{attempt}\\t-\\n'"
         return f"{line} | walrun resolve {shell_word(log)} - {flag}"

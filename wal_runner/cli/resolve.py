@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -18,17 +18,14 @@ from wal_runner.cli.options import (
     log_argument,
     note_option,
 )
-from wal_runner.cli.output import put, say, tell
+from wal_runner.cli.output import put, tell
 from wal_runner.cli.settling import items_as_json, writing
-from wal_runner.cli.words import count_of, visible
+from wal_runner.cli.words import count_of
 from wal_runner.core.events import Decision
 from wal_runner.log import host
 from wal_runner.recovery import verdicts
 from wal_runner.recovery.verdicts import Verdict
 
-
-if TYPE_CHECKING:
-    from wal_runner.recovery.reader import Item
 
 _BECOMES: Final = {
     Decision.HAPPENED: "succeeded, and will not be run again",
@@ -92,16 +89,9 @@ def command(
         if as_json:
             items = items_as_json(view, names)
             put({"resolved": settled, "decision": verdict.decision.word, "items": items})
-        elif result_json is not None and names:
-            _warn_of_omission(view.item(names[0]))
     if not as_json:
         word = verdict.decision.word.replace("_", " ")
         tell(f"{count_of(settled, 'item')} settled as {word}: {_BECOMES[verdict.decision]}.")
-
-
-def _warn_of_omission(item: Item | None) -> None:
-    if item is not None and item.omitted is not None:
-        say(f"The result was not kept: {visible(item.omitted)}.")
 
 
 def _verdict(decision: Decision, result_json: str | None) -> Verdict:

@@ -23,9 +23,9 @@ from wal_runner.cli.run_effect import CommandOptions, Failures, function_named, 
 from wal_runner.cli.run_summary import Rerun, greeting, summary
 from wal_runner.core.identity import by_content, key_rule
 from wal_runner.errors import Interrupted, ItemIdInvalid, listed
-from wal_runner.log.format import SCRATCH_SLOTS
+from wal_runner.log.format import RESULT_BYTES_FORMAT_MAX, RESULT_BYTES_MAX, SCRATCH_SLOTS
 from wal_runner.recovery.deaths import MAX_DEATHS
-from wal_runner.runner.options import MAX_DEATHS_MAX, WORKERS_MAX, RunOptions
+from wal_runner.runner.options import MAX_DEATHS_MAX, RESULTS, WORKERS_MAX, RunOptions
 from wal_runner.runner.progress import Progress
 from wal_runner.runner.run import ENDED_NOT_OK, RESULTS_OMITTED
 from wal_runner.runner.run import logger as run_logger
@@ -126,6 +126,19 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) ->
     type=click.IntRange(1, SCRATCH_SLOTS),
     help="What a power cut may leave in doubt, at most.",
 )
+@click.option(
+    "--results",
+    type=click.Choice(RESULTS),
+    default=RESULTS[0],
+    show_default=True,
+    help="required: end the run after a result that cannot be kept, with code 6.",
+)
+@click.option(
+    "--result-bytes-max",
+    metavar="N",
+    type=click.IntRange(1, RESULT_BYTES_FORMAT_MAX),
+    help="With --call: keep results of up to N bytes (1 MiB; at most 32 MiB).",
+)
 @click.option("--resume", "must_exist", is_flag=True, help="Never create a log: code 10 where there is none.")
 @accept_copy_option
 @click.option("--print", "echo", is_flag=True, help="Pass the output of the commands on to stdout.")
@@ -145,6 +158,8 @@ def command(
     max_deaths: int,
     in_doubt_exits: frozenset[int],
     max_in_doubt: int | None,
+    results: str,
+    result_bytes_max: int | None,
     must_exist: bool,
     accept_copy: bool,
     echo: bool,
@@ -155,8 +170,9 @@ def command(
 
     In the command, {} is the item and {name} a field of it; there is no shell. It finds WALRUN_ITEM,
     WALRUN_ITEM_ID, WALRUN_IDEMPOTENCY_KEY and WALRUN_ATTEMPT in its environment, and what it writes to
-    stdout is kept as the result. Exit code 0 means done, another one failed: the next run tries it again.
-    Killed by a signal, or timed out: in doubt, and held until `walrun resolve`.
+    stdout is kept as the result (of more than 64 KiB the beginning, and how much was cut). Exit code 0
+    means done, another one failed: the next run tries it again. Killed by a signal, or timed out: in
+    doubt, and held until `walrun resolve`.
 
     Ctrl-C, or SIGTERM, once: start nothing more, and finish what runs. Twice: interrupt it.
 
@@ -168,7 +184,15 @@ def command(
     """  # noqa: D301 - click reads the backslashes
     given = ctx.meta[GIVEN]
     argv = given[given.index(DASHES) + 1 :] if DASHES in given else ()
-    _check_together(argv, function_name, timeout_s, in_doubt_exits, echo=echo, as_json=as_json)
+    _check_together(
+        argv,
+        function_name,
+        timeout_s,
+        in_doubt_exits,
+        result_bytes_max=result_bytes_max,
+        echo=echo,
+        as_json=as_json,
+    )
     options = CommandOptions(timeout_s=timeout_s, in_doubt_exits=in_doubt_exits, echo=echo)
     # A module that cannot be imported is told at once, not when the first line comes out of a pipe.
     function = None if function_name is None else function_named(function_name)
@@ -187,6 +211,8 @@ def command(
             idempotent=idempotent,
             max_deaths=max_deaths or None,
             max_in_doubt=max_in_doubt,
+            results=results,
+            result_bytes_max=result_bytes_max or RESULT_BYTES_MAX,
             progress=Progress(total=items.total),
             would_block=items.would_block,
         )
@@ -202,6 +228,7 @@ def _check_together(
     timeout_s: float | None,
     in_doubt_exits: frozenset[int],
     *,
+    result_bytes_max: int | None,
     echo: bool,
     as_json: bool,
 ) -> None:
@@ -209,6 +236,8 @@ def _check_together(
         raise click.UsageError("Give a command behind --, or --call, not both.")
     if function_name is None and not argv:
         raise click.UsageError("Say what to run: a command behind --, as in `-- ./send {}`, or --call module:function.")
+    if function_name is None and result_bytes_max is not None:
+        raise click.UsageError("--result-bytes-max is for --call; of what a command prints, 64 KiB are kept.")
     if function_name is not None and (timeout_s is not None or in_doubt_exits or echo):
         raise click.UsageError("--timeout, --in-doubt-exit and --print are for commands; --call has none.")
     if echo and as_json:
@@ -291,6 +320,8 @@ def _perform(runner: Runner, items: Items, plan: Plan, settings: RunOptions, fai
             idempotent=settings.idempotent,
             max_deaths=settings.max_deaths,
             max_in_doubt=settings.max_in_doubt,
+            results=settings.results,
+            result_bytes_max=settings.result_bytes_max,
             progress=settings.progress,
             would_block=settings.would_block,
         )

@@ -21,6 +21,8 @@ from wal_runner.errors import LogError
 from wal_runner.log.results import printable
 from wal_runner.runner.attempt import current_attempt
 from wal_runner.runner.command import CommandEffect, CommandFailed, CommandTemplate, CommandTemplateInvalid
+from wal_runner.runner.execution import name_of
+from wal_runner.runner.returned import is_lazy_function
 
 
 if TYPE_CHECKING:
@@ -150,11 +152,21 @@ class _FunctionPlan:
                 failures.note(current_attempt().item_id, error)
                 raise
 
-        return Effect(call_async if self.is_async else call)
+        made = call_async if self.is_async else call
+        made.__qualname__ = name_of(function)  # what an error of the run calls it
+        return Effect(made)
 
 
 def plan_of_function(function: Callable[[Any], Any]) -> Plan:
-    """Plan to call *function*, or to await it where it is a coroutine function."""
+    """Return the plan to call *function*, or to await it if it is a coroutine function.
+
+    It is a usage error if calling it runs nothing: a generator function, or what wraps one.
+    """
+    if is_lazy_function(function):
+        raise click.UsageError(
+            f"--call: {name_of(function)} is a generator function, or wraps one: calling it runs nothing of it. Take "
+            "its yield out, or name a function that runs it to its end."
+        )
     called = (
         function if inspect.isroutine(function) or isinstance(function, functools.partial) else type(function).__call__
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wal_runner.cli.items import STDIN
-from wal_runner.cli.next_steps import resolve_commands
+from wal_runner.cli.next_steps import ACCEPT_COPY, resolve_commands
 from wal_runner.cli.words import count_of, shell_word, shell_words, shown_id, visible
 from wal_runner.core.events import Status
 from wal_runner.errors import Interrupted, LogError
@@ -32,7 +32,6 @@ MESSAGE_CHARS_MAX: Final = 160
 SAVED_WORTH_SAYING_S: Final = 1.0
 
 RESUME: Final = "--resume"
-ACCEPT_COPY: Final = "--accept-copy"
 DASHES: Final = "--"
 
 

@@ -41,20 +41,21 @@ def command(log: str, *, as_json: bool) -> None:
     with LogView.open(log) as view:
         reports = view.sessions()
         state, room = view.state(), view.log.room()
-        steps = next_steps(log, state.counts, reports, state.sessions.values())
+        steps = next_steps(log, state.counts, reports, state.sessions.values(), accept_copy=bool(view.copied_from))
         if as_json:
             put({**status_of(state), "now": _now(view, state, room, reports, steps)})
         else:
             if view.copied_from:
                 tell(copy_note(doubts_coming(reports)))
-            _tell_all(view.path, state, room, reports, steps)
+            _tell_all(view, state, room, reports, steps)
 
 
 def _now(view: LogView, state: State, room: Room, reports: Sequence[SessionReport], steps: Sequence[Step]) -> Json:
-    """Give what is not in the fold, and may be otherwise a moment later."""
+    """Return what is not in the fold, and may be otherwise a moment later."""
     return {
         "path": view.path,
         "log_id": view.log_id,
+        "format": view.log.format(),
         "copied_from": view.copied_from,
         "time": iso(time.time_ns()),
         "file_bytes": room.file_bytes,
@@ -71,9 +72,9 @@ def _now(view: LogView, state: State, room: Room, reports: Sequence[SessionRepor
     }
 
 
-def _tell_all(path: str, state: State, room: Room, reports: Sequence[SessionReport], steps: Sequence[Step]) -> None:
+def _tell_all(view: LogView, state: State, room: Room, reports: Sequence[SessionReport], steps: Sequence[Step]) -> None:
     counts = state.counts
-    tell(f"{visible(path)}: {count_of(sum(counts.values()), 'item')}")
+    tell(f"{visible(view.path)}: {count_of(sum(counts.values()), 'item')}")
     tell()
     for status, count in counts.items():
         if count:
@@ -83,7 +84,7 @@ def _tell_all(path: str, state: State, room: Room, reports: Sequence[SessionRepo
     tell(f"events       {state.seq:,}{f', the last one {moment(last_ns)}' if last_ns else ''}")
     if state.base_seq:
         tell(f"compacted    up to event {state.base_seq:,}")
-    tell(f"file         {size(room.file_bytes)}")
+    tell(f"file         {size(room.file_bytes)}, in log format {view.log.format()}")
     if state.key_rule is not None:
         tell(f"key rule     {visible(state.key_rule)}")
     if state.timed:

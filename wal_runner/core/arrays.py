@@ -18,7 +18,7 @@ from wal_runner.core import events as ev
 from wal_runner.core import places
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import TYPE_NUMBERS, Decision, Event, EventArray, Record, Status
-from wal_runner.core.shown import shown
+from wal_runner.core.shown import a_or_an, shown
 from wal_runner.errors import RESTORE, EventInvalid, LogCorrupt, LogTooNew
 
 
@@ -84,9 +84,9 @@ def from_array(seq: int, array: object) -> Event:
         raise too_new(seq, f"is of type {number}")
     event_type, checks, required = kind
     if len(fields) > len(checks):
-        raise too_new(seq, f"is a {event_type.__name__} with {len(fields)} fields")
+        raise too_new(seq, f"is {a_or_an(event_type.__name__)} with {len(fields)} fields")
     if len(fields) < required:
-        raise corrupt(seq, f"a {event_type.__name__} has {len(fields)} fields")
+        raise corrupt(seq, f"{a_or_an(event_type.__name__)} has {len(fields)} fields")
     if event_type in _NAMES_AN_EARLIER_SEQ and type(fields[0]) is int and fields[0] >= 0:
         fields[0] = seq - fields[0]  # a negative one would name an event that is still to come
     try:
@@ -94,7 +94,7 @@ def from_array(seq: int, array: object) -> Event:
     except _NewerField as newer:
         raise too_new(seq, f"holds {newer}") from None
     except _BadField as bad:
-        raise corrupt(seq, f"a {event_type.__name__} holds {bad}") from None
+        raise corrupt(seq, f"{a_or_an(event_type.__name__)} holds {bad}") from None
     return cast("Event", event_type(*made))
 
 

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from wal_runner.core.shown import a_or_an
 from wal_runner.errors import ItemIdInvalid, listed
 
 
@@ -162,7 +163,7 @@ def _int_id(value: int) -> str:
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else a_or_an(type(value).__name__)
 
 
 def _cure(value: object) -> str:

@@ -388,10 +388,10 @@ def _of_attempt(status: Status, start_seq: int, attempt: OpenAttempt) -> ItemSta
 def _refuse_places(seq: int, event: Event) -> None:
     """Raise `LogTooNew` for an event or a field that is only a place in this version: its meaning is not guessed."""
     if type(event) in PLACES:
-        raise too_new(seq, f"is a {type(event).__name__}")
+        raise too_new(seq, f"is of the type {type(event).__name__}")
     for name, default in _PLACES_IN_EVENTS.get(type(event), ()):
         if getattr(event, name) != default:
-            raise too_new(seq, f"is a {type(event).__name__} with {name}")
+            raise too_new(seq, f"is of the type {type(event).__name__} with {name}")
 
 
 _PLACES_IN_EVENTS: Final[dict[type, tuple[tuple[str, object], ...]]] = {

@@ -87,7 +87,7 @@ def create_folder(path: Path) -> Identity:
 def read_identity(path: Path) -> Identity:
     """Recognise a log, or say what is there instead. Reads only."""
     if not path.exists():
-        raise LogMissing(f"There is no log at {path}. Check the path; without --resume a run creates one.")
+        raise LogMissing(f"There is no log at {path}. Check the path.")
     if not path.is_dir():
         raise NotALog(f"{path} is a file, and a log is a folder. Name another path.")
     try:

@@ -1,6 +1,6 @@
-"""One exclusive turn at an LMDB log: what is appended, put and dropped commits as one.
+"""One transaction at an LMDB log: everything that is appended, put and dropped in it commits as one.
 
-Imported by the LMDB engine. Invariant: lives inside the gate, on one thread, for one transaction.
+Imported by the LMDB engine. Invariant: it is used while the log lock is held, by one thread, for one transaction.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from wal_runner.log.scratch import Remains
 
 ROWS_A_LOOK = 32
-"""The clock is looked at so often: beside a CPU-bound thread each call of LMDB may cost 5 ms."""
+"""Number of rows between two looks at the clock: beside a CPU-bound thread each call of LMDB may cost 5 ms."""
 
 
 class LmdbTurn:
@@ -80,7 +80,7 @@ class LmdbTurn:
         self.records = records
         self.appended: list[Record] = []
         self.poisoned = False
-        """True once the disk failed under the commit: nothing that LMDB says can be trusted any more."""
+        """Whether the disk failed under the commit: what LMDB returns can no longer be trusted."""
         self._data = data
         self._sessions = sessions
         self._txn = txn
@@ -90,18 +90,18 @@ class LmdbTurn:
         self._end = data.known
         self._changed = False
         self._format = 0
-        """The format that this turn raises the log to; 0 if it does not."""
+        """The format to which this transaction raises the log; 0 if it does not."""
         self._rows: tuple[int, int] | None = None
         self._retired: list[int] = []
         self._born: list[LmdbSession] = []
 
     @property
     def end(self) -> int:
-        """Give the last seq, appended ones of this turn included."""
+        """Return the last seq, including those appended in this transaction."""
         return self._end[0]
 
     def append(self, session: int, events: Sequence[Event | EventArray]) -> None:
-        """Add events of *session*, durable when the turn has ended. See `Turn.append`."""
+        """Append events of *session*; they are durable after the commit. See `Turn.append`."""
         seq, chain = self._end
         made = encode_records(events, first_seq=seq + 1, session=session, time_ns=self._now_ns, previous=chain)
         with translated(self._data.path, "written"):
@@ -119,7 +119,7 @@ class LmdbTurn:
         return copied_from(self._data.folder, self._stored_place(), self._place())
 
     def keep_place(self) -> None:
-        """Keep where the log is used. See `Turn.keep_place`."""
+        """Record where the log is used. See `Turn.keep_place`."""
         stored, here = self._stored_place(), self._place()
         if stored is not None and stored.is_at(here):
             return
@@ -130,8 +130,8 @@ class LmdbTurn:
 
     def new_session(self, last: int) -> LmdbSession:
         """Take a new number and its lock. See `Turn.new_session`."""
-        # Until its SessionOpened is durable nobody asks whether we can read a format: another process
-        # may have raised it since we opened the file.
+        # Before its SessionOpened is durable, no other process checks which formats this session reads: one may
+        # have raised the format since the file was opened here.
         check_readable(self._data.path, self.format())
         session = self._sessions.new(last)
         self._born.append(session)
@@ -149,7 +149,7 @@ class LmdbTurn:
         if version <= max(self._data.format_seen, self._format):
             return
         if version <= (found := self.format()):
-            self._data.format_seen = found  # another process raised it, in a commit that came about
+            self._data.format_seen = found  # another process raised it, in a commit that is durable
             return
         check_no_older_session(
             self._data.folder, version, unended, own=self._sessions.own, liveness=self._sessions.probe
@@ -160,7 +160,7 @@ class LmdbTurn:
         self._changed = True
 
     def liveness(self, sessions: Iterable[int]) -> Mapping[int, Liveness]:
-        """Ask the kernel who lives. See `Turn.liveness`."""
+        """Return which sessions are alive, according to the kernel. See `Turn.liveness`."""
         return self._sessions.probe(sessions)
 
     def remains(self, session: int) -> Mapping[int, Remains]:
@@ -168,7 +168,7 @@ class LmdbTurn:
         return self._sessions.remains(session)
 
     def strays(self, unended: Collection[int]) -> Sequence[int]:
-        """Give dead sessions that left files behind. See `Turn.strays`."""
+        """Return dead sessions that left files behind. See `Turn.strays`."""
         return self._sessions.strays(unended)
 
     def retire(self, sessions: Iterable[int]) -> None:
@@ -176,7 +176,7 @@ class LmdbTurn:
         self._retired.extend(sessions)
 
     def reserve(self, running: int) -> None:
-        """Make sure of room for outcomes. See `Turn.reserve`."""
+        """Reserve disk space for outcomes. See `Turn.reserve`."""
         self._data.check_descriptors()
         room.reserve(
             self._data.path,
@@ -186,24 +186,24 @@ class LmdbTurn:
         )
 
     def look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
-        """Give the rows of *ids*. See `Turn.look_up`."""
+        """Return the rows of *ids*. See `Turn.look_up`."""
         with translated(self._data.path, "read"):
             return self._data.rows(self._txn, ids, is_clean=self._rows is None)
 
     def snapshotter(self) -> int:
-        """Give who writes a snapshot. See `Turn.snapshotter`."""
+        """Return the session that is writing a snapshot. See `Turn.snapshotter`."""
         with translated(self._data.path, "read"):
             value = self._txn.get(META_SNAPSHOTTER, db=self._tables.meta)
         return 0 if value is None else unpack_number(META_SNAPSHOTTER, value)
 
     def set_snapshotter(self, session: int) -> None:
-        """Say who writes a snapshot. See `Turn.set_snapshotter`."""
+        """Set the session that is writing a snapshot. See `Turn.set_snapshotter`."""
         with translated(self._data.path, "written"):
             self._txn.put(META_SNAPSHOTTER, pack(META_SNAPSHOTTER, session), db=self._tables.meta)
         self._changed = True
 
     def put_rows(self, rows: Sequence[tuple[str, ShortRow]], *, seconds_max: float) -> int:
-        """Write rows of the snapshot for a while. See `Turn.put_rows`."""
+        """Write rows of the snapshot, for at most *seconds_max*. See `Turn.put_rows`."""
         count, total = self._row_sums()
         deadline = time.perf_counter() + seconds_max
         written = 0
@@ -233,7 +233,7 @@ class LmdbTurn:
         return written
 
     def put_snapshot(self, state: State) -> int:
-        """Make the snapshot stand for *state*. See `Turn.put_snapshot`."""
+        """Complete the snapshot as that of *state*. See `Turn.put_snapshot`."""
         with translated(self._data.path, "written"):
             keys = {seq.to_bytes(8, "big"): row for seq, row in state.open.items()}
             wanted = {key: encode_open(key, row) for key, row in keys.items()}
@@ -248,7 +248,7 @@ class LmdbTurn:
         return self._row_sums()[1]
 
     def put_base_state(self, state: State) -> None:
-        """Keep what the log will begin with. See `Turn.put_base_state`."""
+        """Store the state with which the log will begin. See `Turn.put_base_state`."""
         with translated(self._data.path, "written"):
             kept = self._txn.get(META_BASE_STATE, db=self._tables.meta)
             if kept is not None and decode_base_state(META_BASE_STATE, kept).seq > state.seq:
@@ -276,7 +276,7 @@ class LmdbTurn:
         return seq, chain
 
     def commit(self) -> None:
-        """Make it all durable, then tell HEAD."""
+        """Commit everything durably, then update HEAD."""
         if not self._changed:
             self._txn.abort()
             return
@@ -290,17 +290,17 @@ class LmdbTurn:
             self._data.guard.committed()
         except lmdb.Error as error:
             self._forget_births()
-            # Another process may commit as soon as the gate is free. What fails here, fails there too.
+            # Before the log lock is released: another process may commit then. A failure here recurs there.
             with contextlib.suppress(LogError):
                 self._data.settle()
             raise self._after_failure(translate(error, self._data.path, "written")) from error
         except BaseException:
-            # A transaction that is left open, by a Ctrl-C for one, would block every later one of
-            # this thread. After a commit that came about this undoes nothing.
+            # A transaction that is left open, by a Ctrl-C for example, would block every later one of this thread.
+            # After a commit that succeeded this undoes nothing.
             self.abort()
             raise
         self._born.clear()  # they are on record: undoing this turn must not end them
-        # Not before: after a commit that failed the log may be in either format, and is asked again.
+        # Not before: after a failed commit the log may be in either format, and is read again.
         self._data.format_seen = max(self._data.format_seen, self._format)
         failpoint("commit.after_commit")
         self._data.committed(*self._end)
@@ -309,7 +309,7 @@ class LmdbTurn:
             self._sessions.retire(number)
 
     def abort(self) -> None:
-        """Undo everything; nothing was written."""
+        """Roll back; nothing was written."""
         self._txn.abort()
         self._forget_births()
 
@@ -328,7 +328,7 @@ class LmdbTurn:
         return self._rows
 
     def _after_failure(self, error: Exception) -> Exception:
-        """Decide what a failed commit means: nothing written, unknown, or a disk that is not to be trusted."""
+        """Return the error for a failed commit: nothing was written, unknown, or the disk is not to be trusted."""
         if isinstance(error, StorageFailed):
             self.poisoned = True
             return error
@@ -340,7 +340,7 @@ class LmdbTurn:
 
 
 def _encoded(rows: Sequence[tuple[str, ShortRow]]) -> tuple[list[tuple[bytes, bytes]], int]:
-    """Give the keys and values of *rows*, in their order, and the sum of their checksums."""
+    """Return the keys and values of *rows*, in their order, and the sum of their checksums."""
     pack = msgpack.Packer().pack
     crc32 = zlib.crc32
     pairs = []

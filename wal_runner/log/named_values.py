@@ -11,6 +11,7 @@ import dataclasses
 import math
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, Flag
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 TYPE_NAME_CHARS_MAX: Final = 1_000
 
@@ -72,7 +73,7 @@ def classes_by_name(classes: Iterable[type]) -> dict[str, type]:
     Raise TypeError for what is not a class whose values are stored by name, ValueError for two
     classes of one name.
     """
-    if isinstance(classes, (str, type)):
+    if isinstance(classes, (str, type)) or not isinstance(classes, Iterable):
         raise TypeError(f"result_types={classes!r:.80} is not a sequence of classes. Write [YourClass].")
     found: dict[str, type] = {}
     for cls in classes:

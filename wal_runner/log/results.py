@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgpack
 
 from wal_runner.core.error_info import ErrorInfo
+from wal_runner.core.shown import a_or_an
 from wal_runner.errors import RESTORE, LogCorrupt
 from wal_runner.log.codec import UNPACK_ERRORS, unpack_bounded
 from wal_runner.log.format import (
@@ -171,7 +172,7 @@ def _refuse_ext(number: int, _payload: bytes) -> None:
 
 def _why_not(value: object, error: Exception) -> str:
     # Capped as a whole: the name of a class may be of any length, and the reason stands in the event.
-    why = f"a {class_name(value):.200} cannot be stored: {class_name(error):.200}: {printable(error, 200)}"
+    why = f"{a_or_an(class_name(value)[:200])} cannot be stored: {class_name(error):.200}: {printable(error, 200)}"
     return capped(why, OMITTED_CHARS_MAX)
 
 
@@ -209,7 +210,7 @@ def printable(value: object, limit_chars: int) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as broken:  # noqa: BLE001 - __str__ may raise anything
-        text = f"(a {class_name(value)} whose text cannot be had: {class_name(broken)})"
+        text = f"({a_or_an(class_name(value))} whose text cannot be had: {class_name(broken)})"
     return capped(text, limit_chars)
 
 

@@ -16,6 +16,8 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 from uuid import UUID
 
+from wal_runner.core.shown import a_or_an
+
 
 INTEGER_BYTES_MAX: Final = 1024
 """Fewer digits than the 4,300 that Python turns into text."""
@@ -125,7 +127,7 @@ def _pack_zone(zone: tzinfo | None, offset: timedelta | None) -> bytes:
     key = zone.key if isinstance(zone, zoneinfo.ZoneInfo) else None
     named = b"" if key is None or len(key) > ZONE_BYTES_MAX or not _ZONE.fullmatch(key) else key.encode("ascii")
     if offset is None and not named:
-        raise TypeError(f"the offset of its time zone, a {type(zone).__name__:.80}, is not known")
+        raise TypeError(f"the offset of its time zone, {a_or_an(type(zone).__name__[:80])}, is not known")
     return _OFFSET.pack(_NO_OFFSET if offset is None else offset // _MICROSECOND) + named
 
 

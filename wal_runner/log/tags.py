@@ -20,6 +20,7 @@ from uuid import UUID
 
 import msgpack
 
+from wal_runner.core.shown import a_or_an
 from wal_runner.errors import LogTooNew
 from wal_runner.log.format import RESULT_BYTES_FORMAT_MAX, RESULT_ELEMENTS_MAX
 from wal_runner.log.msgpack_walk import ext_header, refuse_timestamps
@@ -241,7 +242,9 @@ class _Encoder:
                 payload = pack(value)
                 # A pandas.Timestamp is a datetime, and has nanoseconds. Not !=, which a class may not have defined.
                 if not unpack(payload) == value:
-                    raise TypeError(f"a {type(value).__name__:.80} is more than the {base.__name__} that would be read")
+                    raise TypeError(
+                        f"{a_or_an(type(value).__name__[:80])} is more than the {base.__name__} that would be read"
+                    )
                 return self._tag(number, payload)
         raise TypeError(f"can not serialize '{type(value).__name__:.200}' object")
 

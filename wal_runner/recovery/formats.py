@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 AnyEvent = TypeVar("AnyEvent")
 
-_FORMAT_OF_TAGS: Final = 2
+FORMAT_OF_TAGS: Final = 2
 FORMAT_OF_LARGE_RESULTS: Final = 2
 """Results above 1 MiB."""
 
@@ -42,7 +42,7 @@ def fit(turn: Turn, state: State, events: Sequence[AnyEvent]) -> Sequence[AnyEve
     if not any(map(_is_tagged, events)):
         return events
     try:
-        turn.require_format(_FORMAT_OF_TAGS, unended_sessions(state))
+        turn.require_format(FORMAT_OF_TAGS, unended_sessions(state))
     except OlderVersionRunning as older:
         why = (
             f"an older wal_runner is running on this log (session {older.session}, pid {older.pid} on {older.host}) "

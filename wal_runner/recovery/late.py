@@ -7,33 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wal_runner.core.events import ItemFailed, ItemSucceeded, LateOutcome, Status
 from wal_runner.errors import LogReplaced
+from wal_runner.recovery.late_events import is_doubt_of, late_outcome
 from wal_runner.recovery.recover import open_writer
 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wal_runner.core.events import Event, OutcomeEvent
+    from wal_runner.core.events import Event, LateOutcome, OutcomeEvent
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
 
 
-def late_outcome(item_id: str, event: OutcomeEvent) -> LateOutcome | None:
-    """Give *event* as a late outcome; None where it knows no more than the doubt does."""
-    if isinstance(event, ItemSucceeded):
-        return LateOutcome(item_id, event.start_seq, event.elapsed_ns, event.result, event.omitted)
-    if isinstance(event, ItemFailed):
-        return LateOutcome(item_id, event.start_seq, event.elapsed_ns, error=event.error)
-    return None
-
-
 def record_late(writer: LogWriter, known: Mapping[str, OutcomeEvent]) -> int:
-    """Record what the session of *writer*, which was declared lost, *known* by item id; give how many.
+    """Record the outcomes *known*, by item id, of a session that was declared lost; return how many were recorded.
 
-    *writer* is abandoned; a new session does it, which ends with it. Raise `LogReplaced` where another
-    log stands at the path by now.
+    Abandons *writer*, the writer of that session: a new session records them, and ends. Raise `LogReplaced` if
+    another log is at the path by now.
     """
     late = [found for item_id, event in known.items() if (found := late_outcome(item_id, event)) is not None]
     if not late:
@@ -46,23 +37,10 @@ def record_late(writer: LogWriter, known: Mapping[str, OutcomeEvent]) -> int:
         recorded: list[LateOutcome] = []
 
         def decide(_turn: Turn) -> list[Event]:
-            recorded[:] = [one for one in late if is_doubt_of(successor, writer.session.number, one)]
+            recorded[:] = [one for one in late if is_doubt_of(successor.state, writer.session.number, one)]
             return list(recorded)
 
         successor.turn(decide)
         return len(recorded)
     finally:
         successor.close()
-
-
-def is_doubt_of(writer: LogWriter, session: int, late: LateOutcome) -> bool:
-    """Return whether *late* speaks of a start of *session* that is in doubt, as *writer* knows the log."""
-    # In a log that was restored from a backup, the same seq may be the start of something else. And a session that
-    # was abandoned may be alive still, held by a command of its own: a late outcome of what is STARTED cannot be
-    # folded, so that one committed here would make the log unreadable.
-    attempt = writer.state.attempt(late.start_seq)
-    return attempt is not None and (attempt.item_id, attempt.session, attempt.status) == (
-        late.item_id,
-        session,
-        Status.IN_DOUBT,
-    )

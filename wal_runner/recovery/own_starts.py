@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wal_runner.core.events import ItemInterrupted
 from wal_runner.recovery.evidence import own_started, proven
+from wal_runner.recovery.late_events import is_doubt_of, late_outcome
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from wal_runner.core.events import Event, OutcomeEvent
     from wal_runner.core.state import State
     from wal_runner.log.scratch import Remains
+
+
+def _as_it_is(event: OutcomeEvent) -> OutcomeEvent:
+    return event
 
 
 class HasSlot(Protocol):
@@ -50,6 +55,8 @@ class RunStarts(NamedTuple):
     fence: Fence
     in_flight: Mapping[int, HasSlot]
     outcomes: deque[OutcomeEvent]
+    judge: Callable[[OutcomeEvent], OutcomeEvent] = _as_it_is
+    """Returns what to record for an outcome: a doubt if the source changed the item while fn ran."""
 
 
 class OwnStarts:
@@ -61,9 +68,25 @@ class OwnStarts:
         self.left_behind: dict[int, int] = {}
         """Slots by start_seq of starts in doubt that a worker may still be at; not used again before it ends."""
 
+        self.late: dict[int, tuple[str, OutcomeEvent]] = {}
+        """Outcomes of starts left behind whose commit failed, by start_seq, each with its item's id."""
+
     def known(self) -> dict[int, OutcomeEvent]:
-        """Return the outcomes that the run has not written yet, by start_seq."""
-        return {event[0]: event for event in self.run.outcomes.copy()}  # a copy: a worker may add to them
+        """Return the outcomes that no run has written yet, by start_seq."""
+        # Copies: a worker may add to them.
+        late = {start_seq: event for start_seq, (_, event) in self.late.copy().items()}
+        return late | {event[0]: self.run.judge(event) for event in self.run.outcomes.copy()}
+
+    def late_events(self, state: State, session: int) -> list[Event]:
+        """Return the late outcomes that are not written yet, of starts of *session* that are in doubt."""
+        found = [late_outcome(item_id, event) for item_id, event in self.late.copy().values()]
+        return [late for late in found if late is not None and is_doubt_of(state, session, late)]
+
+    def late_is_written(self, start_seqs: Iterable[int]) -> None:
+        """Forget late outcomes that are durable now; the slots of their starts are free with the next run."""
+        for start_seq in start_seqs:
+            self.late.pop(start_seq, None)
+            self.left_behind.pop(start_seq, None)
 
     def leave_behind(self) -> list[int]:
         """Mark every start of the run without an outcome as left behind; return them."""

@@ -185,6 +185,11 @@ class LogView:
         return self._log.copied_from()
 
     @property
+    def classes(self) -> Mapping[str, type]:
+        """Return the classes that results come back as, by the names under which they are stored."""
+        return self._classes
+
+    @property
     def log(self) -> Log:
         """Give the engine; for other rooms of the package."""
         return self._log
@@ -328,7 +333,7 @@ class LogView:
                 return state, liveness, remains
 
 
-def public_item(name: str, item: ItemState, state: State, classes: Mapping[str, type] = NO_CLASSES) -> Item:
+def public_item(name: str, item: ItemState, state: State, classes: Mapping[str, type]) -> Item:
     """Return an item as the API shows it: its result decoded, and the text that its error names by number."""
     return Item(
         name,

@@ -67,9 +67,10 @@ def numbers_at(log: Log, until: Until = None) -> State:
 
 
 def item_at(view: LogView, item_id: str, until: Until = None) -> Item | None:
-    """Give one item as it stood at *until*; None where the log had not heard of it. Reads the whole log.
+    """Return one item as it was at *until*, or None if it was not in the log then. Reads the whole log.
 
-    Raise `Compacted` where that stands in the history that a compaction dropped.
+    Its result is decoded with the classes of *view*. Raise `Compacted` if that is in the history that a compaction
+    dropped.
     """
     base = base_state(view.log, until)
     if until is None:
@@ -77,7 +78,7 @@ def item_at(view: LogView, item_id: str, until: Until = None) -> Item | None:
     state = replay_log(view.log, until)
     row = state.row(item_id)
     if row is not None:
-        return public_item(item_id, item_of(row), state)
+        return public_item(item_id, item_of(row), state, view.classes)
     if not base.seq:
         return None
     if replay_log(view.log).row(item_id) is not None:

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.events import TYPE_NUMBERS, Decision, ItemReconciled, ItemReopened, Status
+from wal_runner.core.formats import needs_format_2
 from wal_runner.core.items import item_of
 from wal_runner.errors import ItemUnknown, VerdictRefused
 from wal_runner.failpoints import failpoint
 from wal_runner.log.format import NOTE_CHARS_MAX
 from wal_runner.log.results import capped, encode_result
 from wal_runner.log.rows import row_of
+from wal_runner.recovery.formats import FORMAT_OF_TAGS, fit, unended_sessions
+from wal_runner.shielded_logger import ShieldedLogger
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from wal_runner.core.events import Event
     from wal_runner.core.items import ItemState
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from wal_runner.recovery.writer import LogWriter
 
 _RECONCILED: Final = TYPE_NUMBERS[ItemReconciled]
+
+
+logger: Final = ShieldedLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +78,22 @@ def resolve(
     A verdict is about one attempt, and *starts* names it by its start. An item without an entry there is settled
     only while its first attempt is in doubt: evidence about that one cannot be about another.
 
-    Raises `ItemUnknown` if the log does not know an item, and `VerdictRefused` if the attempt is not in doubt or
-    not named. With *skip_others* verdicts on other attempts than those in *starts* are left out instead.
+    Raises `ItemUnknown` if the log does not know an item, `VerdictRefused` if the attempt is not in doubt or not
+    named, or if a result cannot be stored, and `OlderVersionRunning` if a result needs a newer log format while a
+    process of an older version runs on the log. Nothing is written then. With *skip_others* verdicts on other attempts
+    than those in *starts* are left out instead, and a result that cannot be kept is, with a warning.
     A person's verdict resets the item's count of deaths. A reconciler's does not: *deaths* carries the count on, and
     may hold the item in doubt whatever the verdict says.
     """
     starts = {} if starts is None else starts
     packed = {item_id: encode_result(verdict.result) for item_id, verdict in verdicts.items()}
+    if not skip_others:
+        _check_results(packed, verdicts)
+    needs_format = any(needs_format_2(result) for result, _ in packed.values())
 
-    def decide(turn: Turn) -> list[Event]:
+    def decide(turn: Turn) -> Sequence[Event]:
+        if needs_format and not skip_others:
+            turn.require_format(FORMAT_OF_TAGS, unended_sessions(writer.state))
         items = find_items(writer, turn, list(verdicts))
         events: list[Event] = []
         for item_id, verdict in verdicts.items():
@@ -98,12 +111,32 @@ def resolve(
                 omitted,
             )
             events += [answer] if deaths is None else deaths.settle(turn, item_id, item, deaths.judge(item), answer)
+        fitted = fit(turn, writer.state, events)
+        omitted_here[:] = [event for event in fitted if isinstance(event, ItemReconciled) and event.omitted is not None]
         failpoint("resolve.before_commit")
-        return events
+        return fitted
 
-    appended = writer.turn(decide, snapshot=False)
+    omitted_here: list[ItemReconciled] = []
+    appended = writer.turn(decide, snapshot=False, fitted=True)
     failpoint("resolve.after_commit")
+    if omitted_here:
+        logger.warning(
+            "The results of %d verdicts by %s were not kept; their items have succeeded. The first: %s",
+            len(omitted_here),
+            by,
+            omitted_here[0].omitted,
+        )
     return sum(array[0] == _RECONCILED for record in appended for array in record.arrays)
+
+
+def _check_results(packed: Mapping[str, tuple[bytes | None, str | None]], verdicts: Mapping[str, Verdict]) -> None:
+    for item_id, (_, omitted) in packed.items():
+        if omitted is not None:
+            kind = type(verdicts[item_id].result).__name__
+            raise VerdictRefused(
+                f"The result of the verdict on {item_id!r}, of type {kind:.80}, cannot be stored: {omitted}. Nothing "
+                "was written. Give the verdict a result that can be stored, or none."
+            )
 
 
 def reopen(writer: LogWriter, ids: Iterable[str], *, by: str, note: str = "", succeeded: bool = False) -> int:

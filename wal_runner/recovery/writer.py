@@ -214,7 +214,7 @@ class LogWriter:
         number = self.session.number
         remains = turn.remains(number) if own_started(self.state, number) else {}
         settled, _doubted = settlements(self.state, number, self.own_starts.known(), remains, CLOSED_EARLY)
-        return list(settled.values())
+        return [*settled.values(), *self.own_starts.late_events(self.state, number)]
 
     def check_process(self) -> None:
         """Raise `LogForked` in a forked child.

@@ -1,6 +1,6 @@
-"""What the feed pulls and looks up at a time.
+"""What the feed pulls and looks up at a time, and what comes of it.
 
-Imported by the feed only.
+Imported by the feed, and by those that start its candidates.
 """
 
 from __future__ import annotations
@@ -13,11 +13,26 @@ from wal_runner.log.rows import statuses_in
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from wal_runner.core.items import ItemState
     from wal_runner.runner.pages import Page
 
 _SUCCEEDED: Final = int(Status.SUCCEEDED)
+
+
+NOT_LOOKED_UP: Final = -1
+"""Replaces the generation in which a candidate was looked up."""
+
+
+class Candidate(NamedTuple):
+    """An item that may be started: looked up already, decided about in the turn that starts it."""
+
+    item: Any
+    item_id: str
+    known: ItemState | None
+    generation: int
+    page: Page | None = None
 
 
 class Looked(NamedTuple):
@@ -37,6 +52,12 @@ class Chunk(NamedTuple):
     items: list[Any]
     pages: list[Page | None]
     ids: list[str]
+
+    def drop_unlike(self, is_as_named: Callable[[object, str], bool]) -> None:
+        """Take out the items that are not what their ids name."""
+        for index in reversed(range(len(self.items))):
+            if not is_as_named(self.items[index], self.ids[index]):
+                del self.items[index], self.ids[index], self.pages[index : index + 1]
 
 
 def is_plain_text(chunk: Sequence[Any]) -> bool:

@@ -1,7 +1,7 @@
-"""The loop form: ``for attempt in runner.claim(items): with attempt as item: ...``.
+"""Drive a run in the caller's own loop: ``for attempt in runner.claim(items): with attempt as item: ...``.
 
-Imported by the runner. Invariant: an attempt that was handed out and entered has an outcome when its
-block is left; one that was never entered stays pending.
+Imported by the runner. Invariant: an attempt that was handed out and entered has an outcome when its block is left;
+the item of one that was never entered stays pending.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from wal_runner.runner.attempt import Attempt, current
 from wal_runner.runner.cancelling import at_its_end, check_asyncio, is_main_task, own_thread
 from wal_runner.runner.execution import interrupted
 from wal_runner.runner.progress import Progress
+from wal_runner.runner.watch import changed
 
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Item = TypeVar("Item")
 
 
 class ClaimFailed(Exception):
-    """What stands in the log for an attempt that was failed by hand."""
+    """The error that the log records for an attempt that was failed by hand."""
 
 
 class ClaimedAttempt(Attempt, Generic[Item]):
@@ -50,7 +51,7 @@ class ClaimedAttempt(Attempt, Generic[Item]):
     """
 
     def __new__(cls, attempt: Attempt, run: Run) -> Self:
-        """Make the claimed attempt from the one that the dispatcher started."""
+        """Return the claimed attempt for one that the dispatcher started."""
         made: Self = tuple.__new__(cls, attempt)
         made._bind(run)
         return made
@@ -82,15 +83,17 @@ class ClaimedAttempt(Attempt, Generic[Item]):
             raise AttemptMisused(f"{self!r} was entered before. An attempt is entered once.")
         if self.released:
             raise self._given_back()
+        if self._dispatcher.feed.watch.is_guarding and not self._dispatcher.may_begin(self):
+            raise changed(self.item, self.item_id)
         self.entered = True
-        # `released` again, behind the mark: the loop may be ended by another thread at this moment.
+        # `released` again, after the mark: another thread may end the loop at this moment.
         if not self._dispatcher.begin(self) or self.released:
             raise self._given_back()
         failpoint("run.before_effect")
-        # Behind what may raise: where entering fails, nobody leaves.
+        # After everything that may raise: if __enter__ fails, __exit__ is not called, and would not undo this.
         self._token = current.set(self)
         self._began = time.perf_counter_ns()
-        # The body is what fn is elsewhere: a second Ctrl-C may break into it.
+        # The body stands for fn: a second Ctrl-C may raise inside of it.
         self._stopping.in_fn = may_break_in
         item: Item = self.item
         return item
@@ -111,7 +114,7 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         return AttemptMisused(f"{self!r} was given back when its loop ended. Enter an attempt inside of the loop.")
 
     async def __aenter__(self) -> Item:
-        # An exception out of nowhere would strike any task of the loop: this one is cancelled instead.
+        # An exception that a signal handler raises could hit any task of the loop, so this task is cancelled instead.
         item = self._enter(may_break_in=False)
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None, "an asynchronous claim is iterated in a task"
@@ -144,13 +147,12 @@ class ClaimedAttempt(Attempt, Generic[Item]):
 class Claims(Generic[Item]):
     """Hands out attempts, one at a time; see `Runner.claim`. Iterate over it once.
 
-    Leaving the loop early: call `close`, or use it as a context manager; else the end of the
-    Runner does it.
+    To leave the loop early, call `close`, or use it as a context manager; else closing the Runner ends it.
     """
 
     def __init__(self, run: Run, one_at_a_time: Callable[[], AbstractContextManager[None]]) -> None:
         self._hand: _Hand[Item] = _Hand(run)
-        # Not a method of ours: a loop that is left ends its run at once, and not whenever a cycle is collected.
+        # Not a method, which would hold `self` in a cycle: a loop that is left ends its run at once, without the GC.
         self._windows = _claim_windows(self._hand, one_at_a_time)
         self._is_async = False
         self._thread: ThreadPoolExecutor | None = None
@@ -158,7 +160,7 @@ class Claims(Generic[Item]):
 
     @property
     def report(self) -> RunReport:
-        """Give the numbers so far; final once the loop has ended."""
+        """Return the numbers so far; they are final once the loop has ended."""
         return self._hand.run.report
 
     def __iter__(self) -> Self:
@@ -176,7 +178,7 @@ class Claims(Generic[Item]):
     async def __anext__(self) -> ClaimedAttempt[Item]:
         if not self._is_async:
             self._begin_async()
-        # A commit is due once a window; on a thread, so that the loop of the caller goes on.
+        # Once a window it commits; on a thread, so that the caller's event loop does not wait for the disk.
         try:
             attempt = self._next() if self._hand.window else await self._next_on_a_thread()
         except BaseException:
@@ -211,8 +213,8 @@ class Claims(Generic[Item]):
         try:
             return await asyncio.shield(coming)
         except asyncio.CancelledError:
-            # What was begun is finished, or nobody could end the run: it would be in the middle of a step.
-            # What it claimed was not entered, and is given back with the rest.
+            # Finish the step that has begun: a run in the middle of a step cannot be ended. The attempts that it
+            # claims are not entered, and are released with the rest.
             await at_its_end(coming)
             raise
 
@@ -223,11 +225,11 @@ class Claims(Generic[Item]):
         self.close()
 
     def close(self) -> None:
-        """Give back what was claimed and not entered, commit the rest, and end the run."""
+        """Release the attempts that were not entered, commit the outcomes of the others, and end the run."""
         try:
             self._hand.release_unentered()
         finally:
-            # Also if the release failed: a run that is not ended would refuse every other one.
+            # Also if the release failed: a run that has not ended refuses every other one.
             try:
                 self._windows.close()
             finally:
@@ -247,7 +249,7 @@ class Claims(Generic[Item]):
 
 
 class _Hand(Generic[Item]):
-    """What of a run is in hand: the window that was claimed, and the attempt that was handed out last."""
+    """The window of a run that was claimed, and the attempt that was handed out last."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -256,13 +258,13 @@ class _Hand(Generic[Item]):
         self.given = 0
 
     def give(self) -> ClaimedAttempt[Item]:
-        """Hand out the next attempt."""
+        """Return the next attempt of the window."""
         self.given += 1
         self.handed = ClaimedAttempt(self.window.popleft(), self.run)
         return self.handed
 
     def release_unentered(self) -> None:
-        """Give back what nobody will enter."""
+        """Release the attempts that were not entered."""
         unentered: list[Attempt] = list(self.window)
         self.window.clear()
         if self.handed is not None and not self.handed.entered:
@@ -275,7 +277,7 @@ class _Hand(Generic[Item]):
 def _claim_windows(
     hand: _Hand[Any], one_at_a_time: Callable[[], AbstractContextManager[None]]
 ) -> Generator[None, None, None]:
-    """Claim a window, yield while it is worked through, and so on."""
+    """Claim one window after the other; yield while the caller works through it."""
     run = hand.run
     with one_at_a_time(), Progress.of(run, enabled=run.options.progress), run.running():
         dispatcher = run.dispatcher
@@ -294,5 +296,5 @@ def _claim_windows(
 
 
 def no_function(_item: object) -> None:
-    """Stand in for fn in a run whose bodies are the caller's own."""
+    """Raise AssertionError. Replaces fn in a run whose bodies are the caller's own."""
     raise AssertionError("a claim runs no function")

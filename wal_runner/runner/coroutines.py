@@ -1,7 +1,6 @@
-"""The asyncio driver: coroutines take started items; commits run on a thread of their own.
+"""Drive a run in coroutines, which take started items; commits run on a thread of their own.
 
-Imported by the runner. Invariant: the event loop never waits for the disk, and the dispatcher is
-still the only one who writes.
+Imported by the runner. Invariant: the event loop never waits for the disk, and only the dispatcher writes.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ async def run_in_coroutines(
     per_worker: Callable[[], Any] | None,
     cancel_wait: float,
 ) -> None:
-    """Run everything that the feed, or the async *source*, gives in *concurrency* coroutines.
+    """Run every item that the feed, or the async *source*, yields, in *concurrency* coroutines.
 
-    When this returns or raises, none of them runs any more, however often it was cancelled meanwhile. Those that
-    have not ended *cancel_wait* seconds after they were cancelled are named in the report's `left_behind`.
+    When this returns or raises, none of the coroutines runs any more, however often it was cancelled meanwhile. Those
+    that have not ended *cancel_wait* seconds after they were cancelled are named in the report's `left_behind`.
     """
     with own_thread(dispatcher.feed) as committer:
         pool = _CoroutinePool(
@@ -64,10 +63,10 @@ async def run_in_coroutines(
 
 
 class _CoroutinePool:
-    """The coroutines of one run, what waits for them, and the one that dispatches.
+    """The worker coroutines of one run, the items that wait for them, and the dispatching coroutine.
 
-    A cancellation is never raised where the pool waits: it is noted, everything is cancelled at once, and it is
-    raised when everything has ended. Cleanup that could be cancelled itself would leave fns running.
+    A cancellation is never raised where the pool waits: the pool keeps it, cancels everything at once, and raises it
+    when everything has ended. Cleanup that could be cancelled itself would leave fns running.
     """
 
     def __init__(
@@ -100,19 +99,18 @@ class _CoroutinePool:
         self._ended = 0
         self._low_mark = 0
         self._pace = Pace(concurrency, time.perf_counter())
-        self._pulled: deque[tuple[Any, Any, str]] = deque()
         self._advancing = False
-        dispatcher.feed.pulled_ahead = self._pulled
+        self._pulled = dispatcher.feed.pulled_ahead
         self._broken: BaseException | None = None
         self._cancellation = Cancellation(self._cancel_all)
         self._remainder = Remainder()
         self._cancel_wait = cancel_wait
         self._gives_up: float | None = None
-        """When what was cancelled is no longer waited for; None while nothing was cancelled."""
+        """Time at which the wait for cancelled work ends; None while nothing was cancelled."""
         self._workers: list[asyncio.Task[None]] = []
         self._puller: asyncio.Task[None] | None = None
         self._attempts: list[Attempt | None] = [None] * concurrency
-        """What each worker is at."""
+        """The attempt that each worker is running."""
         self._looks_at = 0.0
         self._is_work_seen = False
 
@@ -179,7 +177,7 @@ class _CoroutinePool:
     # --- The end ---------------------------------------------------------------------------
 
     async def _dismiss(self) -> None:
-        """End the workers and the source, and wait for them; what does not end is left behind."""
+        """End the workers and the source, and wait for them; name those that do not end as left behind."""
         self._going_home = True
         self._wake_idle(len(self._idle))
         try:
@@ -199,7 +197,7 @@ class _CoroutinePool:
         workers.add_done_callback(self._ring)
         if self._puller is not None:
             self._puller.add_done_callback(self._ring)
-        # What ends in order is waited for without a bound; only a source that was cancelled has none of our items.
+        # Workers that were not cancelled have items, and are waited for without a bound; a cancelled source has none.
         source_gives_up = self._loop.time() + self._cancel_wait
         while True:
             if self._is_cut_short():
@@ -217,7 +215,7 @@ class _CoroutinePool:
             logger.warning("A per_worker did not end within %g s of being cancelled.", self._cancel_wait)
 
     def _is_work_left(self) -> bool:
-        """Return whether threads of cancelled fns still run; look at most every 50 ms, since a look is slow."""
+        """Return whether threads of cancelled fns still run; check at most every 50 ms, since a check is slow."""
         now = self._loop.time()
         if self._gives_up is not None and now >= self._looks_at:
             self._looks_at = now + FLUSH_SECONDS
@@ -227,7 +225,7 @@ class _CoroutinePool:
     # --- Cancelling ------------------------------------------------------------------------
 
     def _is_cut_short(self) -> bool:
-        """Return whether what runs should be cancelled, not waited for."""
+        """Return whether running fns are to be cancelled, not waited for."""
         return self._stopping.is_urgent or self._cancellation.error is not None or self._cancellation.is_closed
 
     def _cancel_all(self) -> None:
@@ -249,7 +247,7 @@ class _CoroutinePool:
         if self._cancellation.is_closed:
             return self._committer.submit(run, function, *arguments).result()
         future = self._loop.run_in_executor(self._committer, run, function, *arguments)
-        # A commit that began is waited for: its starts would otherwise be known to nobody.
+        # Wait for a commit that has begun, or its starts would neither run nor be released.
         while not future.done():
             with self._cancellation:
                 await asyncio.shield(future)
@@ -258,15 +256,7 @@ class _CoroutinePool:
     def _advance(self, wanted: int) -> list[Attempt]:
         feed = self._dispatcher.feed
         if self._source is not None:
-            chunk: list[tuple[Any, Any, str]] = []
-            missing = min(wanted, self._dispatcher.room()) - feed.waiting
-            while self._pulled and len(chunk) < missing:
-                pulled = self._pulled.popleft()
-                if feed.error is None or feed.watch.is_as_named(pulled[0], pulled[2]):
-                    chunk.append(pulled)
-            if chunk:
-                items, pages, ids = zip(*chunk, strict=True)
-                feed.add(feed.classify(items, pages if feed.pages else (), ids))
+            feed.take_pulled(min(wanted, self._dispatcher.room()) - feed.waiting)
         return self._dispatcher.advance(wanted)
 
     def _wanted(self) -> int:
@@ -303,7 +293,7 @@ class _CoroutinePool:
         return not self._ready and not self._running
 
     def _has_run_all(self) -> bool:
-        """Return whether everything that was pulled has run, or needs no run."""
+        """Return whether every item that was pulled has run, or needs no run."""
         nothing_waits = not (self._pulled or self._advancing or self._dispatcher.feed.waiting)
         return nothing_waits and self._is_idle()
 
@@ -342,7 +332,8 @@ class _CoroutinePool:
         except Exception as error:  # noqa: BLE001 - the source and its key are the user's; raised again at the end
             feed.fail(error)
             if isinstance(error, ItemChanged):
-                feed.drop_changed()
+                # Only the committer thread changes the lists of candidates: it drops changed ones when it takes them.
+                feed.watch.on_change()
         feed.exhausted = True
         self._bell.set()
 
@@ -356,7 +347,7 @@ class _CoroutinePool:
             # By type: isinstance() reads __class__, which may be a property of a user's exception that raises.
             if issubclass(type(error), asyncio.CancelledError) and self._going_home:
                 raise
-            # Raised again by the dispatcher, or a run without workers would wait for ever.
+            # Raised again by the dispatching coroutine: a run without workers would wait for ever.
             self._broken = error if self._broken is None else self._broken
         finally:
             self._attempts[number] = None
@@ -385,7 +376,7 @@ class _CoroutinePool:
             try:
                 await run(attempt, *worker_value)
             except asyncio.CancelledError:
-                # fn let out the cancellation of something that it waited for; nobody cancelled us.
+                # fn raised the cancellation of something that it waited for; this worker was not cancelled.
                 if is_being_cancelled():
                     self._remainder.add(attempt)
                     raise

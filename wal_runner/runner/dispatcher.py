@@ -1,10 +1,10 @@
-"""The dispatcher: the one who writes during a run.
+"""Write to the log during a run: commit outcomes together with the next starts.
 
-Imported by the drivers (serial, threads, coroutines, claims). Invariant: one commit carries the
-outcomes so far and the next window of starts; no fn is called before the start that it belongs to is
-durable, and nothing is counted, yielded or forgotten before its outcome is.
+Imported by the drivers (serial, threads, coroutines, claims). Invariant: one commit carries the outcomes so far and
+the next window of starts; no fn is called before its start is durable, and nothing is counted, yielded or forgotten
+before its outcome is.
 
-Workers call `begin` and `finish` only, from any thread. Everything else is one turn at the log.
+Workers call `may_begin`, `begin` and `finish` only, from any thread. Every other method takes one transaction.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from wal_runner.failpoints import failpoint
 from wal_runner.log.locks import let_go
 from wal_runner.log.rows import row_of
 from wal_runner.recovery.deaths import DeathLimit
-from wal_runner.recovery.late import is_doubt_of, late_outcome
 from wal_runner.recovery.own_starts import Fence, RunStarts
 from wal_runner.recovery.unrecorded import COMMITS_UNKNOWN_MAX, begin_run, settle_own_starts
+from wal_runner.runner.late_outcomes import record_late_outcome
 from wal_runner.runner.limbo import Limbo
 from wal_runner.runner.plan import Desk, Plan
+from wal_runner.runner.watch import changed
 from wal_runner.shielded_logger import ShieldedLogger
 
 
@@ -37,22 +38,23 @@ if TYPE_CHECKING:
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.attempt import Attempt
-    from wal_runner.runner.feed import Candidate, Feed
+    from wal_runner.runner.chunks import Candidate
+    from wal_runner.runner.feed import Feed
     from wal_runner.runner.pages import Pages
     from wal_runner.runner.settling import Settling
 
 logger = ShieldedLogger(__name__)
 
 DISK_FULL_WAIT_S: Final = 30.0
-"""So long a run waits for space before it gives up; what had finished is written meanwhile."""
+"""Maximum time to wait for disk space. Outcomes are still written meanwhile."""
 
 DISK_FULL_POLL_S: Final = 0.25
 
 GATE_BUSY_WAIT_S: Final = 600.0
-"""So long a run waits for one who holds the gate, as `walrun verify` of a large log does, or a stopped process."""
+"""Maximum time to wait for the log lock, which `walrun verify` of a large log holds, or a stopped process."""
 
 FLUSH_SECONDS: Final = 0.05
-"""An outcome waits no longer for its commit, whatever the source, fn or the consumer does."""
+"""Maximum time from an outcome to its commit, whatever the source, fn or the consumer does."""
 
 CHANGED: Final = "its source changed the item while fn ran"
 
@@ -92,6 +94,8 @@ class Dispatcher:
         """Attempts whose outcome is not durable, by start_seq."""
         self._left_behind = writer.own_starts.left_behind
         self._outcomes: deque[OutcomeEvent] = deque()
+        self._in_commit: list[OutcomeEvent] = []
+        """Outcomes that the commit under way is to write."""
         self.has_tagged = False
         """Whether some result of this run needed format 2: from then on outcomes are fitted to the log's format.
 
@@ -101,7 +105,7 @@ class Dispatcher:
         """Outcomes that a commit, of which nobody knows whether it came about, has without their result; None if no
         commit has failed since the last one that came about."""
         self.fence = Fence()
-        """Closed when the run has ended: nothing of it may begin after that."""
+        """Closed when the run has ended, so that none of its starts begins after that."""
         self.pages = pages
         self.scratch = writer.session.scratch
         self.limbo = Limbo(self.scratch)
@@ -121,28 +125,41 @@ class Dispatcher:
         if self.fence.closed:
             return False
         self.scratch.begin(attempt.slot, attempt.start_seq)
-        # Again, behind the mark: whoever closed the fence before it may have found the slot armed.
+        # Again, after the mark: settle_own_starts() may have closed the fence before it, and found the slot armed.
         return not self.fence.closed
 
+    def may_begin(self, attempt: Attempt) -> bool:
+        """Return whether the attempt's item is still what its id names; if not, nothing more of the run begins."""
+        if self.feed.watch.is_as_named(attempt.item, attempt.item_id):
+            return True
+        self.fence.closed = True
+        self.feed.fail(changed(attempt.item, attempt.item_id))
+        self._hold_changed()
+        return False
+
     def finish(self, attempt: Attempt, event: OutcomeEvent) -> None:
-        """Take the outcome of an attempt: safe from our death now, durable with the next commit."""
+        """Store an outcome in its slot, which survives this process; the next commit makes it durable."""
         failpoint("run.after_effect")
+        if self._changed:
+            event = self._judged(event)
         self.scratch.finish(attempt.slot, attempt.start_seq, event)
         self._outcomes.append(event)
         # After the append: settle_own_starts() fills `left_behind`, then reads `_outcomes`, so one of the two
         # threads always sees the other.
         if self._left_behind and attempt.start_seq in self._left_behind:
-            self._finish_late(attempt, event)
+            record_late_outcome(self.writer, attempt, event, self._turn)
 
     @property
     def unsaved(self) -> int:
-        """Say how many outcomes wait for the next commit."""
+        """Return the number of outcomes that wait for the next commit."""
         return len(self._outcomes)
 
     def known(self) -> dict[str, OutcomeEvent]:
-        """Give the outcomes that wait for a commit, by item id."""
+        """Return the outcomes that are not durable yet, by item id."""
         waiting = self._outcomes.copy()  # at once: a worker that was left behind may add to them
-        return {self.in_flight[event[0]].item_id: event for event in waiting if event[0] in self.in_flight}
+        in_flight = self.in_flight
+        known = {in_flight[event[0]].item_id: self._judged(event) for event in waiting if event[0] in in_flight}
+        return dict(self.writer.own_starts.late.copy().values()) | known
 
     def break_off(self) -> None:
         """Undo the turn, and release the locks, that an exception left behind. See `LogWriter.break_off`."""
@@ -154,37 +171,39 @@ class Dispatcher:
 
     def begin_run(self) -> None:
         """Settle what earlier runs of this Runner could not record, before anything is started."""
-        begin_run(self.writer, RunStarts(self.fence, self.in_flight, self._outcomes))
+        begin_run(self.writer, RunStarts(self.fence, self.in_flight, self._outcomes, self._judged))
 
     def room(self) -> int:
-        """Say how many more items may be started; outcomes that wait for the commit make room with it."""
+        """Return how many more items may be started; the commit of the outcomes so far makes room for as many."""
         return min(self.in_doubt_max - len(self.in_flight) + len(self._outcomes), self.scratch.free_slots())
 
     def advance(self, wanted: int, *, waits: bool = True) -> list[Attempt]:
-        """Commit the outcomes so far and start up to *wanted* items of the feed; give their attempts.
+        """Commit the outcomes so far and start up to *wanted* items of the source; return their attempts.
 
-        None are given where the source has ended or is slow. Items that are to run last and alone come one by
-        one when everything else has an outcome; without *waits* that is not waited for. Raise `DiskFull` when
-        space does not come back in time; the outcomes are written all the same.
+        Returns none if the source has ended or is slow. Items that are to run last and alone come one by one when
+        everything else has an outcome; without *waits* that is not waited for. Raises `DiskFull` if no space becomes
+        free in time; the outcomes are written all the same.
         """
         limit = min(wanted, self.room())
         candidates = self.feed.take(limit)
-        if not candidates and limit > 0 and (not waits or len(self.in_flight) <= len(self._outcomes)):
+        alone = not candidates and limit > 0 and (not waits or len(self.in_flight) <= len(self._outcomes))
+        if alone:
             candidates = self.feed.take_suspect()
-            return self.commit(candidates, alone=True)
-        return self.commit(candidates)
+        started = self.commit(candidates, alone=alone)
+        self.feed.were_started()
+        return started
 
     def flush(self) -> None:
         """Commit the outcomes so far."""
         self.commit(())
 
     def flush_if_old(self) -> None:
-        """Commit the outcomes so far if they have waited too long; for a thread beside the run."""
+        """Commit the outcomes so far if they have waited too long. For the flusher thread."""
         if self._outcomes and time.perf_counter() - self.committed_at > FLUSH_SECONDS:
             self.flush()
 
     def commit(self, candidates: Sequence[Candidate], *, alone: bool = False) -> list[Attempt]:
-        """Commit the outcomes so far and start *candidates*, as far as they may be; *alone*: with nothing beside."""
+        """Commit the outcomes so far and start those of *candidates* that need a run; *alone*: nothing else runs."""
         self.writer.check_process()
         with self.lock:
             gives_up = time.monotonic() + DISK_FULL_WAIT_S
@@ -194,7 +213,7 @@ class Dispatcher:
                 try:
                     return self._commit(candidates, alone=alone)
                 except CommitUnknown:
-                    # Written or not: the next turn folds the log again and looks.
+                    # It may have been written: the next transaction folds the log again, and finds out.
                     unknown += 1
                     if unknown == COMMITS_UNKNOWN_MAX:
                         raise
@@ -209,18 +228,18 @@ class Dispatcher:
                     time.sleep(DISK_FULL_POLL_S)
 
     def release(self, attempts: Iterable[Attempt]) -> None:
-        """Give attempts back whose fn never began; their items are pending again.
+        """Release attempts whose fn never began; their items are pending again.
 
-        One whose slot does not say so stays in flight, and is settled when the run ends.
+        An attempt whose slot does not prove that stays in flight, and is settled when the run ends.
         """
         attempts = list(attempts)
-        # Closing released them; and in a forked child they are the parent's.
+        # Closing has released them already; in a forked child they belong to the parent.
         if not attempts or self.writer.closed or self.writer.is_the_parents:
             return
         attempts = [attempt for attempt in attempts if self.scratch.is_armed(attempt.slot, attempt.start_seq)]
         with self.lock:
             writer = self.writer
-            # One that is not open any more was released by a commit of which we did not hear.
+            # No longer open: an earlier commit that raised CommitUnknown did release it.
             self._turn(lambda _turn: [ItemReleased(a.start_seq) for a in attempts if a.start_seq in writer.state.open])
             for attempt in attempts:
                 self.in_flight.pop(attempt.start_seq, None)
@@ -230,7 +249,7 @@ class Dispatcher:
     def settle_the_rest(self, reason: str) -> None:
         """Settle every start that has no outcome: as its slot proves, or in doubt for *reason*.
 
-        From here on nothing of this run begins.
+        None of this run's starts begins after this call.
         """
         with self.lock:
             self.fence.closed = True
@@ -245,7 +264,7 @@ class Dispatcher:
                     # Not open any more: an earlier commit that raised CommitUnknown did settle it.
                     self.settling.count(Status.PENDING if event is not None else self._status_of(attempt.item_id))
             for event in settled.values():
-                # Starts that this run never heard of: their commit raised CommitUnknown, or was interrupted.
+                # Starts that no attempt of this run stands for: their commit raised CommitUnknown, or was interrupted.
                 self.settling.count(_BECOMES[type(event)])
             self.settling.settled(counted)
             self.in_flight.clear()
@@ -255,29 +274,12 @@ class Dispatcher:
         row = self.writer.state.row(item_id) or row_of(item_id, *self.writer.log.look_up([item_id]))
         return Status.PENDING if row is None else item_of(row).status
 
-    def _finish_late(self, attempt: Attempt, event: OutcomeEvent) -> None:
-        """Record the outcome of a start whose run has ended; only then may its slot be used again."""
-        writer, start_seq = self.writer, attempt.start_seq
-        with writer.lock:
-            if start_seq not in self._left_behind or writer.closed or writer.is_the_parents:
-                return
-
-            def decide(_turn: Turn) -> list[Event]:
-                known = writer.state.attempt(start_seq)
-                if known is not None and known.status is Status.STARTED:
-                    return [event]  # the end of its run could not be written: the start has no doubt on record yet
-                late = late_outcome(attempt.item_id, event)
-                return [late] if late is not None and is_doubt_of(writer, writer.session.number, late) else []
-
-            self._turn(decide)
-            del self._left_behind[start_seq]
-            self.scratch.free([attempt.slot])
-
     def _without_outcome(self) -> list[Attempt]:
         """Return the attempts that have no outcome."""
         if not self.in_flight:
             return []
-        ended = {event[0] for event in self._outcomes.copy()}
+        # In the order in which outcomes move on: one that a commit takes meanwhile is seen twice, never missed.
+        ended = {event[0] for event in (*self._outcomes.copy(), *self._in_commit)}
         return [attempt for attempt in list(self.in_flight.values()) if attempt.start_seq not in ended]
 
     def _has_begun(self, attempt: Attempt) -> bool:
@@ -285,13 +287,20 @@ class Dispatcher:
 
     def _hold_changed(self) -> None:
         """Begin nothing more if started items were changed by their source; those that have begun will be in doubt."""
-        changed = [each for each in self._without_outcome() if not self.feed.watch.is_as_named(each.item, each.item_id)]
-        if changed:
+        is_as_named = self.feed.watch.is_as_named
+        # What is being started first, then what was started: that is the way it goes meanwhile.
+        is_starting = any(not is_as_named(each.item, each.item_id) for each in self.feed.taken.copy())
+        started = [each for each in self._without_outcome() if not is_as_named(each.item, each.item_id)]
+        if is_starting or started:
             self.fence.closed = True
-            self._changed.update(each.start_seq for each in changed if self._has_begun(each))
+            self._changed.update(each.start_seq for each in started if self._has_begun(each))
+
+    def _judged(self, event: OutcomeEvent) -> OutcomeEvent:
+        """Return *event*, or a doubt if the source changed the item while its fn ran."""
+        return ItemInterrupted(event[0], event[1], CHANGED) if event[0] in self._changed else event
 
     def _save_outcomes(self, error: DiskFull) -> None:
-        """Write what ran, without starting anything; where even that fails, the disk is waited for."""
+        """Write the outcomes without starting anything; if even that fails, they wait for the disk too."""
         try:
             self._commit(())
         except (DiskFull, CommitUnknown):
@@ -299,12 +308,11 @@ class Dispatcher:
 
     def _commit(self, candidates: Sequence[Candidate], *, alone: bool = False) -> list[Attempt]:
         began = time.perf_counter()
-        outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        outcomes = self._in_commit = list(self._outcomes.copy())
+        for _ in outcomes:
+            self._outcomes.popleft()
         if self._changed:
-            outcomes = [
-                ItemInterrupted(event[0], event[1], CHANGED) if event[0] in self._changed else event
-                for event in outcomes
-            ]
+            outcomes = list(map(self._judged, outcomes))
         plan = Plan(
             self._desk,
             outcomes,
@@ -318,7 +326,7 @@ class Dispatcher:
         try:
             self._turn(plan.decide, fitted=True)
         except BaseException:
-            # Not written, or nobody knows: the next turn asks the log which.
+            # Not written, or unknown: the next transaction asks the log which.
             self._outcomes.extendleft(reversed(outcomes))
             self._unconfirmed = plan.replaced
             plan.leave_in_limbo()
@@ -329,10 +337,12 @@ class Dispatcher:
         if plan.replaced:
             # What is counted and yielded is what the log says, not what fn returned.
             outcomes = [plan.replaced.get(event[0], event) for event in outcomes]
-        return self._landed(plan, outcomes)
+        started = self._landed(plan, outcomes)
+        self._in_commit = []  # or it would keep the results of a whole window in memory
+        return started
 
     def _turn(self, decide: Callable[[Turn], Sequence[Event | EventArray]], *, fitted: bool = False) -> None:
-        """Take a turn at the log, however long somebody else is inside the gate."""
+        """Append what *decide* returns, in one transaction. Waits for the log lock."""
         gives_up = time.monotonic() + GATE_BUSY_WAIT_S
         warned = False
         while True:
@@ -352,7 +362,7 @@ class Dispatcher:
         settled: list[tuple[Attempt, OutcomeEvent]] = []
         for event in outcomes:
             attempt = in_flight.pop(event[0], None)
-            if attempt is not None:  # else it was interrupted, and counted so, before it returned after all
+            if attempt is not None:  # else it was counted as interrupted before fn returned after all
                 settled.append((attempt, event))
         self.settling.settled(settled)
         kept = self._left_behind
@@ -371,7 +381,7 @@ class Dispatcher:
         report.doubt_bound = max(report.doubt_bound, len(in_flight))
         report.conflicts = self.writer.state.conflicts - self._conflicts_before
         if plan.postponed:
-            self.feed.postpone(plan.postponed)
+            self.feed.suspects.add(plan.postponed)
         self._deaths.warn()
         for candidate, known, decided in plan.dropped:
             self.settling.met(candidate.item, candidate.item_id, known, decided)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded
 from wal_runner.core.formats import needs_format_2
+from wal_runner.core.shown import a_or_an
 from wal_runner.errors import CoroutineReturned, LogForked, UnfinishedReturned, WalRunnerError
 from wal_runner.failpoints import failpoint
 from wal_runner.log.format import RESULT_BYTES_MAX
@@ -63,6 +64,7 @@ class Execution:
         self._dispatcher = dispatcher
         self._begin = dispatcher.scratch.begin
         self._fence = dispatcher.fence
+        self._watch = dispatcher.feed.watch
         self._is_unknown = is_unknown
         self._idempotent = idempotent
         self._result_bytes_max = result_bytes_max
@@ -86,7 +88,7 @@ class Execution:
         A BaseException (KeyboardInterrupt, SystemExit) is recorded as doubt and raised again.
         """
         start_seq, finish = attempt.start_seq, self._dispatcher.finish
-        if self._fence.closed:
+        if self._fence.closed or (self._watch.is_guarding and not self._dispatcher.may_begin(attempt)):
             return
         self._begin(attempt.slot, start_seq)
         # Behind the mark, as in `Dispatcher.begin`: a run that has ended may have released this start.
@@ -112,7 +114,7 @@ class Execution:
     async def run_async(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
         """Await fn for *attempt*; cancellation leaves doubt, and is raised again."""
         dispatcher = self._dispatcher
-        if not dispatcher.begin(attempt):
+        if (self._watch.is_guarding and not dispatcher.may_begin(attempt)) or not dispatcher.begin(attempt):
             return
         failpoint("run.before_effect")
         began = _now()
@@ -125,7 +127,8 @@ class Execution:
                 # fn has run: its item is done, and the next one is not to be run so.
                 self._end_with(
                     TypeError(
-                        f"{name_of(self.fn)} is no coroutine function: it returned a {type(value).__name__}. Use run."
+                        f"{name_of(self.fn)} is not a coroutine function: it returned "
+                        f"{a_or_an(type(value).__name__)}. Use run."
                     )
                 )
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
@@ -172,11 +175,11 @@ class Execution:
             return ItemFailed(start_seq, elapsed_ns, error_info(error))
         # Its body has run, and the work may run yet: calling that a failure would repeat it.
         error = UnfinishedReturned(
-            f"{name_of(self.fn)} returned a {work}, so its work has not ended. Its item is in doubt, and nothing more "
-            "was started. Wait for the work inside of fn, and return its result."
+            f"{name_of(self.fn)} returned {a_or_an(work)}, so its work has not ended. Its item is in doubt, and "
+            "nothing more was started. Wait for the work inside of fn, and return its result."
         )
         self._end_with(error)
-        return ItemInterrupted(start_seq, elapsed_ns, f"fn returned a {work}", error_info(error))
+        return ItemInterrupted(start_seq, elapsed_ns, f"fn returned {a_or_an(work)}", error_info(error))
 
     def _end_with(self, error: BaseException) -> None:
         self.fatal = error if self.fatal is None else self.fatal  # not `or`: the truth of a user's error may raise

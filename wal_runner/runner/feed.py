@@ -8,19 +8,22 @@ pulled before it has been dealt with.
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import suppress
 from itertools import islice
+from operator import itemgetter
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.decide import Course, course
 from wal_runner.core.events import Status
 from wal_runner.core.items import item_of, long_row
-from wal_runner.errors import DuplicateItem, ItemChanged, ItemIdInvalid
-from wal_runner.log.format import ITEM_ID_BYTES_MAX
+from wal_runner.errors import ItemChanged
 from wal_runner.log.results import printable
 from wal_runner.log.rows import row_of, status_in
-from wal_runner.runner.chunks import Chunk, Looked, are_all_done, is_plain_text
+from wal_runner.runner.chunks import NOT_LOOKED_UP, Candidate, Chunk, Looked, are_all_done, is_plain_text
+from wal_runner.runner.item_names import Namer
+from wal_runner.runner.suspects import Suspects
 from wal_runner.runner.watch import IMMUTABLE_TYPES, ItemWatch
 
 
@@ -45,9 +48,6 @@ two items: one that blocks holds back what it gave just before, unless the run k
 QUICK_PULL: Final = 256
 """Below this many a source's speed is not known, and each pull is timed."""
 
-NOT_LOOKED_UP: Final = -1
-"""In place of the generation in which a candidate was looked up."""
-
 QUICK_ITEM_S: Final = 10e-6
 """A source that yields, and an item that is named, in less than this: 1,024 of them stay far below the deadline."""
 
@@ -61,18 +61,8 @@ ON_ANOTHER_THREAD: Final = (
 
 _SUCCEEDED: Final = int(Status.SUCCEEDED)
 
-
+_ITEM_AND_ID: Final = itemgetter(0, 1)
 _make: Any = tuple.__new__
-
-
-class Candidate(NamedTuple):
-    """An item that may be started: looked up already, decided about in the turn that starts it."""
-
-    item: Any
-    item_id: str
-    known: ItemState | None
-    generation: int
-    page: Page | None = None
 
 
 class Stopped(BaseException):
@@ -98,23 +88,21 @@ class Feed:
         # None: an asynchronous source, whose items come by `classify` and `add`.
         self._iterator: Iterator[Any] | None = None if source is None else iter(source)
         self.rule_name = rule.name
-        self._id_of = rule.id_of
         self._writer = writer
         self._settling = settling
         self._began_at = 0
-        self._seen: set[str] | None = set() if refuse_duplicates else None
         self.pages = pages
-        self._expect = expect
         self._would_block = would_block
-        self._takes_text_as_it_is = rule.is_item_itself and self._seen is None and expect is None
+        names = Namer(rule, refuse_duplicates=refuse_duplicates, expect=expect)
+        self._named = names.name
+        self._takes_text_as_it_is = names.takes_text_as_it_is
         self._waiting: list[Candidate] = []
         self._taken: list[Candidate] = []
-        self._suspects: list[Candidate] = []
-        """Items that run last and alone, because their process died with them repeatedly."""
+        self.suspects = Suspects()
         self._chunk = Chunk([], [], [])
         self.watch = ItemWatch(rule, self._pulled)
         self._reads_ahead = reads_ahead
-        self.pulled_ahead: Sequence[tuple[Any, Any, str]] = ()
+        self.pulled_ahead: deque[tuple[Any, Any, str]] = deque()
         """Items of an asynchronous source that wait to be classified, with their pages and ids."""
         self._pull_size = 1
         self._item_s = 1.0
@@ -132,7 +120,11 @@ class Feed:
         self._began_at = began_at
 
     def take(self, limit: int) -> list[Candidate]:
-        """Give up to *limit* candidates; fewer when the source is slow, none when it has ended."""
+        """Return up to *limit* candidates; fewer if the source is slow, none if it has ended.
+
+        Call `were_started` once they have been started or put back: until then they are watched here.
+        """
+        # Added there before they are removed here: the event loop may look for a changed item at any moment.
         taken = self._taken = self._waiting[:limit]
         del self._waiting[:limit]
         deadline = time.perf_counter() + PULL_SECONDS_MAX
@@ -151,8 +143,35 @@ class Feed:
             self._waiting += found[missing:]
             if taken and (time.perf_counter() > deadline or self._is_blocked()):
                 break
-        self._taken = []
+        if isinstance(self.error, ItemChanged):
+            # After `_taken` was set: `on_change` reads it after the error was set, so one of the two sees the other.
+            taken[:] = self._as_named(taken)
         return taken
+
+    def take_pulled(self, limit: int) -> None:
+        """Look up to *limit* items of an asynchronous source up, and add them to the candidates."""
+        pulled = self.pulled_ahead
+        chunk = self._chunk = Chunk([], [], [])
+        while pulled and len(chunk.items) < limit:
+            item, page, item_id = pulled[0]
+            if self.pages is not None:
+                chunk.pages.append(page)
+            chunk.ids.append(item_id)
+            chunk.items.append(item)
+            pulled.popleft()
+        if chunk.items:
+            self.add(self.classify(*chunk[:2], chunk.ids))
+            # Or these items would still count as waiting when fn has run, and has changed them.
+            self._chunk = Chunk([], [], [])
+
+    def were_started(self) -> None:
+        """Forget the candidates that `take` returned; the dispatcher watches those that were started."""
+        self._taken = []
+
+    @property
+    def taken(self) -> list[Candidate]:
+        """Return the candidates that `take` returned and that are not started yet."""
+        return self._taken
 
     def was_dropped(self) -> None:
         """Note that a candidate needed no start: the items behind it are worth a look ahead."""
@@ -166,23 +185,15 @@ class Feed:
         """Add candidates that are to be considered again."""
         self._waiting += candidates
 
-    def postpone(self, candidates: Sequence[Candidate]) -> None:
-        """Put candidates behind all other items of the source."""
-        self._suspects += candidates
-
     def take_suspect(self) -> list[Candidate]:
-        """Return the next candidate that was postponed, alone, once the source has ended and nothing else waits."""
-        if self.exhausted and not self._waiting and not self.pulled_ahead:
-            while self._suspects:
-                suspect = self._suspects.pop(0)
-                if self.watch.is_as_named(suspect.item, suspect.item_id):  # else the next run gets it
-                    return [suspect]
-        return []
+        """Return the next suspect, alone, once the source has ended and nothing else waits."""
+        is_over = self.exhausted and not self._waiting and not self.pulled_ahead
+        return self.suspects.next(self.watch.is_as_named) if is_over else []
 
     @property
     def is_done(self) -> bool:
         """Return whether the source has ended and every item that it gave was handed out."""
-        return self.exhausted and not self._waiting and not self._suspects
+        return self.exhausted and not self._waiting and not self.suspects
 
     @property
     def waiting(self) -> int:
@@ -278,11 +289,16 @@ class Feed:
         return item_id
 
     def drop_changed(self) -> None:
-        """Start nothing more of what the source has changed; these items stay as they are in the log."""
-        is_as_named = self.watch.is_as_named
-        for candidates in (self._waiting, self._taken, self._suspects):
-            candidates[:] = [each for each in candidates if is_as_named(each.item, each.item_id)]
+        """Start nothing more that the source has changed; these items stay as they are in the log.
+
+        Call it on the thread that takes candidates.
+        """
+        for candidates in (self._waiting, self._taken):  # of the suspects, each is looked at before it runs
+            candidates[:] = self._as_named(candidates)
         self.watch.on_change()
+
+    def _as_named(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        return [each for each in candidates if self.watch.is_as_named(each.item, each.item_id)]
 
     def may_read_ahead(self, item: object) -> bool:
         """Return whether items behind *item* may be pulled before it has run."""
@@ -290,28 +306,14 @@ class Feed:
 
     def _pulled(self) -> Iterator[tuple[Any, str]]:
         """Yield the items that were pulled and not started, each with its id."""
-        for candidate in (*self._taken, *self._waiting, *self._suspects):
-            yield candidate[0], candidate[1]
-        yield from zip(self._chunk.items, self._chunk.ids, strict=False)
-        for item, _, item_id in list(self.pulled_ahead):
+        # In the order in which items move on: one that another thread moves meanwhile is seen twice, never missed.
+        for item, _, item_id in self.pulled_ahead.copy():
             yield item, item_id
-
-    def _named(self, item: object) -> str:
-        item_id = self._id_of(item)
-        if len(item_id) > ITEM_ID_BYTES_MAX:
-            raise ItemIdInvalid(
-                f"An id of {len(item_id):,} characters is over the limit of {ITEM_ID_BYTES_MAX:,}. Name the item by "
-                "something shorter, or by_content."
-            )
-        if self._seen is not None:
-            if item_id in self._seen:
-                raise DuplicateItem(
-                    f'The source gave the id {item_id[:80]!r} twice. Remove one, or run with on_duplicate="skip".'
-                )
-            self._seen.add(item_id)
-        if self._expect is not None:
-            self._expect(item_id)
-        return item_id
+        chunk = self._chunk
+        yield from zip(chunk.items, chunk.ids, strict=False)
+        yield from map(_ITEM_AND_ID, self._waiting.copy())
+        yield from map(_ITEM_AND_ID, self._taken.copy())
+        yield from map(_ITEM_AND_ID, self.suspects.copy())
 
     def fail(self, error: BaseException) -> None:
         """Keep an error of the source for later, and pull nothing more."""
@@ -386,7 +388,7 @@ class Feed:
 
     def _check_chunk(self, chunk: Chunk, before: tuple[Any, str] | None) -> None:
         """Look whether the source changes what it has yielded; nothing that it changed is started."""
-        items, pages, ids = chunk
+        items, _, ids = chunk
         del ids[len(items) :]  # a signal broke in between the two
         try:
             self.watch.note(items, ids)
@@ -395,6 +397,4 @@ class Feed:
             self.fail(error)
         if isinstance(self.error, ItemChanged):
             self.drop_changed()
-            for index in reversed(range(len(items))):
-                if not self.watch.is_as_named(items[index], ids[index]):
-                    del items[index], ids[index], pages[index : index + 1]
+            chunk.drop_unlike(self.watch.is_as_named)

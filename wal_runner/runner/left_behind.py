@@ -30,6 +30,12 @@ TIES: Final = {"_chain_future.<locals>._call_check_cancel", "shield.<locals>._ou
 """Callbacks of asyncio on a future that is awaited, whose closure holds the work that the future stands for."""
 
 
+ADVICE_FOR_COROUTINES: Final = "Let fn end when it is cancelled, or raise cancel_wait."
+ADVICE_FOR_THREADS: Final = (
+    "An exception reaches a thread only when its call into C or the system returns: give what fn waits for a timeout."
+)
+
+
 class Work(Protocol):
     """What says whether it has ended: a future of a thread, a process or a coroutine."""
 
@@ -87,15 +93,15 @@ def name_left_behind(error: BaseException, report: RunReport) -> None:
         return
     with suppress(Exception):  # the exception may be the user's, and allow no attributes
         error.left_behind = list(report.left_behind)  # type: ignore[attr-defined]
-        error.add_note(sentence(report.left_behind))
+        error.add_note(sentence(report.left_behind, in_threads=report.left_in_threads))
 
 
-def sentence(left_behind: Iterable[str]) -> str:
-    """Return what to say about items that were left behind."""
+def sentence(left_behind: Iterable[str], *, in_threads: bool) -> str:
+    """Return what to say about items that were left behind, on worker threads or in coroutines."""
     names = [repr(item_id[:80]) for item_id in left_behind]
     return (
         f"Still running, although the run has ended: {listed(names)}. What they do is not recorded by this run: they "
-        "are in doubt. Let fn end when it is cancelled, or raise cancel_wait."
+        f"are in doubt. {ADVICE_FOR_THREADS if in_threads else ADVICE_FOR_COROUTINES}"
     )
 
 

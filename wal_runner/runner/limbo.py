@@ -1,8 +1,8 @@
-"""The slots of starts whose commit failed: nobody knows whether they are on disk.
+"""Keep the slots of starts whose commit failed, while it is unknown whether they are on disk.
 
-Imported by the dispatcher. Invariant: such a slot stays armed until the log itself was asked. Should the
-process die before that, a start that was written after all is found armed, and released; a slot that says
-nothing would leave it in doubt, although its fn never began.
+Imported by the dispatcher. Invariant: such a slot stays armed until the log has been read again. If the process dies
+before that, recovery finds a start that was written after all armed, and releases it; an empty slot would leave the
+item in doubt, although its fn never began.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 class Limbo:
-    """Slots that are armed for starts of which the last commit has not told."""
+    """Slots armed for starts whose commit outcome is unknown."""
 
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
         self._slots: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """Say how many slots are in it."""
+        """Return the number of slots."""
         return len(self._slots)
 
     def keep(self, attempts: Iterable[Attempt]) -> set[int]:
-        """Keep the slots of *attempts*, and give them."""
+        """Add the slots of *attempts*, and return them."""
         kept = {attempt.start_seq: attempt.slot for attempt in attempts}
         self._slots |= kept
         return set(kept.values())
 
     def settle(self, state: State, session: int) -> None:
-        """Take back the slots of starts that *session* has not made after all, or that are over."""
+        """Free the slots of starts that *session* did not make after all, or that have an outcome."""
         gone = [start_seq for start_seq in self._slots if not _is_open(state, start_seq, session)]
         self._scratch.disarm([self._slots.pop(start_seq) for start_seq in gone])
 
@@ -46,12 +46,12 @@ class Limbo:
         return slot if slot is not None and self._scratch.is_armed(slot, start_seq) else None
 
     def forget(self, start_seqs: Iterable[int]) -> None:
-        """Forget starts that were adopted, once the transaction that adopted them is durable."""
+        """Remove starts that were adopted. Call it once the transaction that adopted them is durable."""
         for start_seq in start_seqs:
             self._slots.pop(start_seq, None)
 
 
 def _is_open(state: State, start_seq: int, session: int) -> bool:
     attempt = state.attempt(start_seq)
-    # The seq may have become another session's.
+    # Another session may have committed an event under this seq.
     return attempt is not None and attempt.session == session

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from wal_runner.log.protocol import Turn
     from wal_runner.recovery.deaths import DeathLimit
     from wal_runner.recovery.writer import LogWriter
-    from wal_runner.runner.feed import Candidate, Feed
+    from wal_runner.runner.chunks import Candidate
+    from wal_runner.runner.feed import Feed
     from wal_runner.runner.limbo import Limbo
     from wal_runner.runner.pages import Pages
 

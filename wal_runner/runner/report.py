@@ -58,6 +58,8 @@ class RunReport:
     interrupted: bool = False
     ended_because: str | None = None
     left_behind: list[str] = field(default_factory=list)
+    left_in_threads: bool = field(default=False, repr=False, compare=False)
+    """Whether those were left behind on worker threads, which cannot be cancelled. Not part of the JSON."""
 
     @property
     def seen(self) -> int:

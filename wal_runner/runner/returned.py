@@ -13,6 +13,8 @@ from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
+from wal_runner.core.shown import a_or_an
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +68,7 @@ def unfinished_inside(value: object) -> str | None:
         members = value.values()
     for _, member in zip(range(_INSIDE_MAX), members, strict=False):
         if type(member) not in FINISHED_TYPES and (found := unfinished(member)) is not None:
-            return f"{type(value).__name__} with a {found}"
+            return f"{type(value).__name__} with {a_or_an(found)}"
     return None
 
 

@@ -25,11 +25,12 @@ from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import bury_the_dead
 from wal_runner.recovery.verdicts import Verdict, resolve
 from wal_runner.runner.cancelling import is_main_task
+from wal_runner.runner.chunks import Candidate
 from wal_runner.runner.coroutines import run_in_coroutines
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.doubts import doubts_in
 from wal_runner.runner.execution import Execution, name_of
-from wal_runner.runner.feed import Candidate, Feed
+from wal_runner.runner.feed import Feed
 from wal_runner.runner.flusher import Flusher
 from wal_runner.runner.left_behind import name_left_behind, naming_left_behind
 from wal_runner.runner.serial import run_serially
@@ -309,19 +310,25 @@ class Run:
             if held is not None and not isinstance(held, KeyboardInterrupt):
                 name_left_behind(held, self.report)
                 raise held  # SystemExit, mostly, of a handler that the program has set
-            if self.stopping.in_background:
-                return  # the report says so
-            interrupted = Interrupted(
-                f"The run was asked to stop, and did: {_in_words(self.report)}. Run the same again to go on.",
-                report=self.report,
-                signal_number=self.stopping.signal_number,
-            )
-            name_left_behind(interrupted, self.report)
-            raise interrupted from held
+            if not self.stopping.in_background:
+                raise self._interrupted(held)
+            # In the background the report says that it was stopped; an error of the source or of fn is still raised.
         for error in (self.execution.fatal, self.feed.error):
             if error is not None:
                 name_left_behind(error, self.report)
                 raise error
+
+    def _interrupted(self, held: BaseException | None) -> Interrupted:
+        """Return what to raise after a signal; its cause is what the signal raised, or what else ended the run."""
+        interrupted = Interrupted(
+            f"The run was asked to stop, and did: {_in_words(self.report)}. Run the same again to go on.",
+            report=self.report,
+            signal_number=self.stopping.signal_number,
+        )
+        name_left_behind(interrupted, self.report)
+        causes = (held, self.execution.fatal, self.feed.error)
+        interrupted.__cause__ = next((cause for cause in causes if cause is not None), None)
+        return interrupted
 
 
 def _check_verdicts(verdicts: object, name: str) -> None:

@@ -36,7 +36,8 @@ def run_serially(
 def _run_windows(
     dispatcher: Dispatcher, execution: Execution, stopping: Stopping, worker_value: tuple[Any, ...]
 ) -> Iterator[None]:
-    while not stopping.is_asked and not execution.is_over:
+    # A closed fence lets nothing begin any more: what was started would hold its place for good.
+    while not (stopping.is_asked or execution.is_over or dispatcher.fence.closed):
         attempts = dispatcher.advance(dispatcher.window.size)
         try:
             yield

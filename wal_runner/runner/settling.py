@@ -173,12 +173,13 @@ class Settling:
         with self._lock:
             self.report.released += count
 
-    def left_behind(self, attempts: Iterable[Attempt]) -> None:
+    def left_behind(self, attempts: Iterable[Attempt], *, in_threads: bool = False) -> None:
         """Name attempts in the report whose fn still runs although nobody waits for it any more."""
         names = [attempt.item_id for attempt in attempts]
         if names:
             self.report.left_behind += names
-            logger.warning(sentence(names))
+            self.report.left_in_threads = in_threads
+            logger.warning(sentence(names, in_threads=in_threads))
 
     def recount(self, item_id: str, known: ItemState) -> Any | None:  # noqa: ANN401 - the user's item
         """Count an item at hand anew, of which *known* is the latest news; give it if it may run now."""

@@ -171,7 +171,7 @@ class _Crew:
                 thread.join(FLUSH_SECONDS)
                 if patience is None and stopping.is_urgent:
                     return self.dismiss(stopping)
-        self._dispatcher.settling.left_behind(list(self._running.values()))
+        self._dispatcher.settling.left_behind(list(self._running.values()), in_threads=True)
         return None
 
     def raise_broken(self) -> None:

@@ -1,7 +1,7 @@
 """Notice a source that changes an item after it has yielded it: a buffer that is refilled, an element that is cleared.
 
-Imported by the feed. Invariant: an item is named when it is pulled, and an object whose id has changed since is
-never started under the old one.
+Imported by the feed. Invariant: an item is named when it is pulled, and watched from then until its fn has received
+it. An object whose id has changed since is never run under the old one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from wal_runner.core.shown import a_or_an
 from wal_runner.errors import ItemChanged
 
 
@@ -21,26 +22,27 @@ if TYPE_CHECKING:
 IMMUTABLE_TYPES: Final = frozenset({str, int, bytes, float, bool, tuple, frozenset, UUID, type(None)})
 
 RECENT_MAX: Final = 32
-"""How many items are kept alive to notice one that comes again; a chunk that is pulled at once is compared whole. A
-ring of more buffers than this is not noticed by small pulls. More would keep more of the user's memory."""
+"""Number of items that are kept alive to notice one that comes again; a chunk that is pulled at once is compared whole.
+A ring of more buffers than this is not noticed by small pulls. A larger number would hold more of the user's memory."""
 
 FRESH_OBJECTS: Final = RECENT_MAX
-"""After so many objects in a row of which none came again, a source is taken to yield new ones."""
+"""A source counts as fresh after this many objects in a row none of which came again."""
 
 _NEVER: Final = -1 << 62
-"""In place of the number of fresh objects, once the source has reused or changed one."""
+"""Replaces the number of fresh objects once the source has reused or changed one."""
 
 _ADVICE: Final = "Yield copies, or use max_in_doubt=1. What has not run is pending: run the same again after that."
 
 
 def _nothing() -> None:
-    """Stand in for what to do when a change was found."""
+    """Do nothing; the default of `ItemWatch.on_change`."""
 
 
 class ItemWatch:
-    """The mutable items that were pulled lately, by identity, each with the id under which it was pulled.
+    """The mutable items that were pulled last, by identity, each with the id under which it was pulled.
 
-    *waiting* returns the items, with their ids, that were pulled and not started.
+    *waiting* returns the items that were pulled and not started, with their ids. It is called while another thread
+    moves items on, and must not miss one that is being moved.
     """
 
     def __init__(self, rule: KeyRule, waiting: Callable[[], Iterable[tuple[Any, str]]]) -> None:
@@ -56,6 +58,11 @@ class ItemWatch:
         self.last: tuple[Any, str] | None = None
         """The mutable item that was pulled last, with its id."""
         self._fresh = 0
+        self.is_guarding = False
+        """Whether to compare an item with its id again just before fn gets it: the source may be refilling it.
+
+        From the first mutable item on, until the source has yielded more fresh objects than the watch compares.
+        """
 
     @property
     def is_fresh(self) -> bool:
@@ -79,6 +86,7 @@ class ItemWatch:
         while len(recent) > RECENT_MAX:
             del recent[next(iter(recent))]
         self.last = (items[-1], ids[-1])
+        self.is_guarding = self._fresh <= RECENT_MAX
 
     def _compare(self, keys: Sequence[int], items: Sequence[Any], ids: Sequence[str]) -> None:
         seen = dict(self._recent)
@@ -102,14 +110,12 @@ class ItemWatch:
             if pair is None or self.is_as_named(*pair):
                 continue
             self._fresh = _NEVER
+            self.is_guarding = True
             item, item_id = pair
             # One that has begun may have been changed by fn.
             begun = any(attempt.item is item and self.has_begun(attempt) for attempt in self.in_flight())
             if not begun and any(item is other and item_id == name for other, name in self._unfinished()):
-                raise ItemChanged(
-                    f"The source changed an item after it had yielded it: a {type(item).__name__} that was named "
-                    f"{item_id[:80]!r} has not run, and is named otherwise now. {_ADVICE}"
-                )
+                raise changed(item, item_id)
 
     def is_as_named(self, item: object, item_id: str) -> bool:
         """Return whether *item* still has the id under which it was pulled: fn must get what the id names."""
@@ -121,6 +127,15 @@ class ItemWatch:
             return False
 
     def _unfinished(self) -> Iterator[tuple[Any, str]]:
+        # In this order: an item moves from the first to the second, and is added there before it is removed here.
         yield from self._waiting()
         for attempt in self.in_flight():
             yield attempt.item, attempt.item_id
+
+
+def changed(item: object, item_id: str) -> ItemChanged:
+    """Return the error for an item that was changed after it was pulled as *item_id*, and before it ran."""
+    return ItemChanged(
+        f"The source changed an item after it had yielded it: {a_or_an(type(item).__name__)} that was named "
+        f"{item_id[:80]!r} has not run, and is named otherwise now. {_ADVICE}"
+    )

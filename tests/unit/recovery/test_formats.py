@@ -222,11 +222,11 @@ def test_last_words_are_fitted(store, monkeypatch, under_older):
 
 @pytest.mark.parametrize("under_older", [False, True])
 def test_verdicts_are_fitted(store, monkeypatch, under_older):
-    """A person's answer is not lost, only the result that came with it."""
+    """A reconciler's answer is not lost, only the result that came with it."""
     other = Older(store, monkeypatch, "0.1.0" if under_older else "0.2.0")
     writer = begin_session(MemoryLog(store))
-    doubt(writer)
-    resolve(writer, {"a": Verdict.happened("tagged")}, by="ann")
+    starts = {"a": doubt(writer)}
+    resolve(writer, {"a": Verdict.happened("tagged")}, by="look", starts=starts, skip_others=True)
     [event] = events_in(store, ItemReconciled)
 
     assert (Decision.HAPPENED, None if under_older else TAGGED) == (event.decision, event.result)

@@ -8,7 +8,8 @@ from tests.support.logs import ERROR, start, succeed
 from wal_runner import Runner, Status
 from wal_runner.core.events import ItemFailed, ItemInterrupted, ItemSucceeded, LateOutcome
 from wal_runner.errors import LogReplaced
-from wal_runner.recovery.late import late_outcome, record_late
+from wal_runner.recovery.late import record_late
+from wal_runner.recovery.late_events import late_outcome
 from wal_runner.recovery.recover import open_writer
 from wal_runner.recovery.verifying import verify
 

@@ -65,12 +65,22 @@ def test_verdict_is_on_record(writer):
     assert ItemReconciled(start_seq, Decision.HAPPENED, "ann", "in the outbox", b"\xa4sent") == event
 
 
-def test_result_that_cannot_be_stored_is_omitted(writer):
-    """The effect happened all the same."""
-    resolve(writer, {"doubted": Verdict.happened({object()})}, by="ann")
+@pytest.mark.parametrize(("result", "why"), [({object()}, "of type set"), ("x" * 2_000_000, "over the limit of")])
+def test_result_that_cannot_be_stored_is_refused(writer, result, why):
+    """A person can give another result, or none; an item that has succeeded without it cannot be answered again."""
+    with pytest.raises(VerdictRefused, match=why):
+        resolve(writer, {"doubted": Verdict.happened(result)}, by="ann")
+
+    assert [Status.IN_DOUBT] == statuses(writer, "doubted")
+
+
+def test_reconciler_without_storable_result_settles_with_a_warning(writer, caplog):
+    """Its evidence counts all the same: a run must not end for it."""
+    starts = {"doubted": live(writer).item("doubted").start_seq}
+    resolve(writer, {"doubted": Verdict.happened({object()})}, by="look", starts=starts, skip_others=True)
 
     assert [Status.SUCCEEDED] == statuses(writer, "doubted")
-    assert "set" in live(writer).item("doubted").omitted
+    assert "The results of 1 verdicts by look were not kept" in caplog.text
 
 
 def test_long_notes_are_cut(writer):

@@ -5,7 +5,7 @@ import pytest
 from tests.support.engines import LmdbBench
 from tests.support.logs import succeed
 from wal_runner.core.arrays import events_of
-from wal_runner.core.events import ItemSucceeded, Status
+from wal_runner.core.events import ItemSucceeded, LateOutcome, Status
 from wal_runner.core.identity import key_rule
 from wal_runner.errors import DiskFull
 from wal_runner.log.format import DATA_NAME, ROOM_AN_ITEM_BYTES, ROOM_FLOOR_BYTES
@@ -101,6 +101,45 @@ def test_outcome_is_written_once_whatever_its_commit_said(store, writer, fault):
     ]
     assert 20 == dispatcher.settling.report.succeeded
     assert {} == dispatcher.in_flight
+
+
+@pytest.mark.parametrize("ending", ["next run", "close"])
+@pytest.mark.parametrize("fault", [Fault.NOT_WRITTEN, Fault.DISK_FULL])
+def test_late_outcome_whose_commit_failed_is_recorded_later(store, writer, caplog, fault, ending):
+    """The worker cannot raise it to anybody: it is logged, and the next run or the close of the Runner writes it."""
+    dispatcher = dispatcher_of(writer, IDS)
+    dispatcher.begin_run()
+    [attempt] = dispatcher.advance(1)
+    assert dispatcher.begin(attempt)
+    dispatcher.settle_the_rest("left behind")
+    assert 1 == writer.state.counts[Status.IN_DOUBT]
+    store.hook = lambda moment: fault if moment == "commit" else None
+    dispatcher.finish(attempt, ItemSucceeded(attempt.start_seq, 5))
+    store.hook = lambda _moment: None
+
+    assert "could not be committed" in caplog.text
+    if ending == "close":
+        writer.close()
+    else:
+        dispatcher_of(writer, IDS).begin_run()
+        assert {} == writer.own_starts.late == writer.own_starts.left_behind
+    assert [attempt.start_seq] == [event.start_seq for event in events_in(MemoryLog(store), LateOutcome)]
+
+
+@pytest.mark.parametrize("fault", [Fault.WRITTEN, Fault.NOT_WRITTEN])
+def test_late_outcome_is_written_once_whatever_its_commit_said(store, writer, fault):
+    """A commit of unknown result is looked at, and tried again."""
+    dispatcher = dispatcher_of(writer, IDS)
+    dispatcher.begin_run()
+    [attempt] = dispatcher.advance(1)
+    assert dispatcher.begin(attempt)
+    dispatcher.settle_the_rest("left behind")
+    faults = iter([fault])
+    store.hook = lambda moment: next(faults, None) if moment == "commit" else None
+    dispatcher.finish(attempt, ItemSucceeded(attempt.start_seq, 5))
+
+    assert [attempt.start_seq] == [event.start_seq for event in events_in(writer.log, LateOutcome)]
+    assert {} == writer.own_starts.late == writer.own_starts.left_behind
 
 
 def test_items_that_a_full_disk_refused_can_be_started_later(store, writer):

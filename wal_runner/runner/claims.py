@@ -167,10 +167,15 @@ class Claims(Generic[Item]):
         return self
 
     def __next__(self) -> ClaimedAttempt[Item]:
-        attempt = self._next()
-        if attempt is None:
-            raise StopIteration
-        return attempt
+        try:
+            attempt = self._next()
+            if attempt is not None:
+                return attempt
+        except BaseException:
+            # The loop ends with it, and its run too: a traceback may keep this object, and the run would go on.
+            self.close()
+            raise
+        raise StopIteration
 
     def __aiter__(self) -> Self:
         return self
@@ -181,13 +186,16 @@ class Claims(Generic[Item]):
         # Once a window it commits; on a thread, so that the caller's event loop does not wait for the disk.
         try:
             attempt = self._next() if self._hand.window else await self._next_on_a_thread()
-        except BaseException:
+            if attempt is not None:
+                return attempt
+        except asyncio.CancelledError:
             self._end_async()
             raise
-        if attempt is None:
-            self._end_async()
-            raise StopAsyncIteration
-        return attempt
+        except BaseException:
+            self.close()
+            raise
+        self._end_async()
+        raise StopAsyncIteration
 
     def _begin_async(self) -> None:
         check_asyncio("`async for` over claim")

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import wal_runner
 from wal_runner import Runner, Verdict
-from wal_runner.errors import LogClosed
+from wal_runner.errors import LogClosed, RecursiveRun
 from wal_runner.log.format import GATE_NAME
+from wal_runner.runner.claims import Claims
 
 
 if TYPE_CHECKING:
@@ -187,15 +188,26 @@ def _step(name: str, do: Callable[[], object]) -> Iterator[str]:
     began = time.monotonic()
     try:
         do()
-    except LogClosed as error:
-        if name != "the next run":  # a Runner that an interrupted close has ended is to be opened again
-            yield f"{name}: {error}"
+    except (LogClosed, RecursiveRun) as error:
+        # A Runner that an interrupted close has ended is to be opened again; so is one whose claim was left by its
+        # caller, as a loop is whose body raises.
+        is_left = isinstance(error, LogClosed) or _struck_before_the_claim()
+        if name != "the next run" or not is_left:
+            yield f"{name}: {type(error).__name__}: {str(error)[:150]}"
     except BaseException as error:  # noqa: BLE001 - whatever it is, the Runner does not work
         yield f"{name}: {type(error).__name__}: {str(error)[:150]}"
         if os.environ.get("LINE_SWEEP_TRACEBACK"):
             yield traceback.format_exc()
     if time.monotonic() - began > WAIT_S:
         yield f"{name} took {time.monotonic() - began:.1f} s"
+
+
+def _struck_before_the_claim() -> bool:
+    """Return whether the exception struck in ``__next__`` itself: before its first line it was still its caller's."""
+    error = getattr(sys, "last_value", None)
+    codes = [] if error is None else [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [code for code in codes if code.co_filename.startswith(_PACKAGE)]
+    return bool(ours) and ours[-1] is Claims.__next__.__code__
 
 
 def passes_of(driver: str) -> Counter[tuple[str, int]]:

@@ -3,8 +3,10 @@
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
+from wal_runner.cli.main import walrun
 from wal_runner.cli.next_steps import next_steps, rerun, resolve_commands
 from wal_runner.core.events import Status
 from wal_runner.core.items import OpenAttempt, SessionInfo
@@ -31,14 +33,20 @@ WALRUN = ("/usr/bin/walrun", "run", "a.wal", "--items", "b c.csv", "--", "./send
 RESUMED = "walrun run --resume a.wal --items 'b c.csv' -- ./send '{}'"
 
 
+@pytest.fixture(autouse=True)
+def command_line():
+    """Let click know the program, as it does while a command runs."""
+    with click.Context(walrun, info_name="walrun"):
+        yield
+
+
 @pytest.mark.parametrize(
     ("sessions", "command"),
     [
         ([session(*WALRUN)], RESUMED),
-        ([session(*WALRUN, cwd="/srv/x y")], f"cd '/srv/x y' && {RESUMED}"),
         ([session("/lib/wal_runner/__main__.py", "run", "a.wal", "--resume")], "walrun run a.wal --resume"),
         ([session(*WALRUN), session("walrun", "resolve", "a.wal", number=2)], RESUMED),
-        ([session(*WALRUN), session("walrun", "run", "b.wal", number=2)], "walrun run --resume b.wal"),
+        ([session(*WALRUN), session("walrun", "run", "./a.wal", number=2)], "walrun run --resume ./a.wal"),
         ([session("send.py", "--all")], None),
         ([session(*WALRUN, *["x"] * 30)], None),
         ([session(*WALRUN, "x" * 501)], None),
@@ -48,16 +56,44 @@ RESUMED = "walrun run --resume a.wal --items 'b c.csv' -- ./send '{}'"
 )
 def test_command_that_runs_again_is_the_last_one_that_ran(sessions, command):
     """That of a program we do not know, or one that was cut, is described and not made up."""
-    step = rerun(sessions)
+    step = rerun(sessions, "a.wal")
 
     assert command == step.command
     assert step.why.startswith("Run ")
 
 
+def test_command_is_run_in_the_folder_of_the_last_one():
+    """Its other words may be paths of that folder."""
+    step = rerun([session(*WALRUN, cwd="/srv/x y")], "/srv/x y/a.wal")
+
+    assert f"cd '/srv/x y' && {RESUMED}" == step.command
+
+
+@pytest.mark.parametrize("words", ["{} --items a.wal", "--items a.wal --key a.wal {}", "-j 2 {} --items a.wal"])
+def test_command_names_the_log_that_was_asked_about(words):
+    """A copy or a renamed log remembers the name that it had; a command for that one would run on another log."""
+    given = ["walrun", "run", *words.format("a.wal").split(), "--accept-copy", "--", "cp", "a.wal"]
+    here = rerun([session(*given)], "b.wal").command
+    elsewhere = rerun([session(*given, cwd="/srv")], "b.wal", accept_copy=True).command
+
+    assert f"walrun run --resume {words.format('b.wal')} -- cp a.wal" == here
+    words = words.format(Path("b.wal").absolute())
+    assert f"cd /srv && walrun run --resume --accept-copy {words} -- cp a.wal" == elsewhere
+
+
+def test_words_that_this_version_does_not_read_make_no_command():
+    """Which of them names the log is not known."""
+    step = rerun([session("walrun", "run", "a.wal", "--from-a-newer-version")], "b.wal")
+
+    assert step.command is None
+    assert "Run the same again, on b.wal: session 1 was `walrun run a.wal" in step.why
+
+
 def test_items_on_stdin_are_mentioned():
     """The log does not know what was piped; a dash behind -- is another program's."""
-    assert "with the same items on its stdin" in rerun([session("walrun", "run", "a.wal", "--items", "-")]).why
-    assert "stdin" not in rerun([session("walrun", "run", "a.wal", "--items", "b", "--", "cat", "-")]).why
+    assert "with the same items on its stdin" in rerun([session("walrun", "run", "a.wal", "--items", "-")], "a.wal").why
+    words = ("walrun", "run", "a.wal", "--items", "b", "--", "cat", "-")
+    assert "stdin" not in rerun([session(*words)], "a.wal").why
 
 
 def test_nothing_to_do_is_nothing():
@@ -114,12 +150,12 @@ def test_commands_for_a_copy_accept_it():
         *resolve_commands("a.wal", "a", 5, 1, accept_copy=True).values(),
         *resolve_commands("a.wal", "-a", 5, 2, accept_copy=True).values(),
         *resolve_commands("a.wal", "-", 5, 1, accept_copy=True).values(),
-        rerun([session(*WALRUN)], accept_copy=True).command,
-        rerun([session("walrun", "run", "--accept-copy", "a.wal")], accept_copy=True).command,
+        rerun([session(*WALRUN)], "a.wal", accept_copy=True).command,
+        rerun([session("walrun", "run", "--accept-copy", "a.wal")], "a.wal", accept_copy=True).command,
     ]
 
     assert [1] * len(commands) == [shlex.split(command).count("--accept-copy") for command in commands]
-    assert "accept_copy=True" in rerun([session("send.py")], accept_copy=True).why
+    assert "accept_copy=True" in rerun([session("send.py")], "a.wal", accept_copy=True).why
 
 
 def test_ids_that_no_command_line_holds_have_no_commands():

@@ -211,7 +211,7 @@ def test_words_that_no_process_was_started_with_make_no_command():
     for text in ("a\x00b", "\ud800"):
         info = SessionInfo(1, "h", 1, "b", ("walrun", "run", text), "/", "u", "1", "1", 1)
 
-        assert (None, {}) == (rerun([info]).command, resolve_commands("log", text, 1, 1))
+        assert (None, {}) == (rerun([info], text).command, resolve_commands("log", text, 1, 1))
         with pytest.raises(ValueError, match="no argument"):
             shell_word(text)
 

@@ -7,9 +7,10 @@ can be pasted as it stands; where the log does not know enough to write one, wor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
+from wal_runner.cli.log_word import here, with_log
 from wal_runner.cli.words import count_of, is_argument, listing, shell_word, shell_words, visible
 from wal_runner.core.events import Decision, Status
 from wal_runner.log.format import ARGV_CHARS_MAX, ARGV_MAX
@@ -50,7 +51,7 @@ def next_steps(
     With *accept_copy* the log is a copy, and commands that write to it say that it may be used.
     """
     steps = []
-    again = rerun(sessions, accept_copy=accept_copy)
+    again = rerun(sessions, log, accept_copy=accept_copy)
     dead = [report.info.number for report in reports if report.died and not report.recorded]
     doubts = sum(len(report.doubts) for report in reports)
     if doubts:
@@ -77,8 +78,11 @@ def next_steps(
     return steps
 
 
-def rerun(sessions: Iterable[SessionInfo], *, accept_copy: bool = False) -> Step:
-    """Return how to run again, as the last session that ran something was run; a copy once with --accept-copy."""
+def rerun(sessions: Iterable[SessionInfo], log: str, *, accept_copy: bool = False) -> Step:
+    """Return how to run again on *log*, as the last session that ran something was run; a copy with --accept-copy.
+
+    That session may have run on another log, of which this one is a copy, or that was renamed since.
+    """
     for info in sorted(sessions, reverse=True):
         argv = info.argv
         if not argv:
@@ -91,14 +95,16 @@ def rerun(sessions: Iterable[SessionInfo], *, accept_copy: bool = False) -> Step
             if not whole:
                 return Step(f"Run the same again: session {info.number} was {_described(info)}, and more.")
             ours, theirs = _split(argv[2:])
+            # What was accepted then was another place.
+            on_log = with_log([word for word in ours if word != ACCEPT_COPY], info.cwd, log)
             piped = " with the same items on its stdin" if "-" in ours else ""
             # A run that must find its log never begins a new one, where all would be done again.
             resume = [] if RESUME in ours else [RESUME]
-            accept = [ACCEPT_COPY] if accept_copy and ACCEPT_COPY not in ours else []
-            words = ["walrun", *argv[1:2], *resume, *accept, *ours, *theirs]
-            if not all(map(is_argument, [info.cwd, *words])):
-                # No process was started with these words: whoever wrote the log made them up.
-                return Step(f"Run the same again: session {info.number} was {_described(info)}.")
+            accept = [ACCEPT_COPY] if accept_copy else []
+            words = ["walrun", *argv[1:2], *resume, *accept, *(on_log or ()), *theirs]
+            if on_log is None or not all(map(is_argument, [info.cwd, *words])):
+                # Words that this version does not read, or with which no process was started.
+                return Step(f"Run the same again, on {visible(log)}: session {info.number} was {_described(info)}.")
             return Step(f"Run the same again{piped}:", _in_folder(info.cwd, shell_words(words)))
     return Step("Run the same again.")
 
@@ -164,8 +170,4 @@ def _is_walrun(argv: Sequence[str]) -> bool:
 
 
 def _in_folder(cwd: str, command: str) -> str:
-    try:
-        here = str(Path.cwd())
-    except OSError:
-        here = ""
-    return command if cwd in {here, ""} else f"cd {shell_word(cwd)} && {command}"
+    return command if cwd in {here(), ""} else f"cd {shell_word(cwd)} && {command}"

@@ -80,7 +80,20 @@ class OlderVersionRunning(LogError):
 
 
 class LogBusy(LogError):
-    """Another process held the gate, or needs the log for itself, for longer than the wait."""
+    """Another process held the gate, or needs the log for itself, for longer than the wait.
+
+    Raised at once to a signal handler, or a finalizer, that asks the log in the middle of a turn of its own thread.
+    """
+
+    is_of_this_thread = False
+    """Whether this very thread is in a turn: to wait for it would be to wait for itself."""
+
+    @classmethod
+    def of_this_thread(cls, path: object) -> LogBusy:
+        """Return the error for a thread that is in a turn at *path* already."""
+        error = cls(f"This thread is in a turn at {path} already. Try again when that has ended.")
+        error.is_of_this_thread = True
+        return error
 
 
 class LogAlreadyOpen(LogError):

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
 
 import pytest
 
 from tests.runner.driving import DRIVERS, Effects, named, serial
-from wal_runner import Runner, Verdict, current_attempt
+from wal_runner import Runner, Status, Verdict, current_attempt
 
 
 IDS = [f"item-{number}" for number in range(20)]
@@ -242,3 +243,21 @@ def test_key_is_the_same_in_the_next_process(path):
 
     assert 2 == len(keys)
     assert 1 == len(set(keys))
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_claim_keeps_its_runner_open(path, leaves):
+    """Nothing else may refer to it: a Runner that nothing refers to is closed."""
+    done = []
+    for attempt in Runner(path).claim(["a", "b"]):
+        with attempt as item:
+            gc.collect()
+            done.append(item)
+        if leaves:
+            break
+
+    gc.collect()
+    with Runner(path) as runner:
+        succeeded = [item.item_id for item in runner.items(Status.SUCCEEDED)]
+
+    assert (["a"] if leaves else ["a", "b"]) == done == succeeded

@@ -11,6 +11,7 @@ import pytest
 from tests.runner import driving
 from tests.runner.driving import DRIVERS, Script, named, serial, statuses, threads
 from wal_runner import Runner, Status, Verdict
+from wal_runner.errors import ItemChanged
 
 
 ITEMS = ["bad", "a", "b", "c", "d"]
@@ -293,6 +294,28 @@ def test_suspect_runs_last_and_alone(path, drive):
         assert {Status.SUCCEEDED} == {statuses(runner)[item] for item in (*items, "bad")}
     assert ("bad", True, 1) == order[-1]
     assert sorted([*items, "bad"]) == sorted(item for item, _, _ in order)
+
+
+def test_suspect_whose_object_was_emptied_ends_the_run_with_an_error(path):
+    """It waited behind the source, which closed what the item lives on: skipping it would be silent, run after run."""
+    for _ in range(2):
+        live(path, items=["bad"], key="id")
+    row = {}
+
+    def source():
+        row["id"] = "bad"
+        yield row
+        yield {"id": "good"}
+        row.clear()
+
+    ran = []
+    with Runner(path) as runner:
+        with pytest.raises(ItemChanged, match="'bad'"):
+            serial(runner, source(), ran.append, key="id", idempotent=True)
+        found = statuses(runner)
+
+    assert [{"id": "good"}] == ran
+    assert {"bad": Status.IN_DOUBT, "good": Status.SUCCEEDED} == found
 
 
 def test_suspects_run_one_by_one(path):

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import pytest
 
 from tests.runner.driving import named
-from wal_runner.runner.feed import ON_ANOTHER_THREAD
+from wal_runner.runner.item_names import ON_ANOTHER_THREAD
 
 
 tenant = ContextVar("tenant", default="lost")
@@ -109,3 +109,24 @@ def test_worker_threads_see_the_context(runner, seen):
         tenant.reset(token)
 
     assert {"kept"} == {context for context, _ in seen.found}
+
+
+def threads(runner, items, **options):
+    runner.run(items, lambda _item: None, workers=3, max_in_doubt=4, **options)
+
+
+@pytest.mark.parametrize("drive", [coroutines, async_claim, threads], ids=named)
+def test_key_of_a_mutable_item_is_called_on_the_thread_of_its_source(runner, drive):
+    """Also just before fn gets the item, which is looked at there without the key: it may be bound to a thread."""
+    found = set()
+
+    def key(item):
+        found.add(threading.get_ident())
+        return item["id"]
+
+    ended = drive(runner, [{"id": name} for name in IDS], key=key)
+    if ended is not None:
+        asyncio.run(ended)
+
+    assert 1 == len(found)
+    assert len(IDS) == len(list(runner.items()))

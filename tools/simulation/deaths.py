@@ -12,7 +12,7 @@ from wal_runner.core.events import Decision
 
 
 if TYPE_CHECKING:
-    from tools.simulation.model import Answer, Known, Model
+    from tools.simulation.model import Answer, Death, Known, Model
     from tools.simulation.process import Process
     from tools.simulation.world import World
 
@@ -39,11 +39,12 @@ def check_count(world: World, process: Process, answer: Answer) -> None:
 def is_held(world: World, process: Process, answer: Answer) -> str:
     """Return whether the item that the answer would set free "must" or "may" be held in the same transaction.
 
-    It must be if it was alone in its last death. If its neighbours have been settled since, it looks alone.
+    It must be if it was alone in its last death. If its neighbours have been settled since, it looks alone. A death
+    that a reboot followed says nothing.
     """
     if not _counts(process, answer) or answer.death is None or process.max_deaths is None:
         return ""
-    if _counted(world, process, answer) < process.max_deaths:
+    if _counted(world, process, answer) < process.max_deaths or not _is_of_this_boot(world, process, answer.death):
         return ""
     if answer.death.in_flight == 1 or process.paged:
         return "must"
@@ -51,10 +52,13 @@ def is_held(world: World, process: Process, answer: Answer) -> str:
 
 
 def _counted(world: World, process: Process, answer: Answer) -> int:
-    boots, death = world.model.boots, answer.death
-    if not _counts(process, answer) or death is None:
+    if not _counts(process, answer) or answer.death is None:
         return answer.known.deaths
-    return answer.known.deaths + (boots[death.session] == boots[process.number])
+    return answer.known.deaths + _is_of_this_boot(world, process, answer.death)
+
+
+def _is_of_this_boot(world: World, process: Process, death: Death) -> bool:
+    return world.model.boots[death.session] == world.model.boots[process.number]
 
 
 def _counts(process: Process, answer: Answer) -> bool:

@@ -26,13 +26,14 @@ from wal_runner.cli.output import json_text, put, put_attempt, put_id, say, tell
 from wal_runner.cli.status import doubts_coming, tell_steps
 from wal_runner.cli.words import copy_note, count_of, moment, shell_word, shown_id, visible
 from wal_runner.core.events import Status
-from wal_runner.recovery.deaths import is_held_for_deaths
+from wal_runner.recovery.deaths import is_held, is_held_for_deaths
 from wal_runner.recovery.reader import LogView
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wal_runner.core.items import OpenAttempt
     from wal_runner.recovery.reader import Item, SessionReport
 
 ITEMS_SHOWN_MAX: Final = 20
@@ -181,16 +182,24 @@ def _tell_open(title: str, items: Sequence[OpenItem], now_ns: int, *, with_reaso
         attempt = item.attempt
         name = f"{shown_id(attempt.item_id):<{wide}}"
         why = visible(item.reason, REASON_CHARS_MAX) if with_reason else f"session {attempt.session}"
-        tell(f"  {name}  attempt {attempt.attempt}, started {moment(attempt.started_ns, now_ns)}, {why}{_deaths(item)}")
+        when = f"{_since(attempt)} {moment(attempt.started_ns, now_ns)}"
+        tell(f"  {name}  attempt {attempt.attempt}, {when}, {why}{_deaths(item)}")
     if len(items) > len(shown):
         only_ids = ", or only their ids with --ids, or --attempts" if with_reason else ""
         tell(f"  and {len(items) - len(shown):,} more; all with --json{only_ids}")
 
 
+def _since(attempt: OpenAttempt) -> str:
+    """Return what the time of an open attempt is that of: who holds an item begins its attempt anew."""
+    return "held" if is_held(attempt) else "started"
+
+
 def _deaths(item: OpenItem) -> str:
-    """Say how many deaths were counted before this attempt, unless the reason says it."""
+    """Return how many deaths were counted before this attempt; of an item that is held for them, what to do."""
+    if is_held_for_deaths(item.attempt):
+        return "; --did-not-happen lets it run again, its count at 0, and a run with a larger --max-deaths does too"
     deaths = item.attempt.deaths
-    return f"; {count_of(deaths, 'death')} before" if deaths and not is_held_for_deaths(item.attempt) else ""
+    return f"; {count_of(deaths, 'death')} before" if deaths else ""
 
 
 def _tell_verdicts(found: Findings) -> None:
@@ -276,7 +285,7 @@ def _tell_item(
     _tell_deaths(item)
     if opened is not None:
         info = opened.report.info
-        tell(f"  started          {moment(opened.attempt.started_ns, now_ns)}")
+        tell(f"  {_since(opened.attempt):<17}{moment(opened.attempt.started_ns, now_ns)}")
         tell(f"  session          {info.number}, {_fate(opened.report)}; pid {info.pid} on {visible(info.host)}")
         tell(f"  idempotency key  {opened.key}")
     if in_doubt and opened is not None:

@@ -16,6 +16,8 @@ from wal_runner.cli.next_steps import ACCEPT_COPY, resolve_commands
 from wal_runner.cli.words import count_of, shell_word, shell_words, shown_id, visible
 from wal_runner.core.events import Status
 from wal_runner.errors import Interrupted, LogError
+from wal_runner.recovery.deaths import HELD_FOR_DEATHS
+from wal_runner.runner.report import RESULT_REQUIRED
 
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def _omitted(report: RunReport) -> Iterator[str]:
     item_id, why = report.first_omitted
     yield f"{count_of(report.results_omitted, 'result')} could not be kept; the items have succeeded all the same."
     yield f"  {shown_id(item_id)}: {_first_line(why)}"
+    if report.ended_because == RESULT_REQUIRED:
+        yield "The run ended there, since --results required asks for every result. The next run goes on behind it."
 
 
 # --- What to do next -------------------------------------------------------------------------
@@ -143,6 +147,9 @@ def _in_doubt(runner: Runner, report: RunReport, rerun: Rerun) -> Iterator[str]:
     doubts = _doubts(runner)
     for doubt in doubts[:ITEMS_SHOWN_MAX]:
         yield f"  {shown_id(doubt.item_id)}: {_first_line(doubt.reason.removeprefix('OutcomeUnknown: '))}"
+    if any(doubt.reason.startswith(HELD_FOR_DEATHS) for doubt in doubts):
+        yield "An item that killed its process again and again is not redone. --did-not-happen lets it run again, its"
+        yield "count of deaths at 0; a run with a larger --max-deaths does too."
     commands = [f"walrun inspect {shell_word(rerun.log)}"]
     for doubt in doubts[:1]:
         commands += resolve_commands(rerun.log, doubt.item_id, doubt.start_seq, doubt.attempt).values()

@@ -87,7 +87,7 @@ class Gate:
     def check_not_mine(self) -> None:
         """Raise `LogBusy` if this thread is inside."""
         if is_held_here(self.mutex):
-            raise LogBusy(f"This thread is in a turn at {self._path} already. Try again when that has ended.")
+            raise LogBusy.of_this_thread(self._path)
 
     @property
     def descriptor(self) -> int:

@@ -32,13 +32,20 @@ SUSPECT_FROM: Final = 2
 """Deaths from which an item is a suspect. One death is as likely the fault of any other item in flight."""
 
 HELD_BY: Final = "policy: max_deaths"
+HELD_FOR_DEATHS: Final = f"held by {HELD_BY}"
+"""How the reason of a doubt begins that `max_deaths` made."""
 
 _FORMAT_OF_DEATHS: Final = 2
 
 
+def is_held(attempt: OpenAttempt) -> bool:
+    """Return whether *attempt* was put in doubt by an ItemHeld: its session and its time are those of the hold."""
+    return attempt.status is Status.IN_DOUBT and attempt.reason.startswith("held by ")
+
+
 def is_held_for_deaths(attempt: OpenAttempt) -> bool:
     """Return whether *attempt* is in doubt because too many processes died with its item."""
-    return attempt.status is Status.IN_DOUBT and attempt.reason.startswith(f"held by {HELD_BY}")
+    return attempt.status is Status.IN_DOUBT and attempt.reason.startswith(HELD_FOR_DEATHS)
 
 
 class Judged(NamedTuple):
@@ -76,13 +83,15 @@ class DeathLimit:
             is_suspect = self._max is not None and item.deaths >= min(SUSPECT_FROM, self._max)
             return Judged(item.deaths, is_suspect)
         is_death = is_doubt_of_death(attempt)
-        deaths = attempt.deaths + (is_death and self._is_this_boot(attempt))
+        # After a reboot the death says nothing of the item: neither that it happened, nor that it was alone in it.
+        counts = is_death and self._is_this_boot(attempt)
+        deaths = attempt.deaths + counts
         was_held = is_held_for_deaths(attempt)
-        was_alone = was_held or (is_death and self._was_alone(attempt.session))
+        was_alone = was_held or (counts and self._was_alone(attempt.session))
         return Judged(
             deaths,
             is_suspect=deaths >= min(SUSPECT_FROM, self._max),
-            is_held=deaths >= self._max and (was_alone or (is_death and self.keeps_order)),
+            is_held=deaths >= self._max and (was_alone or (counts and self.keeps_order)),
             was_alone=was_alone,
             is_on_record=was_held,
         )

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from wal_runner.core.events import SessionClosed
-from wal_runner.errors import Compacted, LogClosed, LogForked, SessionDeclaredLost
+from wal_runner.errors import Compacted, LogBusy, LogClosed, LogForked, SessionDeclaredLost
 from wal_runner.failpoints import failpoint
 from wal_runner.log import opening
 from wal_runner.log.locks import let_go
@@ -244,6 +244,9 @@ class LogWriter:
         if self._closed:
             raise LogClosed(f"{self.log.path} was closed here. Open it again.")
         if self._half_folded:
+            if _is_in_turn(self):
+                # A signal handler asks in the middle of a fold: another state would be changed under that fold.
+                raise LogBusy.of_this_thread(self.log.path)
             self._load_anew()
 
     def _fold(self, records: Iterable[Record]) -> None:

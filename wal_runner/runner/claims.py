@@ -88,7 +88,7 @@ class ClaimedAttempt(Attempt, Generic[Item]):
         self.entered = True
         # `released` again, after the mark: another thread may end the loop at this moment.
         if not self._dispatcher.begin(self) or self.released:
-            raise self._given_back()
+            raise self._dispatcher.feed.error or self._given_back()
         failpoint("run.before_effect")
         # After everything that may raise: if __enter__ fails, __exit__ is not called, and would not undo this.
         self._token = current.set(self)
@@ -150,7 +150,9 @@ class Claims(Generic[Item]):
     To leave the loop early, call `close`, or use it as a context manager; else closing the Runner ends it.
     """
 
-    def __init__(self, run: Run, one_at_a_time: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, run: Run, one_at_a_time: Callable[[], AbstractContextManager[None]], runner: object) -> None:
+        # A Runner that nothing refers to is closed: ``for attempt in Runner(path).claim(items)`` needs it.
+        self._runner = runner
         self._hand: _Hand[Item] = _Hand(run)
         # Not a method, which would hold `self` in a cycle: a loop that is left ends its run at once, without the GC.
         self._windows = _claim_windows(self._hand, one_at_a_time)
@@ -289,7 +291,8 @@ def _claim_windows(
     run = hand.run
     with one_at_a_time(), Progress.of(run, enabled=run.options.progress), run.running():
         dispatcher = run.dispatcher
-        while not run.is_ending:
+        # A closed fence lets nothing begin any more.
+        while not (run.is_ending or dispatcher.fence.closed):
             hand.window.extend(dispatcher.advance(dispatcher.window.size, waits=False))
             if hand.window:
                 commit_s, began, hand.given = dispatcher.commit_s, time.perf_counter(), 0

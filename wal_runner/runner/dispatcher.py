@@ -349,7 +349,8 @@ class Dispatcher:
             try:
                 self.writer.turn(decide, fitted=fitted)
             except LogBusy as busy:
-                if self.is_stopping() or time.monotonic() > gives_up:
+                # Of this thread: a signal handler asked in the middle of this turn, and the turn may be committed.
+                if busy.is_of_this_thread or self.is_stopping() or time.monotonic() > gives_up:
                     raise
                 if not warned:
                     logger.warning("%s Waiting up to %g s for it.", busy, GATE_BUSY_WAIT_S)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from threading import get_ident
@@ -19,12 +18,11 @@ from wal_runner.core.decide import Course, course
 from wal_runner.core.events import Status
 from wal_runner.core.items import item_of, long_row
 from wal_runner.errors import ItemChanged
-from wal_runner.log.results import printable
 from wal_runner.log.rows import row_of, status_in
 from wal_runner.runner.chunks import NOT_LOOKED_UP, Candidate, Chunk, Looked, are_all_done, is_plain_text
-from wal_runner.runner.item_names import Namer
+from wal_runner.runner.item_names import Namer, explain_thread
 from wal_runner.runner.suspects import Suspects
-from wal_runner.runner.watch import IMMUTABLE_TYPES, ItemWatch
+from wal_runner.runner.watch import IMMUTABLE_TYPES, ItemWatch, changed
 
 
 if TYPE_CHECKING:
@@ -50,14 +48,6 @@ QUICK_PULL: Final = 256
 
 QUICK_ITEM_S: Final = 10e-6
 """A source that yields, and an item that is named, in less than this: 1,024 of them stay far below the deadline."""
-
-ERROR_CHARS_READ: Final = 1_000
-
-ON_ANOTHER_THREAD: Final = (
-    "An asynchronous run reads a plain iterable, and calls key=, on one thread of its own. Give a list, or an async "
-    "iterator, which is read in the event loop; or open what is bound to its thread inside of the iterable."
-)
-"""What to do if a source can be used only by the thread that made it, as a cursor of sqlite3."""
 
 _SUCCEEDED: Final = int(Status.SUCCEEDED)
 
@@ -187,8 +177,13 @@ class Feed:
 
     def take_suspect(self) -> list[Candidate]:
         """Return the next suspect, alone, once the source has ended and nothing else waits."""
-        is_over = self.exhausted and not self._waiting and not self.pulled_ahead
-        return self.suspects.next(self.watch.is_as_named) if is_over else []
+        if not self.exhausted or self._waiting or self.pulled_ahead:
+            return []
+        self._taken = self.suspects.next()
+        if self._taken and not self._as_named(self._taken):
+            self.fail(changed(*self._taken[0][:2]))
+            self._taken = []
+        return self._taken
 
     @property
     def is_done(self) -> bool:
@@ -317,9 +312,8 @@ class Feed:
 
     def fail(self, error: BaseException) -> None:
         """Keep an error of the source for later, and pull nothing more."""
-        if self.is_on_another_thread and "thread" in printable(error, ERROR_CHARS_READ):
-            with suppress(Exception):  # the exception is the user's
-                error.add_note(ON_ANOTHER_THREAD)
+        if self.is_on_another_thread:
+            explain_thread(error)
         self.error = error if self.error is None else self.error
         self.exhausted = True
 

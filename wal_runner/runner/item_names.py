@@ -6,16 +6,26 @@ was promised to come once and comes twice, raises before the item is started.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.errors import DuplicateItem, ItemIdInvalid
 from wal_runner.log.format import ITEM_ID_BYTES_MAX
+from wal_runner.log.results import printable
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wal_runner.core.identity import KeyRule
+
+ERROR_CHARS_READ: Final = 1_000
+
+ON_ANOTHER_THREAD: Final = (
+    "An asynchronous run reads a plain iterable, and calls key=, on one thread of its own. Give a list, or an async "
+    "iterator, which is read in the event loop; or open what is bound to its thread inside of the iterable."
+)
+"""What to do if a source can be used only by the thread that made it, as a cursor of sqlite3."""
 
 
 class Namer:
@@ -45,3 +55,10 @@ class Namer:
         if self._expect is not None:
             self._expect(item_id)
         return item_id
+
+
+def explain_thread(error: BaseException) -> None:
+    """Add what to do to an error that a source raised because it belongs to another thread."""
+    if "thread" in printable(error, ERROR_CHARS_READ):
+        with suppress(Exception):  # the exception is the user's
+            error.add_note(ON_ANOTHER_THREAD)

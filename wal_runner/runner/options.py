@@ -56,7 +56,7 @@ class RunOptions:
         if self.max_in_doubt is not None:
             _check_count("max_in_doubt", self.max_in_doubt, SCRATCH_SLOTS)
         if self.max_deaths is not None:
-            _check_count("max_deaths", self.max_deaths, MAX_DEATHS_MAX)
+            _check_count("max_deaths", self.max_deaths, MAX_DEATHS_MAX, "; None counts no deaths")
         if self.on_duplicate not in ON_DUPLICATE:
             raise ValueError(f'on_duplicate={self.on_duplicate!r} is unknown. Give "skip" or "error".')
         if self.results not in RESULTS:
@@ -88,8 +88,8 @@ class RunOptions:
         return SCRATCH_SLOTS if self.max_in_doubt is None else self.max_in_doubt
 
 
-def _check_count(name: str, value: object, most: int) -> None:
+def _check_count(name: str, value: object, most: int, also: str = "") -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is no whole number.")
     if not 1 <= value <= most:
-        raise ValueError(f"{name}={value} is out of range. Give 1 to {most:,}.")
+        raise ValueError(f"{name}={value} is out of range. Give 1 to {most:,}{also}.")

@@ -282,7 +282,7 @@ class Runner(SessionLocks):
             raise ValueError(f'on_error={on_error!r} is unknown. Give "swallow" or "raise".')
         settings = RunOptions(**options)
         run = self._new_run(items, no_function, settings, on_error_raise=on_error == "raise")
-        return Claims(run, self._one_at_a_time)
+        return Claims(run, self._one_at_a_time, self)
 
     # --- Looking -----------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from wal_runner.runner.chunks import Candidate
 
@@ -31,10 +31,6 @@ class Suspects:
         """Put *candidates* behind all other items of the source."""
         self._candidates += candidates
 
-    def next(self, is_as_named: Callable[[object, str], bool]) -> list[Candidate]:
-        """Return the next suspect, or none; one that its source changed is left to the next run."""
-        while self._candidates:
-            suspect = self._candidates.pop(0)
-            if is_as_named(suspect.item, suspect.item_id):
-                return [suspect]
-        return []
+    def next(self) -> list[Candidate]:
+        """Return the next suspect, or none."""
+        return [self._candidates.pop(0)] if self._candidates else []

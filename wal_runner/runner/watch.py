@@ -6,6 +6,8 @@ it. An object whose id has changed since is never run under the old one.
 
 from __future__ import annotations
 
+from operator import is_
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -57,6 +59,10 @@ class ItemWatch:
         self._recent: dict[int, tuple[Any, str]] = {}
         self.last: tuple[Any, str] | None = None
         """The mutable item that was pulled last, with its id."""
+        self._pictures: dict[int, Any] = {}
+        """What the recent items held when they were pulled, for threads that must not call the key."""
+        self._thread = 0
+        """The thread that reads the source and calls the key."""
         self._fresh = 0
         self.is_guarding = False
         """Whether to compare an item with its id again just before fn gets it: the source may be refilling it.
@@ -73,6 +79,7 @@ class ItemWatch:
         """Note items that were just pulled. Raise `ItemChanged` if one is also, under another id, not done yet."""
         if not items or IMMUTABLE_TYPES.issuperset(map(type, items)):
             return
+        self._thread = get_ident()
         keys = list(map(id, items))
         distinct = set(keys)
         if len(distinct) == len(keys) and self._recent.keys().isdisjoint(distinct):
@@ -83,8 +90,10 @@ class ItemWatch:
         for key, item, item_id in zip(keys[-RECENT_MAX:], items[-RECENT_MAX:], ids[-RECENT_MAX:], strict=True):
             recent.pop(key, None)
             recent[key] = (item, item_id)
+            self._pictures[key] = _picture(item)
         while len(recent) > RECENT_MAX:
-            del recent[next(iter(recent))]
+            oldest = next(iter(recent))
+            del recent[oldest], self._pictures[oldest]
         self.last = (items[-1], ids[-1])
         self.is_guarding = self._fresh <= RECENT_MAX
 
@@ -118,9 +127,18 @@ class ItemWatch:
                 raise changed(item, item_id)
 
     def is_as_named(self, item: object, item_id: str) -> bool:
-        """Return whether *item* still has the id under which it was pulled: fn must get what the id names."""
+        """Return whether *item* still has the id under which it was pulled: fn must get what the id names.
+
+        The key is called on the thread that reads the source. On another one a dict, list or bytearray is compared with
+        what it held when it was pulled, and only if that differs the key decides. Of anything else nothing is known
+        there: the answer is yes.
+        """
         if type(item) in IMMUTABLE_TYPES:
             return True
+        if get_ident() != self._thread:
+            picture = self._pictures.get(id(item))
+            if picture is None or _is_like(picture, item):
+                return True
         try:
             return bool(self._id_of(item) == item_id)
         except Exception:  # noqa: BLE001 - a key function of the user's, on an item that may be emptied
@@ -139,3 +157,24 @@ def changed(item: object, item_id: str) -> ItemChanged:
         f"The source changed an item after it had yielded it: {a_or_an(type(item).__name__)} that was named "
         f"{item_id[:80]!r} has not run, and is named otherwise now. {_ADVICE}"
     )
+
+
+def _picture(item: object) -> tuple[Any, ...] | bytes | None:
+    """Return what *item* holds, to be compared by `_is_like`; None if that would call code of the user's."""
+    kind = type(item)
+    if kind is dict:
+        return (*item, *item.values())  # type: ignore[misc,attr-defined]
+    if kind is list:
+        return tuple(item)  # type: ignore[arg-type]
+    return bytes(item) if kind is bytearray else None  # type: ignore[call-overload]
+
+
+def _is_like(picture: tuple[Any, ...] | bytes, item: object) -> bool:
+    try:
+        now = _picture(item)
+    except RuntimeError:  # another thread is changing it
+        return False
+    if isinstance(picture, bytes) or now is None or isinstance(now, bytes):
+        return picture == now
+    # By identity: comparing the user's values would call their code.
+    return len(picture) == len(now) and all(map(is_, picture, now))

@@ -3,7 +3,9 @@
 import pytest
 
 from tests.support.logs import succeed
-from wal_runner.errors import LogAlreadyOpen, LogClosed
+from wal_runner.core.events import Status
+from wal_runner.core.items import item_of
+from wal_runner.errors import LogAlreadyOpen, LogBusy, LogClosed
 from wal_runner.log import opening
 from wal_runner.log.lmdb_data import DataFile
 from wal_runner.recovery.recover import keep_writer, open_writer
@@ -119,3 +121,21 @@ def test_opening_in_vain_leaves_the_first_one_open(tmp_path):
         open_writer(tmp_path / "batch.wal")
     succeed(writer, ["a"])
     writer.close()
+
+
+def test_handler_that_asks_in_the_middle_of_a_fold_is_refused(writer, monkeypatch):
+    """It would load another state under that fold, and the sound log would look as if events were missing."""
+    really_apply, refused = type(writer.state).apply, []
+
+    def apply(state, record):
+        if not refused:
+            with pytest.raises(LogBusy, match="in a turn") as raised:
+                writer.catch_up()
+            refused.append(raised.value.is_of_this_thread)
+        really_apply(state, record)
+
+    monkeypatch.setattr(type(writer.state), "apply", apply)
+    succeed(writer, ["b"])
+
+    assert [True] == refused
+    assert Status.SUCCEEDED == item_of(writer.state.row("b")).status

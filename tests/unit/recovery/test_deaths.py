@@ -87,6 +87,20 @@ def test_restart_is_not_counted(bench, monkeypatch, boot, counted):
     writer.close()
 
 
+@pytest.mark.parametrize("keeps_order", [False, True], ids=["any order", "in order"])
+def test_restart_holds_nothing(bench, monkeypatch, keeps_order):
+    """Enough deaths were counted, with others in flight; the restart that ended the attempt alone says nothing."""
+    die(bench)
+    die(bench, deaths=3)
+    opened = recover._session_opened
+    monkeypatch.setattr(recover, "_session_opened", lambda *more: opened(*more)._replace(boot="another"))
+    writer = begin_session(bench.open())
+    judged = DeathLimit(writer, keeps_order=keeps_order).judge(known(writer))
+    writer.close()
+
+    assert Judged(3, is_suspect=True) == judged
+
+
 def test_interruption_in_a_living_session_is_not_a_death(bench):
     """A doubt that stood when its session died was not in flight."""
     writer = begin_session(bench.open())

@@ -223,3 +223,19 @@ def test_doubts_of_a_dead_run_are_asked_about(path):
         report = serial(runner, ["a"], Effects(), reconcile=lambda _: {"a": Verdict.did_not_happen()})
 
     assert {"seen": 1, "succeeded": 1} == numbers(report)
+
+
+def test_doubt_whose_item_fn_has_changed_is_left_to_the_next_run(runner):
+    """The object is not what its id names any more; the report says what the log does."""
+
+    def fn(item):
+        item.pop("id")
+        raise TimeoutError
+
+    def look(doubts):
+        return {doubt.item_id: Verdict.did_not_happen() for doubt in doubts}
+
+    report = runner.run([{"id": "a"}], fn, key="id", reconcile=look)
+
+    assert {"seen": 1, "released": 1} == numbers(report)
+    assert {"a": Status.PENDING} == statuses(runner)

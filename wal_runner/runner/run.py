@@ -250,15 +250,17 @@ class Run:
         with writer.lock:
             values = writer.log.look_up(ids)
             for item_id, value in zip(ids, values, strict=True):
-                if not self.feed.watch.is_as_named(self.settling.at_hand[item_id][0], item_id):
-                    continue  # its source has changed it since; the next run gets it anew
                 row = writer.state.row(item_id) or row_of(item_id, value)
                 if row is None:
                     continue
                 known: ItemState = item_of(row)
                 item = self.settling.recount(item_id, known)
-                if item is not None:
+                if item is None:
+                    continue
+                if self.feed.watch.is_as_named(item, item_id):
                     candidates.append(Candidate(item, item_id, known, writer.generation))
+                else:
+                    self.settling.released(1)  # its source, or fn, has changed it since; the next run gets it anew
         self.feed.add(candidates)
         return len(candidates)
 

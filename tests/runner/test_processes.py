@@ -224,6 +224,39 @@ def rob(other, path):
         file.unlink()
 
 
+LATE = """
+from wal_runner.core.events import ItemSucceeded
+
+def fn(item):
+    raise TimeoutError
+
+runner = Runner(path)
+runner.run(["a"], fn)
+[doubt] = runner.in_doubt()
+# As a thread leaves it that went on behind its run, and whose own commit failed.
+runner.writer.own_starts.late[doubt.start_seq] = ("a", ItemSucceeded(doubt.start_seq, 5))
+say("a")
+hear()
+try:
+    runner.run(["b"], print)
+except errors.LogError as error:
+    say(type(error).__name__)
+"""
+
+
+def test_run_of_a_lost_session_records_what_came_late_to_an_earlier_one(path):
+    """It ends before its first start, and the outcome of a fn that outlived its run is on record all the same."""
+    with Script(LATE, path) as other:
+        rob(other, path)
+        with Runner(path) as runner:
+            assert Status.IN_DOUBT is runner.status("a")
+            other.tell()
+            assert other.hear() in {"LogReplaced", "SessionDeclaredLost"}
+            found = statuses(runner)
+
+    assert {"a": Status.SUCCEEDED} == found
+
+
 def test_session_that_was_declared_lost_appends_nothing(path):
     """Its files were deleted by mistake; it is stopped rather than believed."""
     with Script(ROBBED, path) as other:

@@ -197,7 +197,12 @@ class Run:
 
     def begin(self) -> None:
         """Settle what earlier runs of this Runner left without an outcome, and fix the seq at which this run begins."""
-        self.dispatcher.begin_run()
+        try:
+            self.dispatcher.begin_run()
+        except (SessionDeclaredLost, LogReplaced):
+            # The outcomes of fns that outlived their run: this session cannot append them any more.
+            self._record_late()
+            raise
         # It has caught up, too: a failure that another process has just recorded is older than this run.
         self.feed.begin(self._writer.state.seq)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from wal_runner.core.events import Status
 from wal_runner.errors import LogError
 from wal_runner.recovery.formats import fit
-from wal_runner.recovery.late_events import late_outcome
 from wal_runner.recovery.unrecorded import take_turn
 from wal_runner.shielded_logger import ShieldedLogger
 
@@ -34,19 +33,11 @@ def record_late_outcome(writer: LogWriter, attempt: Attempt, event: OutcomeEvent
         if start_seq not in own.left_behind or writer.closed or writer.is_the_parents:
             return
 
-        late = late_outcome(attempt.item_id, event)
-        tries: list[tuple[bool, int]] = []
-
         def decide(turn: Turn) -> Sequence[Event]:
             known = writer.state.attempt(start_seq)
-            tries.append((known is not None, writer.state.conflicts))
             if known is not None and known.status is Status.STARTED:
                 # The end of its run could not be written: the start has no doubt on record yet.
                 return fit(turn, writer.state, [event])
-            if known is None and late is not None and tries[-1] == tries[0]:
-                # Somebody settled the doubt meanwhile: it is on record as a conflict, and counted. Not equal: an
-                # earlier commit of unknown result did write it.
-                return fit(turn, writer.state, [late])
             return fit(turn, writer.state, own.late_events(writer.state, writer.session.number))
 
         own.late[start_seq] = (attempt.item_id, event)

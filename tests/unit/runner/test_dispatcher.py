@@ -13,7 +13,6 @@ from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import Fault, MemoryStore
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import begin_session
-from wal_runner.recovery.verdicts import Verdict, resolve
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.feed import Feed
 from wal_runner.runner.settling import Settling
@@ -140,24 +139,6 @@ def test_late_outcome_is_written_once_whatever_its_commit_said(store, writer, fa
     dispatcher.finish(attempt, ItemSucceeded(attempt.start_seq, 5))
 
     assert [attempt.start_seq] == [event.start_seq for event in events_in(writer.log, LateOutcome)]
-    assert {} == writer.own_starts.late == writer.own_starts.left_behind
-
-
-@pytest.mark.parametrize("fault", [None, Fault.WRITTEN, Fault.NOT_WRITTEN])
-def test_late_outcome_behind_a_verdict_is_a_conflict(store, writer, fault):
-    """Somebody settled the doubt before fn returned: both are on record, and the conflict is counted once."""
-    dispatcher = dispatcher_of(writer, IDS)
-    dispatcher.begin_run()
-    [attempt] = dispatcher.advance(1)
-    assert dispatcher.begin(attempt)
-    dispatcher.settle_the_rest("left behind")
-    resolve(writer, {attempt.item_id: Verdict.did_not_happen()}, by="ada")
-    faults = iter([fault])
-    store.hook = lambda moment: next(faults, None) if moment == "commit" else None
-    dispatcher.finish(attempt, ItemSucceeded(attempt.start_seq, 5))
-
-    assert [attempt.start_seq] == [event.start_seq for event in events_in(writer.log, LateOutcome)]
-    assert 1 == writer.state.conflicts
     assert {} == writer.own_starts.late == writer.own_starts.left_behind
 
 

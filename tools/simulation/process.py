@@ -9,12 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tools.simulation.checks import check_reader
-from tools.simulation.model import ABANDONED, DOUBTED, FAILED, PENDING, SUCCEEDED, Violation
+from tools.simulation.model import ABANDONED, DOUBTED, FAILED, PENDING, SUCCEEDED, Violation, demand
 from tools.simulation.people import raise_format
 from tools.simulation.sources import PAGE_SIZE, fetching
 from tools.simulation.world import INTERRUPTED, Died, World
 from wal_runner.core.events import ItemFailed, ItemSucceeded, Status
-from wal_runner.errors import CommitUnknown, DiskFull, ItemUnknown, KeyRuleChanged, LogError, LogTooNew, VerdictRefused
+from wal_runner.errors import (
+    CommitUnknown,
+    DiskFull,
+    ItemUnknown,
+    KeyRuleChanged,
+    LogError,
+    LogTooNew,
+    OlderVersionRunning,
+    VerdictRefused,
+)
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.recovery import compact, verdicts
 from wal_runner.recovery.recover import begin_session, bury_the_dead
@@ -189,7 +198,15 @@ class Process:
 
     def answer(self, start_seq: int, item_id: str, verdict: Verdict) -> None:
         """Settle a doubt that was looked at a while ago, by its attempt."""
-        verdicts.resolve(self.writer, {item_id: verdict}, by="bob", starts={item_id: start_seq})
+        before = self.world.model.seq
+        try:
+            verdicts.resolve(self.writer, {item_id: verdict}, by="bob", starts={item_id: start_seq})
+        except OlderVersionRunning as older:
+            # It could not read the verdict's result: nothing of the verdict is written.
+            self.world.model.catch_up()
+            demand(self.world.older_runs, f"session {older.session} stands in the way, and no older version runs")
+            demand(self.world.model.seq == before, "a verdict was refused and written")
+            return
         self.world.model.catch_up()
         settled = self.world.model.items[item_id].start_seq
         if settled != start_seq:

@@ -68,7 +68,9 @@ def settle_own_starts(writer: LogWriter, reason: str, *, turn: TakeTurn | None =
     take_turn(turn or writer.turn, decide)
     own.late_is_written(late)
     for start_seq in left:
-        if start_seq not in doubted:
+        # Neither settled here nor in doubt by this call: an earlier call raised, and its commit was written after all.
+        # The worker may still be inside fn, and will write to its slot.
+        if start_seq in settled and start_seq not in doubted:
             own.left_behind.pop(start_seq, None)
     return settled
 

@@ -7,12 +7,13 @@ from tests.support.logs import succeed
 from wal_runner.core.arrays import events_of
 from wal_runner.core.events import ItemSucceeded, LateOutcome, Status
 from wal_runner.core.identity import key_rule
-from wal_runner.errors import DiskFull
+from wal_runner.errors import DiskFull, StorageFailed
 from wal_runner.log.format import DATA_NAME, ROOM_AN_ITEM_BYTES, ROOM_FLOOR_BYTES
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import Fault, MemoryStore
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import begin_session
+from wal_runner.recovery.unrecorded import settle_own_starts
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.feed import Feed
 from wal_runner.runner.settling import Settling
@@ -140,6 +141,30 @@ def test_late_outcome_is_written_once_whatever_its_commit_said(store, writer, fa
 
     assert [attempt.start_seq] == [event.start_seq for event in events_in(writer.log, LateOutcome)]
     assert {} == writer.own_starts.late == writer.own_starts.left_behind
+
+
+def test_slot_of_a_worker_stays_its_own_if_the_end_was_written_and_raised(store, writer):
+    """The next run settles nothing more of that start; its worker writes to the slot when fn returns after all."""
+    dispatcher = dispatcher_of(writer, IDS)
+    dispatcher.begin_run()
+    [attempt] = dispatcher.advance(1)
+    assert dispatcher.begin(attempt)
+
+    def written_and_raised(decide, *, fitted):
+        writer.turn(decide, fitted=fitted)
+        raise StorageFailed("the disk answered late")
+
+    with pytest.raises(StorageFailed):
+        settle_own_starts(writer, "the run ended before fn did", turn=written_and_raised)
+    second = dispatcher_of(writer, IDS)
+    second.begin_run()
+    others = second.advance(1)
+    kept = dict(writer.own_starts.left_behind)
+    dispatcher.finish(attempt, ItemSucceeded(attempt.start_seq, 5))
+
+    assert {attempt.start_seq: attempt.slot} == kept
+    assert attempt.slot not in {other.slot for other in others}
+    assert [attempt.start_seq] == [event.start_seq for event in events_in(writer.log, LateOutcome)]
 
 
 def test_items_that_a_full_disk_refused_can_be_started_later(store, writer):

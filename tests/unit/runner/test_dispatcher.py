@@ -143,7 +143,7 @@ def test_late_outcome_is_written_once_whatever_its_commit_said(store, writer, fa
     assert {} == writer.own_starts.late == writer.own_starts.left_behind
 
 
-def test_slot_of_a_worker_stays_its_own_if_the_end_was_written_and_raised(store, writer):
+def test_slot_of_a_worker_stays_its_own_if_the_end_was_written_and_raised(writer):
     """The next run settles nothing more of that start; its worker writes to the slot when fn returns after all."""
     dispatcher = dispatcher_of(writer, IDS)
     dispatcher.begin_run()

@@ -85,9 +85,11 @@ class Stage:
             os.write(self._gates[item], b"\n")
 
     def wait_for_death_of_session(self, number: int) -> None:
-        """Wait until the kernel says that nobody holds the session's lock: neither its owner nor a command."""
-        with (self.log / "sessions" / str(number)).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+        """Wait until the kernel says that nobody holds the session's locks: neither its owner nor a command."""
+        sessions = self.log / "sessions"
+        for held in (sessions / str(number), *sessions.glob(f"{number}.*")):
+            with held.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
 
     def statuses(self) -> dict[str, str]:
         """Give what the log says of each item."""

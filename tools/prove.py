@@ -40,10 +40,10 @@ class Harness(NamedTuple):
 
 
 HARNESSES: Final = {
-    "power cuts": Harness("powercut.py", ("--states", "20000"), (), 0.3),
+    "power cuts": Harness("powercut.py", ("--states", "10000"), (), 0.3),
     "failing calls": Harness("io_faults.py", ("--life", "serial", "--all"), ("--all",), 0.1),
-    "random kills": Harness("kill_torture.py", ("--kills", "300"), (), 0.2),
-    "corruption": Harness("corruption.py", ("--folders", "1500"), (), 0.2),
+    "random kills": Harness("kill_torture.py", ("--kills", "200"), (), 0.2),
+    "corruption": Harness("corruption.py", ("--folders", "1000"), (), 0.2),
     "simulated lives": Harness("simulator.py", ("--lives", "20000"), (), 0.2),
 }
 

@@ -244,19 +244,6 @@ except errors.LogError as error:
 """
 
 
-def test_run_of_a_lost_session_records_what_came_late_to_an_earlier_one(path):
-    """It ends before its first start, and the outcome of a fn that outlived its run is on record all the same."""
-    with Script(LATE, path) as other:
-        rob(other, path)
-        with Runner(path) as runner:
-            assert Status.IN_DOUBT is runner.status("a")
-            other.tell()
-            assert other.hear() in {"LogReplaced", "SessionDeclaredLost"}
-            found = statuses(runner)
-
-    assert {"a": Status.SUCCEEDED} == found
-
-
 def test_session_that_was_declared_lost_appends_nothing(path):
     """Its files were deleted by mistake; it is stopped rather than believed."""
     with Script(ROBBED, path) as other:
@@ -273,19 +260,22 @@ def test_session_that_was_declared_lost_appends_nothing(path):
     assert {"a": Status.SUCCEEDED, "b": Status.SUCCEEDED} == found
 
 
-def test_lost_session_records_late_what_it_knows(path):
+@pytest.mark.parametrize(
+    ("script", "result"), [(ROBBED, "did a"), (LATE, None)], ids=["of its run", "of an earlier run"]
+)
+def test_lost_session_records_late_what_it_knows(path, script, result):
     """The effect happened, and its process lives: the doubt is settled by it, in a session of its own."""
-    with Script(ROBBED, path) as other:
+    with Script(script, path) as other:
         rob(other, path)
         with Runner(path) as runner:
             assert Status.IN_DOUBT is runner.status("a")
             other.tell()
             assert other.hear() in {"LogReplaced", "SessionDeclaredLost"}
-            found, results = statuses(runner), list(runner.results())
+            found, results = statuses(runner), dict(runner.results())
             last = runner.history("a")[-1].event
 
     assert {"a": Status.SUCCEEDED} == found
-    assert [("a", "did a")] == results
+    assert {"a": result} == results
     assert isinstance(last, LateOutcome)
 
 

@@ -341,7 +341,7 @@ class Process:
         assert run is not None
         self.release()
         self.flush()
-        waiting = len(run.feed._waiting) + len(run.feed.suspects.copy())  # noqa: SLF001 - pulled, and never started
+        waiting = len(run.feed._waiting) + len(run.feed.suspects)  # noqa: SLF001 - pulled, and never started
         self._leave(run)
         seen = run.report.seen
         if not self.running and seen + waiting != self.pulled:

@@ -382,7 +382,7 @@ class Dispatcher:
         report.doubt_bound = max(report.doubt_bound, len(in_flight))
         report.conflicts = self.writer.state.conflicts - self._conflicts_before
         if plan.postponed:
-            self.feed.suspects.add(plan.postponed)
+            self.feed.suspects.extend(plan.postponed)
         self._deaths.warn()
         for candidate, known, decided in plan.dropped:
             self.settling.met(candidate.item, candidate.item_id, known, decided)

@@ -21,7 +21,6 @@ from wal_runner.errors import ItemChanged
 from wal_runner.log.rows import row_of, status_in
 from wal_runner.runner.chunks import NOT_LOOKED_UP, Candidate, Chunk, Looked, are_all_done, is_plain_text
 from wal_runner.runner.item_names import Namer, explain_thread
-from wal_runner.runner.suspects import Suspects
 from wal_runner.runner.watch import IMMUTABLE_TYPES, ItemWatch, changed
 
 
@@ -88,7 +87,8 @@ class Feed:
         self._takes_text_as_it_is = names.takes_text_as_it_is
         self._waiting: list[Candidate] = []
         self._taken: list[Candidate] = []
-        self.suspects = Suspects()
+        self.suspects: deque[Candidate] = deque()
+        """Items whose process died with them repeatedly: they run last and alone."""
         self._chunk = Chunk([], [], [])
         self.watch = ItemWatch(rule, self._pulled)
         self._reads_ahead = reads_ahead
@@ -179,7 +179,7 @@ class Feed:
         """Return the next suspect, alone, once the source has ended and nothing else waits."""
         if not self.exhausted or self._waiting or self.pulled_ahead:
             return []
-        self._taken = self.suspects.next()
+        self._taken = [self.suspects.popleft()] if self.suspects else []
         if self._taken and not self._as_named(self._taken):
             self.fail(changed(*self._taken[0][:2]))
             self._taken = []

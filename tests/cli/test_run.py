@@ -420,6 +420,7 @@ def test_item_that_kills_walrun_is_held(folder, more, codes, kind):
         assert 1 == now["held_for_deaths"]
         deaths = len(codes) - 1
         assert f"in flight in {deaths} death{'s' if deaths > 1 else ''}, alone in the last" in inspected.out
+        assert f"attempt {deaths}, held 2" in inspected.out
         assert deaths == walrun("inspect", "--json", "a.wal", cwd=folder).json["in_doubt"][0]["deaths"]
         assert f"  deaths           {deaths} " in walrun("inspect", "a.wal", "bad", cwd=folder).out
     else:
@@ -440,8 +441,10 @@ def test_required_results_end_the_run_with_code_6(folder):
     (folder / "shop.py").write_text("def made(item):\n    return object()\n")
     items = write(folder, "a.jsonl", *map(str, range(50)))
     ended = run(folder, "--items", items, "--results", "required", "--json", "--call", "shop:made")
+    told = run(folder, "--items", items, "--results", "required", "--call", "shop:made")
 
     assert (6, 1, "result_required") == (ended.code, ended.json["succeeded"], ended.json["ended_because"])
+    assert "The run ended there, since --results required asks for every result." in told.err
 
 
 def test_function_is_called_by_its_name_in_errors(folder):

@@ -15,6 +15,7 @@ from tools.corrupting.controls import CONTROLS, catch, clinic_for_controls
 from tools.corrupting.mutators import MUTATORS
 from tools.corrupting.trials import LARGE, WAYS, Clinic
 from tools.harness.memory import memory_folder
+from wal_runner.log.format import HEAD_NAME
 
 
 SEED = "a"
@@ -68,6 +69,16 @@ def test_each_kind_of_damage_tells_the_truth_or_a_typed_error(clinic, mutator, w
     trial = clinic.trial(SEED, 0, (mutator,), (way,))
 
     assert not _is_violation(trial), trial
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_folder_in_the_place_of_head_is_a_damage(clinic, way):
+    """The trial that puts it there must not fall over it."""
+    trials = []
+    while not trials or trials[-1].did != HEAD_NAME:
+        trials.append(clinic.trial(SEED, len(trials), ("a folder for a file",), (way,)))
+
+    assert [] == [trial for trial in trials if _is_violation(trial)]
 
 
 def test_memory_of_a_child_leaves_out_what_it_inherited():

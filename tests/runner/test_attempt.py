@@ -9,6 +9,8 @@ import pytest
 
 from tests.runner.driving import DRIVERS, Effects, named, serial
 from wal_runner import Runner, Status, Verdict, current_attempt
+from wal_runner.errors import ItemChanged
+from wal_runner.runner.claims import _Hand
 
 
 IDS = [f"item-{number}" for number in range(20)]
@@ -261,3 +263,41 @@ def test_claim_keeps_its_runner_open(path, leaves):
         succeeded = [item.item_id for item in runner.items(Status.SUCCEEDED)]
 
     assert (["a"] if leaves else ["a", "b"]) == done == succeeded
+
+
+def test_exception_between_two_steps_of_a_claim_ends_it(runner, monkeypatch):
+    """The traceback keeps the loop's object, and with it the place of the run, as long as somebody looks at it."""
+
+    def broken(_hand):
+        raise KeyboardInterrupt
+
+    claims = runner.claim(["a"])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt) as kept:
+        patched.setattr(_Hand, "give", broken)
+        next(claims)
+    report = serial(runner, ["a"], lambda _: None)
+
+    assert kept.tb is not None
+    assert 1 == report.succeeded
+
+
+def test_attempt_of_a_run_in_which_nothing_may_begin_says_why(runner):
+    """Another task found that the source changes its items."""
+    claims = runner.claim(["a"])
+    attempt = next(claims)
+    run = claims._hand.run
+    run.feed.error = ItemChanged("the source changed an item")
+    run.dispatcher.fence.closed = True
+
+    with pytest.raises(ItemChanged, match="changed an item"), attempt:
+        raise AssertionError("it was entered")
+
+
+def test_claim_hands_nothing_out_once_nothing_may_begin(runner):
+    """An attempt that could not be entered would be of no use, and its start would have to be released."""
+    claims = runner.claim(["a", "b"], max_in_doubt=1)
+    with next(claims):
+        claims._hand.run.dispatcher.fence.closed = True
+
+    assert next(claims, None) is None
+    assert ["a"] == [item.item_id for item in runner.items()]

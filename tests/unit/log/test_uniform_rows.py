@@ -65,6 +65,19 @@ def test_other_leaves_are_left_to_the_caller(leaf_of, rows):
     assert _read(page, number, file) is None
 
 
+def test_node_with_other_sizes_is_left_to_the_caller(leaf_of):
+    """Key and value are as long together as those of the other nodes, so the checksum of the two fits."""
+    rows = [_row(number) for number in range(3)]
+    page, number, file = leaf_of(rows)
+    head = len(page) - HEAD_BYTES - len(rows[0][0]) - len(rows[0][1]) - (len(rows[0][0]) + len(rows[0][1])) % 2
+    changed = bytearray(page)
+    changed[head] -= 1  # the size of the value
+    changed[head + 6] += 1  # and of the key
+
+    assert _read(page, number, file) is not None
+    assert _read(bytes(changed), number, file) is None
+
+
 def test_row_whose_checksum_does_not_fit_is_left_to_the_caller(leaf_of):
     """Sizes and order as in a sound leaf; one value has another checksum."""
     key, value = _row(3)

@@ -5,15 +5,16 @@ import pytest
 from tests.support.engines import LmdbBench
 from tests.support.logs import succeed
 from wal_runner.core.arrays import events_of
-from wal_runner.core.events import ItemSucceeded, LateOutcome, Status
+from wal_runner.core.events import ItemHeld, ItemInterrupted, ItemSucceeded, LateOutcome, Status
 from wal_runner.core.identity import key_rule
-from wal_runner.errors import DiskFull, StorageFailed
+from wal_runner.errors import CommitUnknown, DiskFull, LogBusy, StorageFailed
 from wal_runner.log.format import DATA_NAME, ROOM_AN_ITEM_BYTES, ROOM_FLOOR_BYTES
 from wal_runner.log.memory_log import MemoryLog
 from wal_runner.log.memory_store import Fault, MemoryStore
 from wal_runner.recovery.naming import set_key_rule
 from wal_runner.recovery.recover import begin_session
 from wal_runner.recovery.unrecorded import settle_own_starts
+from wal_runner.recovery.verdicts import Verdict, resolve
 from wal_runner.runner.dispatcher import Dispatcher
 from wal_runner.runner.feed import Feed
 from wal_runner.runner.settling import Settling
@@ -129,8 +130,9 @@ def test_late_outcome_whose_commit_failed_is_recorded_later(store, writer, caplo
 
 @pytest.mark.parametrize("fault", [Fault.WRITTEN, Fault.NOT_WRITTEN])
 def test_late_outcome_is_written_once_whatever_its_commit_said(store, writer, fault):
-    """A commit of unknown result is looked at, and tried again."""
+    """A commit of unknown result is looked at, and tried again. Then the slot is free."""
     dispatcher = dispatcher_of(writer, IDS)
+    free = dispatcher.scratch.free_slots()
     dispatcher.begin_run()
     [attempt] = dispatcher.advance(1)
     assert dispatcher.begin(attempt)
@@ -141,6 +143,7 @@ def test_late_outcome_is_written_once_whatever_its_commit_said(store, writer, fa
 
     assert [attempt.start_seq] == [event.start_seq for event in events_in(writer.log, LateOutcome)]
     assert {} == writer.own_starts.late == writer.own_starts.left_behind
+    assert free == dispatcher.scratch.free_slots()
 
 
 def test_slot_of_a_worker_stays_its_own_if_the_end_was_written_and_raised(writer):
@@ -165,6 +168,44 @@ def test_slot_of_a_worker_stays_its_own_if_the_end_was_written_and_raised(writer
     assert {attempt.start_seq: attempt.slot} == kept
     assert attempt.slot not in {other.slot for other in others}
     assert [attempt.start_seq] == [event.start_seq for event in events_in(writer.log, LateOutcome)]
+
+
+def test_outcome_of_a_start_that_another_session_holds_is_left_out(store, writer):
+    """Its commit was of unknown result; the doubt was answered and taken back, so the start is the other session's."""
+    dispatcher = dispatcher_of(writer, IDS)
+    [attempt] = dispatcher.advance(1)
+    finish(dispatcher, [attempt])
+    store.hook = lambda moment: Fault.NOT_WRITTEN if moment == "commit" else None
+    with pytest.raises(CommitUnknown):
+        dispatcher.flush()
+    store.hook = lambda _moment: None
+    other = begin_session(MemoryLog(store))
+    other.require_format(2)
+    writer.append([ItemInterrupted(attempt.start_seq, 0, "the run ended before fn did")])
+    resolve(other, {attempt.item_id: Verdict.did_not_happen()}, by="ada")
+    other.append([ItemHeld(attempt.item_id, attempt.start_seq, Status.PENDING, 1, 0, "ada", "look again", 0)])
+    dispatcher.flush()
+
+    assert [] == events_in(writer.log, ItemSucceeded)
+    assert Status.IN_DOUBT == writer.state.attempt(attempt.start_seq).status
+
+
+def test_turn_that_a_handler_interrupts_is_not_tried_again(writer, monkeypatch):
+    """It may be committed already; and this thread would wait for itself."""
+    dispatcher = dispatcher_of(writer, IDS)
+    dispatcher.is_stopping = lambda: False
+    finish(dispatcher, dispatcher.advance(1))
+    really_turn, raised = writer.turn, []
+
+    def turn(*arguments, **options):
+        if not raised:
+            raised.append(LogBusy.of_this_thread("batch.wal"))
+            raise raised[0]
+        return really_turn(*arguments, **options)
+
+    monkeypatch.setattr(writer, "turn", turn)
+    with pytest.raises(LogBusy, match="This thread is in a turn"):
+        dispatcher.flush()
 
 
 def test_items_that_a_full_disk_refused_can_be_started_later(store, writer):

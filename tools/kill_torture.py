@@ -77,7 +77,7 @@ HELD_SHARE: Final = 0.3
 """Doubts are left to the next processes so often, which must hold them."""
 
 PLACE_SHARE: Final = 0.3
-"""Another folder is put in the place of the log after so many rounds."""
+"""Share of the rounds after which another folder is put in the place of the log."""
 
 BACKUP_SHARE: Final = 0.3
 

@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Raise an exception at every line of a life, then go on.")
     parser.add_argument("--driver", choices=DRIVERS, action="append", help="only this one; may be given again")
     parser.add_argument(
-        "--sample", type=positive, help="so many places of each driver, evenly spaced; all if not given"
+        "--sample", type=positive, help="number of places of each driver, evenly spaced; all if not given"
     )
     parser.add_argument(
         "--file", action="append", help="only lines of files whose path begins so, as log/ or runner/run.py"

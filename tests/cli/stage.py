@@ -85,7 +85,7 @@ class Stage:
             os.write(self._gates[item], b"\n")
 
     def wait_for_death_of_session(self, number: int) -> None:
-        """Wait until the kernel says that nobody holds the session's locks: neither its owner nor a command."""
+        """Wait until neither the owner of the session nor a command of it holds one of its locks."""
         sessions = self.log / "sessions"
         for held in (sessions / str(number), *sessions.glob(f"{number}.*")):
             with held.open("rb") as file:

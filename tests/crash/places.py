@@ -49,7 +49,7 @@ class Changed(NamedTuple):
 
     way: str
     doubts: int | None = None
-    """How many items are in doubt since; None if nobody had to accept a copy."""
+    """Number of items in doubt since then; None if no copy had to be accepted."""
     forgotten: int = 0
     """Effects that happened after the backup that was restored: the log cannot know them, and they come again."""
 

@@ -18,13 +18,13 @@ WAYS = ["move", "copy", "clone", "restore", "go_back"]
 
 
 def places_of(plan, seed):
-    """Give the folders of a log, whose choices are drawn from *seed*."""
+    """Return the folders of a log, whose choices are drawn from *seed*."""
     return Places(plan, random.Random(seed))  # noqa: S311 - no secret
 
 
 @pytest.fixture
 def dead(plan, tmp_path):
-    """Give the plan of a log whose process died in the middle of its window; it dies there again if it is run."""
+    """Return the plan of a log whose process died in the middle of its window, and dies there in each run."""
     if not has_lasting_inodes(tmp_path):
         pytest.skip("inode numbers do not last here")
     doomed = plan(items=200, window=16, failpoint="run.after_effect", hit=50)
@@ -68,7 +68,7 @@ def test_only_effects_after_the_backup_come_again(dead):
 
 
 def test_effect_before_the_backup_must_not_come_again(dead):
-    """The accepted loss is no licence: what the backup knew is judged as ever."""
+    """Only effects since the backup may come again: what the backup holds is judged as before."""
     places = places_of(dead, 1)
     places.back_up()
     die(dead)

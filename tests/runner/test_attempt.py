@@ -272,9 +272,10 @@ def test_exception_between_two_steps_of_a_claim_ends_it(runner, monkeypatch):
         raise KeyboardInterrupt
 
     claims = runner.claim(["a"])
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt) as kept:
+    with monkeypatch.context() as patched:
         patched.setattr(_Hand, "give", broken)
-        next(claims)
+        with pytest.raises(KeyboardInterrupt) as kept:
+            next(claims)
     report = serial(runner, ["a"], lambda _: None)
 
     assert kept.tb is not None

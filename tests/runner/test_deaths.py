@@ -200,7 +200,7 @@ def test_reboot_is_not_counted(path):
 
 
 def test_unknown_boot_is_not_counted(path):
-    """Without a boot id nobody can tell a death from a restart."""
+    """Without a boot id a death cannot be told from a restart."""
     lived = [live(path, boot=" ") for _ in range(4)]
 
     assert [False] * 4 == lived
@@ -377,7 +377,7 @@ def test_suspect_is_counted_once_however_often_it_is_named(path):
 
 
 def test_claim_inside_of_a_body_does_not_wait_for_it(path):
-    """A loop that takes its next attempt inside of a body gets the suspect: waiting would last for ever."""
+    """A loop that takes its next attempt inside of a body gets the suspect: waiting would never end."""
     for _ in range(2):
         live(path)
 

@@ -124,7 +124,7 @@ def test_background_task_gets_its_report(path, handler):
 
 
 def test_background_stop_raises_the_error_of_the_source(path):
-    """That it was stopped is no reason to lose why the source failed."""
+    """The source's error is raised, or named as the cause, also if the run was stopped."""
     code = """
     failed = threading.Event()
     def source():

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 DRIVERS: Final = ("serial", "threads", "async", "claim")
 WAIT_S: Final = 5.0
-"""Maximum time for a step after the interrupt. A longer one is a hang for whoever pressed Ctrl-C."""
+"""Maximum time for a step after the interrupt. A longer one looks like a hang after Ctrl-C."""
 
 _TRIAL_S: Final = 8.0
 _ITEMS: Final = [f"i{number}" for number in range(50)]

@@ -110,7 +110,7 @@ class Death(NamedTuple):
 class Answer(NamedTuple):
     """Event *seq* settles the doubt about an item, which *death* left, or something else.
 
-    *beside* counts the other doubts that the same death left and nobody has settled.
+    *beside* counts the other doubts that the same death left and that are not settled.
     """
 
     seq: int

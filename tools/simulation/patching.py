@@ -157,7 +157,7 @@ def _append_by(world: World) -> Callable[[MemoryTurn, int, Sequence[Event | Even
 
 
 def _with_failures(world: World, end: int, event: Event | EventArray) -> Event | EventArray:
-    """Return a start with the failures that the item had, as the model has them; or with some that nobody counted."""
+    """Return a start with the failures that the item had, as the model has them; or with some that were not counted."""
     if type(event) is tuple and event[0] == STARTED:
         event = from_array(end, event)
     if not isinstance(event, ItemStarted):

@@ -111,7 +111,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) ->
     type=click.IntRange(0, MAX_DEATHS_MAX),
     default=MAX_DEATHS,
     show_default=True,
-    help="Hold an item that was in flight in so many deaths of walrun, alone in the last; 0: never.",
+    help="Hold an item in doubt after N deaths of walrun while it ran, the last time alone; 0: never.",
 )
 @click.option(
     "--in-doubt-exit",

@@ -111,7 +111,7 @@ def _omitted(report: RunReport) -> Iterator[str]:
     yield f"{count_of(report.results_omitted, 'result')} could not be kept; the items have succeeded all the same."
     yield f"  {shown_id(item_id)}: {_first_line(why)}"
     if report.ended_because == RESULT_REQUIRED:
-        yield "The run ended there, since --results required asks for every result. The next run goes on behind it."
+        yield "The run ended there, since --results required asks for every result. The next run goes on."
 
 
 # --- What to do next -------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Locks that an exception left behind, released by the thread that holds them.
 
 Imported by the log and the rooms above it. Invariant: only the calling thread's own holds are released. Between two
-lines of a release an exception can strike (Ctrl-C, an alarm's handler), and whoever waits for the lock waits for ever.
+lines of a release an exception can strike (Ctrl-C, an alarm's handler), and other threads and processes would wait for
+the lock without end.
 Every lock of the package that is held during a run is an RLock, which knows its thread from the moment of the acquire.
 """
 

@@ -133,7 +133,7 @@ def owner_of(path: str | os.PathLike[str]) -> Any | None:  # noqa: ANN401 - a ro
 
 
 def close(log: Log, *, writer: bool = False) -> None:
-    """Give one use of *log* back, a reader's or the writer's; the last one closes it. The writer may do so again."""
+    """Release one use of *log*, a reader's or the writer's; the last one closes it. The writer may do so again."""
     with _lock:
         for key, handle in list(_handles.items()):
             if handle.log is log:

@@ -203,7 +203,7 @@ class Scratch:
 
     def close(self) -> None:
         """Refuse every store from now on, and let go of the memory; the session's file is its owner's."""
-        # Each line may be repeated: an exception may strike between any two, and whoever closes then does so again.
+        # Each line may be repeated: an exception may strike between any two, and the next close repeats them.
         self._bytes = self._words = Closed()
         for view in self._views:
             view.release()

@@ -303,7 +303,7 @@ class _CoroutinePool:
             if not future.done():
                 future.set_result(None)
                 count -= 1
-            del self._idle[0]  # last: an exception that strikes before must leave no worker asleep for ever
+            del self._idle[0]  # last: an exception that strikes before must not leave a worker asleep
 
     def _ring(self, _future: object) -> None:
         self._bell.set()
@@ -347,7 +347,7 @@ class _CoroutinePool:
             # By type: isinstance() reads __class__, which may be a property of a user's exception that raises.
             if issubclass(type(error), asyncio.CancelledError) and self._going_home:
                 raise
-            # Raised again by the dispatching coroutine: a run without workers would wait for ever.
+            # Raised again by the dispatching coroutine: a run without workers would never end.
             self._broken = error if self._broken is None else self._broken
         finally:
             self._attempts[number] = None

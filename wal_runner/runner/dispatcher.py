@@ -102,8 +102,8 @@ class Dispatcher:
         Workers set it before they hand the outcome over. It is never reset: a worker may be between the two.
         """
         self._unconfirmed: Mapping[int, OutcomeEvent] | None = None
-        """Outcomes that a commit, of which nobody knows whether it came about, has without their result; None if no
-        commit has failed since the last one that came about."""
+        """Outcomes that the last commit, whose own outcome is unknown, stored without their result; None if no commit
+        has failed since the last one that succeeded."""
         self.fence = Fence()
         """Closed when the run has ended, so that none of its starts begins after that."""
         self.pages = pages

@@ -36,7 +36,7 @@ class Namer:
         self._seen: set[str] | None = set() if refuse_duplicates else None
         self._expect = expect
         self.takes_text_as_it_is = rule.is_item_itself and self._seen is None and expect is None
-        """Whether plain text needs no call of `name`: it is its own id, and nobody asks for it."""
+        """Whether plain text needs no call of `name`: it is its own id, and no check needs it."""
 
     def name(self, item: Any) -> str:  # noqa: ANN401 - the user's own
         """Return the id of *item*. Raise `ItemIdInvalid` if it is too long, `DuplicateItem` if it came before."""

@@ -1,4 +1,4 @@
-"""Files with a lock of ours: closed once, and never kept by nobody."""
+"""Files with a lock: closed once, also if no reference to them is left."""
 
 import fcntl
 import threading

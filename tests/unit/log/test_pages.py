@@ -29,7 +29,7 @@ TABLES = [b"items", b"log", b"meta", b"open"]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Give the bytes of a file with our tables: rows on many leaves, one of them with a value of its own pages."""
+    """Return the bytes of a file with the log's tables: rows on many leaves, one value on pages of its own."""
     path = tmp_path_factory.mktemp("pages") / "data.mdb"
     env = lmdb.open(str(path), subdir=False, max_dbs=8, lock=False, map_size=1 << 24, lib_version=0)
     tables = [env.open_db(name) for name in TABLES]
@@ -184,7 +184,7 @@ def test_meta_page_that_claims_too_much_is_not_walked(file):
 
 @pytest.mark.parametrize("number", [0, 1, 1 << 20])
 def test_page_that_the_file_does_not_use_is_damage(file, number):
-    """A meta page, or one beyond the last, is no page of a tree."""
+    """A meta page, or one beyond the last, is not a page of a tree."""
     with pytest.raises(PageDamaged, match=f"page {number} is named"):
         file.pages.page(number)
 
@@ -379,7 +379,7 @@ def test_record_of_a_table_that_is_none_is_damage(node, complaint):
 
 
 def test_missing_table_is_damage(file):
-    """A turned bit in its name: LMDB would say that there is no such table."""
+    """A turned bit in its name: LMDB would not find the table."""
     record = file.main_record(b"items")
     file.put("<B", (record - 1, ord("t")))
 

@@ -21,7 +21,7 @@ def known(writer, item_id="a"):
 
 
 def die(bench, ids="a", deaths=0):
-    """Let a session start *ids*, new or in doubt, after so many *deaths*, and die."""
+    """Let a session start *ids*, new or in doubt, with *deaths* as their count, and die."""
     writer = begin_session(bench.open())
     new = [item_id for item_id in ids if writer.state.row(item_id) is None]
     if new:

@@ -1,216 +1,197 @@
 """Tell an error that means "it did not happen" from one that means "nobody knows".
 
 Anything may import this module; it imports the standard library and `wal_runner.errors`, and
-knows other people's libraries by name only. Invariant: when an error does not say whether the
-request had left, the answer is "nobody knows". An item held needlessly costs a look; an item
+knows other people's libraries by name only: `client_errors` is the table. Invariant: if an error does not say
+whether the request had left, the answer is "nobody knows". An item held needlessly costs a look; an item
 repeated needlessly costs a second charge.
 
 An error is read from the outside in: itself, then its cause or the error that it was raised
-over, and so on. The first one that the tables know decides. What no error can show: a redirect,
-or a second request of the same fn, that fails to connect after the first had its effect.
+over, and so on. One lost reply among them is enough, unless the error that wraps it says more. What no error
+can show: a redirect, or a second request of the same fn, that fails to connect after the first had its effect;
+and a client's own retries, of which it raises the last one's error only.
 """
 
 from __future__ import annotations
 
-import errno
 import inspect
-from collections.abc import Callable, Iterator
-from enum import Enum, auto
-from typing import TypeAlias, assert_never
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
+from wal_runner.core.error_evidence import (
+    evidence_of,
+    is_named_like_a_lost_reply,
+    is_safe_request,
+    name_of_class,
+    row_for,
+)
+from wal_runner.core.error_links import LINKS_READ_MAX, links
+from wal_runner.core.error_rows import Evidence
 from wal_runner.errors import OutcomeUnknown
 
+
+if TYPE_CHECKING:
+    from wal_runner.core.error_links import Link
 
 # What `outcome_unknown=` takes.
 Setting: TypeAlias = Callable[[BaseException], bool] | type[BaseException] | tuple[type[BaseException], ...]
 
-# Enough for any wrapping that people write, and for a TaskGroup of some hundred members. A chain
-# that is longer was not read to its end, so nobody knows.
-LINKS_READ_MAX = 1_000
-
-
-# --- The tables -----------------------------------------------------------------
-# A class is looked up along its MRO, so that the row nearest to it wins.
-
-# The request never left, or the server refused it in so many words: a failure.
-NOT_DONE = frozenset(
-    {
-        "builtins.ConnectionRefusedError",
-        "socket.gaierror",
-        "socket.herror",
-        "ssl.SSLCertVerificationError",
-        "smtplib.SMTPAuthenticationError",
-        "smtplib.SMTPConnectError",
-        "smtplib.SMTPHeloError",
-        "smtplib.SMTPNotSupportedError",
-        "smtplib.SMTPRecipientsRefused",
-        "smtplib.SMTPResponseException",  # SMTPSenderRefused and SMTPDataError too
-        "urllib3.exceptions.ClosedPoolError",
-        "urllib3.exceptions.ConnectTimeoutError",
-        "urllib3.exceptions.EmptyPoolError",
-        "urllib3.exceptions.NewConnectionError",  # NameResolutionError too
-        "requests.exceptions.ConnectTimeout",
-        "httpcore.ConnectError",
-        "httpcore.ConnectTimeout",
-        "httpcore.PoolTimeout",
-        "httpcore.ProxyError",
-        "httpx.ConnectError",
-        "httpx.ConnectTimeout",
-        "httpx.PoolTimeout",
-        "httpx.ProxyError",  # the proxy would not open the tunnel
-        "aiohttp.client_exceptions.ClientConnectorError",  # DNS, TLS, proxy and Unix sockets too
-        "aiohttp.client_exceptions.ClientConnectorCertificateError",
-        "aiohttp.client_exceptions.ConnectionTimeoutError",
-        "aiohttp.client_exceptions.ServerFingerprintMismatch",
-    }
-)
-
-# The request, or a part of it, had left, and no whole reply came back: nobody knows.
-REPLY_LOST = frozenset(
-    {
-        "builtins.BrokenPipeError",
-        "builtins.ConnectionAbortedError",
-        "builtins.ConnectionResetError",
-        "builtins.TimeoutError",  # also known as socket., asyncio. and concurrent.futures.TimeoutError
-        "ssl.SSLError",  # certificates are above, handshakes below
-        "asyncio.exceptions.IncompleteReadError",
-        "concurrent.futures._base.BrokenExecutor",  # a worker died, in a pool that fn uses
-        "subprocess.TimeoutExpired",
-        "http.client.BadStatusLine",  # RemoteDisconnected too
-        "http.client.IncompleteRead",
-        "http.client.LineTooLong",
-        "http.client.UnknownProtocol",
-        "smtplib.SMTPServerDisconnected",
-        "urllib3.exceptions.DecodeError",
-        "urllib3.exceptions.ReadTimeoutError",
-        "requests.exceptions.ChunkedEncodingError",
-        "requests.exceptions.ContentDecodingError",
-        "requests.exceptions.ReadTimeout",
-        "httpcore.ReadError",
-        "httpcore.ReadTimeout",
-        "httpcore.RemoteProtocolError",
-        "httpcore.WriteError",
-        "httpcore.WriteTimeout",
-        "httpx.CloseError",
-        "httpx.DecodingError",
-        "httpx.ReadError",
-        "httpx.ReadTimeout",
-        "httpx.RemoteProtocolError",
-        "httpx.WriteError",
-        "httpx.WriteTimeout",
-        "aiohttp.client_exceptions.ClientConnectionResetError",
-        "aiohttp.client_exceptions.ClientPayloadError",
-        "aiohttp.client_exceptions.ServerDisconnectedError",
-        "aiohttp.client_exceptions.ServerTimeoutError",
-        "aiohttp.http_exceptions.BadHttpMessage",
-    }
-)
-
-# Trouble with the connection at a time that the class does not tell. Its cause decides; where no
-# cause does (they are lost on the way out of a process pool), nobody knows.
-UNCLEAR = frozenset(
-    {
-        "builtins.ConnectionError",
-        "urllib3.exceptions.ProtocolError",
-        "urllib3.exceptions.ProxyError",
-        "urllib3.exceptions.SSLError",
-        "urllib3.exceptions.TimeoutError",
-        "requests.exceptions.ConnectionError",
-        "requests.exceptions.Timeout",
-        "httpx.NetworkError",
-        "httpx.TimeoutException",
-        "aiohttp.client_exceptions.ClientConnectionError",
-    }
-)
-
-# An error that came out of one of these (module, function) struck before any request was sent,
-# whatever its class: a time-out of connect() and one of recv() are both a bare TimeoutError.
-BEFORE_THE_REQUEST = frozenset(
-    {
-        ("socket", "create_connection"),
-        ("ssl", "do_handshake"),
-        ("ssl", "_create"),  # the peer was gone before the handshake
-        ("asyncio.base_events", "create_connection"),
-        ("smtplib", "connect"),  # waits for the greeting, too
-        ("smtplib", "starttls"),
-        ("smtplib", "login"),
-        ("psycopg.connection", "connect"),
-        ("psycopg.connection_async", "connect"),
-        ("psycopg2", "connect"),
-    }
-)
-
-# What the server reports has an SQLSTATE, and mostly a subclass of its own. Without one, libpq
-# speaks for itself: the connection was not made (above), or it broke under a query.
-POSTGRES_ERRORS = frozenset({"psycopg.OperationalError", "psycopg2.OperationalError"})
-
-# Linux reports an unreachable host on open connections as well, once it gives up resending.
-# EPROTOTYPE is what macOS says when writing to a connection that is being closed.
-ERRNOS_OF_LOST_CONNECTIONS = frozenset(
-    {
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETDOWN,
-        errno.ENETRESET,
-        errno.ENETUNREACH,
-        errno.EPROTOTYPE,
-    }
-)
-
 # Errors of these modules are where a story starts: what lies behind one is an earlier story,
 # an attempt of fn's own that it was retrying.
-ROOT_MODULES = frozenset({"builtins", "socket", "ssl", "smtplib"})
+ROOT_MODULES: Final = frozenset({"builtins", "socket", "ssl", "smtplib"})
+
+ANSWERS: Final = {"unknown": Evidence.UNKNOWN, "failed": Evidence.REFUSED}
+"""What `lost_reply_with` may be told about a status or a class: in doubt, or a known failure."""
+
+STATUS_MIN, STATUS_MAX = 400, 599
 
 
-class Evidence(Enum):
-    """What one error by itself says about the request."""
-
-    NONE = auto()
-    NOT_DONE = auto()
-    REPLY_LOST = auto()
-    UNCLEAR = auto()
+# --- The questions ------------------------------------------------------------------
 
 
-# --- The two questions ------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class LostReply:
+    """`lost_reply`, adjusted; `lost_reply_with` makes one. Called with an error, it answers True or False."""
+
+    statuses: Mapping[int, Evidence] = field(default_factory=dict)
+    classes: Mapping[str, Evidence] = field(default_factory=dict)
+
+    def __call__(self, error: BaseException) -> bool:
+        """Return True if the request behind *error* may have been acted on."""
+        return _true_if_unreadable(lambda: self._is_lost(error))
+
+    def _is_lost(self, error: BaseException) -> bool:
+        chain = list(links(error))
+        if any(isinstance(link.error, OutcomeUnknown) for link in chain):
+            return True
+        reading = _Reading(self)
+        if any(reading.is_decided_by(link) for link in chain):
+            return True
+        return reading.is_unclear or len(chain) == LINKS_READ_MAX
+
+    def evidence_of(self, error: BaseException) -> Evidence:
+        """Return what *error* by itself says, the caller's own classes and statuses first."""
+        if self.classes:
+            for ancestor in type(error).__mro__:
+                if (told := self.classes.get(name_of_class(ancestor))) is not None:
+                    return told
+        return evidence_of(error, self.statuses)
 
 
-def lost_reply(error: BaseException) -> bool:
-    """Return True if the request behind *error* may have been acted on: the item is in doubt.
+class _Reading:
+    """One chain of errors, read link by link from the outside in."""
 
-    False means a known failure. An error that has nothing to do with a connection is one, and so
-    is a reply that says no (an HTTP status, an SMTP refusal). Any `OutcomeUnknown` among the
-    causes means True, and so does any member of an exception group that means True by itself.
-    Never raises for what the exception does when it is read: one that cannot be read means True.
-    """
-    return _true_if_unreadable(lambda: _is_lost(error))
+    def __init__(self, rules: LostReply) -> None:
+        self._rules = rules
+        self._is_unclear = False
+        self._is_named_so = False
+        self._knows_it_was_not_done = False
+        # Between an error that says "not connected" and its root, a TimeoutError is connect()'s own.
+        self._inside_a_failed_connect = False
+        # What a safe request lost is lost without harm, and so is what it was built on, down to its root.
+        self._inside_a_safe_request = False
 
+    @property
+    def is_unclear(self) -> bool:
+        """Say whether nothing was found that decides, and something was that leaves it open."""
+        return self._is_unclear or (self._is_named_so and not self._knows_it_was_not_done)
 
-def _is_lost(error: BaseException) -> bool:
-    links = list(_links(error))
-    if any(isinstance(link, OutcomeUnknown) for link in links):
-        return True
-    unclear = False
-    # Between an error that says "not connected" and its root, a TimeoutError is connect()'s own.
-    inside_a_failed_connect = False
-    for link in links:
-        is_root = type(link).__module__ in ROOT_MODULES and isinstance(link, OSError)
-        if inside_a_failed_connect and is_root:
-            inside_a_failed_connect = False
-            continue
-        evidence = _evidence(link)
+    def is_decided_by(self, link: Link) -> bool:
+        """Read the next link; return True if nobody knows, whatever follows."""
+        error = link.error
+        is_root = type(error).__module__ in ROOT_MODULES and isinstance(error, OSError)
+        if self._is_of_a_safe_request(link):
+            self._inside_a_safe_request = not is_root
+            return False
+        if self._inside_a_failed_connect and is_root and link.is_named:
+            self._inside_a_failed_connect = False
+            return False
+        evidence = self._rules.evidence_of(error)
         match evidence:
-            case Evidence.REPLY_LOST:
+            case Evidence.UNKNOWN:
                 return True
-            case Evidence.NOT_DONE:
-                unclear = False
-                inside_a_failed_connect = not is_root
-            case Evidence.UNCLEAR:
-                unclear = True
+            case Evidence.NOT_SENT | Evidence.REFUSED:
+                self._is_unclear = False
+                self._knows_it_was_not_done = True
+                self._inside_a_failed_connect = evidence is Evidence.NOT_SENT and not is_root
+            case Evidence.SEE_CAUSE:
+                self._is_unclear = True
             case Evidence.NONE:
-                pass
+                self._is_named_so = self._is_named_so or (row_for(error) is None and is_named_like_a_lost_reply(error))
+            case Evidence.BY_STATUS:
+                raise AssertionError("a status was read")
             case _:
                 assert_never(evidence)
-    return unclear or len(links) == LINKS_READ_MAX
+        return False
+
+    def _is_of_a_safe_request(self, link: Link) -> bool:
+        is_safe = is_safe_request(link.error)
+        if is_safe is None:
+            return self._inside_a_safe_request and link.is_named
+        return is_safe
+
+
+lost_reply: Final = LostReply()
+"""Return True if the request behind an error may have been acted on: the item is in doubt.
+
+False means a known failure. An error that has nothing to do with a connection is one, and so
+is a reply that says no (an HTTP status, an SMTP refusal). Any `OutcomeUnknown` among the
+causes means True, and so does any member of an exception group that means True by itself.
+Never raises for what the exception does when it is read: one that cannot be read means True.
+"""
+
+
+def lost_reply_with(
+    *,
+    statuses: Mapping[int, str] | None = None,
+    clients: Mapping[str | type[BaseException], str] | None = None,
+) -> LostReply:
+    """Return `lost_reply` with other answers for some HTTP statuses or some classes of errors.
+
+    Args:
+        statuses: ``{503: "unknown"}``: what a reply with this status means, if its request is not safe (GET, HEAD,
+            OPTIONS). "unknown" leaves the item in doubt, "failed" is a known failure.
+        clients: ``{"acme.errors.GoneError": "unknown"}``: the same for an exception class, or the name that it gives
+            itself (module and qualified name), and what inherits from it.
+
+    Raises:
+        TypeError: A status is not an int, or a class is neither a class nor text.
+        ValueError: A status is not one of an error (400 to 599), or an answer is not "unknown" or "failed".
+
+    """
+    own_statuses = {_checked_status(status): _checked_answer(answer) for status, answer in (statuses or {}).items()}
+    own_classes = {_checked_class(kind): _checked_answer(answer) for kind, answer in (clients or {}).items()}
+    return LostReply(own_statuses, own_classes)
+
+
+def connection_unusable(error: BaseException) -> bool:
+    """Return whether the connection that raised *error* cannot be used again, as far as the table knows.
+
+    The error that is nearest decides: a client that opens a new connection by itself says so over the reset of the
+    old one. False for an error that cannot be read.
+    """
+    return _answer_or_false(
+        lambda: next(
+            (row.unusable for link in links(error) if (row := row_for(link.error)) and row.unusable is not None), False
+        )
+    )
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Return whether *error* is about a connection: refused, lost, timed out, not to be used any more.
+
+    A server's refusal of a request (a wrong password, a constraint) is not. False for an error that cannot be read.
+    """
+    about_connections = (Evidence.NOT_SENT, Evidence.UNKNOWN, Evidence.SEE_CAUSE)
+
+    def is_so() -> bool:
+        for link in links(error):
+            row = row_for(link.error)
+            if row is not None and (row.unusable or row.verdict in about_connections):
+                return True
+        return False
+
+    return _answer_or_false(is_so)
 
 
 def unknown_when(setting: Setting) -> Callable[[BaseException], bool]:
@@ -248,14 +229,14 @@ def _when_among_the_causes(types: tuple[type[BaseException], ...]) -> Callable[[
     wanted = (*types, OutcomeUnknown)
 
     def is_unknown(error: BaseException) -> bool:
-        return _true_if_unreadable(lambda: any(isinstance(link, wanted) for link in _links(error)))
+        return _true_if_unreadable(lambda: any(isinstance(link.error, wanted) for link in links(error)))
 
     return is_unknown
 
 
 def _when_the_function_says_so(says: Callable[[BaseException], bool]) -> Callable[[BaseException], bool]:
     def is_unknown(error: BaseException) -> bool:
-        if _true_if_unreadable(lambda: any(isinstance(link, OutcomeUnknown) for link in _links(error))):
+        if _true_if_unreadable(lambda: any(isinstance(link.error, OutcomeUnknown) for link in links(error))):
             return True
         answer = says(error)
         # A forgotten return gives None, which would quietly call every lost reply a failure.
@@ -264,6 +245,39 @@ def _when_the_function_says_so(says: Callable[[BaseException], bool]) -> Callabl
         return answer
 
     return is_unknown
+
+
+def _checked_status(status: object) -> int:
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise TypeError(f"statuses has {status!r} as a key. Use HTTP statuses, such as 503.")
+    if not STATUS_MIN <= status <= STATUS_MAX:
+        raise ValueError(f"statuses has {status} as a key. Use statuses of errors: {STATUS_MIN} to {STATUS_MAX}.")
+    return int(status)
+
+
+def _checked_class(kind: object) -> str:
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        return name_of_class(kind)
+    if isinstance(kind, str) and "." in kind:
+        return kind
+    raise TypeError(f'clients has {kind!r} as a key. Use exception classes, or names such as "acme.errors.GoneError".')
+
+
+def _checked_answer(answer: object) -> Evidence:
+    evidence = ANSWERS.get(answer) if isinstance(answer, str) else None
+    if evidence is None:
+        raise ValueError(f'{answer!r} is not an answer. Use "unknown" (in doubt) or "failed".')
+    return evidence
+
+
+def _answer_or_false(reads: Callable[[], bool]) -> bool:
+    """Return what *reads* finds in a user's exception; False if reading it raises."""
+    try:
+        return reads()
+    except KeyboardInterrupt:  # Ctrl-C, and not the exception's doing
+        raise
+    except BaseException:  # noqa: BLE001 - a property of the user's may raise anything, SystemExit too
+        return False
 
 
 def _true_if_unreadable(reads: Callable[[], bool]) -> bool:
@@ -278,75 +292,3 @@ def _true_if_unreadable(reads: Callable[[], bool]) -> bool:
         raise
     except BaseException:  # noqa: BLE001 - a property of the user's may raise anything, SystemExit too
         return True
-
-
-def _links(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error* and what lies behind it, nearest first, each once, at most LINKS_READ_MAX."""
-    waiting = [error]
-    seen: set[int] = set()
-    while waiting and len(seen) < LINKS_READ_MAX:
-        link = waiting.pop()
-        if id(link) in seen:
-            continue
-        seen.add(id(link))
-        yield link
-        waiting.extend(reversed(_behind(link)))
-
-
-def _behind(error: BaseException) -> list[BaseException]:
-    behind = [error.__cause__] if error.__cause__ is not None else []
-    if error.__cause__ is None and error.__context__ is not None and not error.__suppress_context__:
-        behind = [error.__context__]
-    if isinstance(error, BaseExceptionGroup):
-        behind.extend(error.exceptions)
-    # URLError and requests keep the real error as an argument as well, and there it survives
-    # pickling, which drops causes.
-    behind.extend(argument for argument in error.args if isinstance(argument, BaseException))
-    return behind
-
-
-def _evidence(error: BaseException) -> Evidence:
-    evidence = _evidence_of_details(error) or _evidence_of_class(type(error))
-    if evidence in (Evidence.REPLY_LOST, Evidence.UNCLEAR) and _struck_before_the_request(error):
-        return Evidence.NOT_DONE
-    return evidence
-
-
-def _evidence_of_class(kind: type[BaseException]) -> Evidence:
-    for ancestor in kind.__mro__:
-        name = f"{ancestor.__module__}.{ancestor.__qualname__}"
-        if name in NOT_DONE:
-            return Evidence.NOT_DONE
-        if name in REPLY_LOST:
-            return Evidence.REPLY_LOST
-        if name in UNCLEAR:
-            return Evidence.UNCLEAR
-    return Evidence.NONE
-
-
-def _evidence_of_details(error: BaseException) -> Evidence | None:
-    """Read what a number says where the class says nothing, or says too much."""
-    name = f"{type(error).__module__}.{type(error).__qualname__}"
-    if type(error) is OSError and error.errno in ERRNOS_OF_LOST_CONNECTIONS:
-        return Evidence.REPLY_LOST
-    # A command that a signal killed had begun, like a worker that died.
-    returncode = getattr(error, "returncode", 0)
-    if name == "subprocess.CalledProcessError" and isinstance(returncode, int) and returncode < 0:
-        return Evidence.REPLY_LOST
-    sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if name in POSTGRES_ERRORS and sqlstate is None:
-        return Evidence.REPLY_LOST
-    # smtplib's way of saying that the reply was no SMTP reply at all.
-    if name.startswith("smtplib.") and getattr(error, "smtp_code", 0) == -1:
-        return Evidence.REPLY_LOST
-    return None
-
-
-def _struck_before_the_request(error: BaseException) -> bool:
-    trace = error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
-        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in BEFORE_THE_REQUEST:
-            return True
-        trace = trace.tb_next
-    return False

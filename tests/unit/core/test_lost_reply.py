@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wal_runner.core import lost_reply as module
-from wal_runner.core.lost_reply import LINKS_READ_MAX, NOT_DONE, REPLY_LOST, UNCLEAR, lost_reply, unknown_when
+from wal_runner.core.client_errors import CLIENTS
+from wal_runner.core.error_links import LINKS_READ_MAX
+from wal_runner.core.lost_reply import lost_reply, unknown_when
 from wal_runner.errors import OutcomeUnknown
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from wal_runner.core import lost_reply as module
+    from wal_runner.core.error_rows import Client
 
 
 KNOWN_FAILURES = [
@@ -214,28 +218,32 @@ def test_database_connection_that_broke_under_a_query_is_unknown(driver: str) ->
     assert not lost_reply(error_from(connecting["connect"]))
 
 
-# --- The tables --------------------------------------------------------------------------------
+# --- The table ---------------------------------------------------------------------------------
 
 
-def test_no_name_stands_in_two_tables() -> None:
-    """A name has one answer."""
-    assert not NOT_DONE & REPLY_LOST
-    assert not NOT_DONE & UNCLEAR
-    assert not REPLY_LOST & UNCLEAR
+def test_no_two_clients_have_rows_for_one_class() -> None:
+    """A class has its rows in one place, where their order is seen."""
+    homes: dict[str, set[str]] = {}
+    for client in CLIENTS:
+        for row in client.rows:
+            homes.setdefault(row.error, set()).add(client.name)
+
+    assert {} == {name: names for name, names in homes.items() if len(names) > 1}
 
 
-@pytest.mark.parametrize("name", sorted(NOT_DONE | REPLY_LOST | UNCLEAR))
-def test_each_name_is_that_of_an_exception_class(name: str) -> None:
-    """A row with a slip of the pen would never match; each names a class that calls itself so."""
-    home, _, kind_name = name.rpartition(".")
-    pytest.importorskip(home.partition(".")[0])
-    kind = getattr(importlib.import_module(home), kind_name)
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_each_row_names_a_class_as_it_names_itself(client: Client) -> None:
+    """A misspelled row would never apply; classes of clients that are not installed are not looked at."""
+    for module_name in client.modules:
+        pytest.importorskip(module_name)
+    for row in client.rows:
+        home, _, kind_name = row.error.rpartition(".")
+        kind = getattr(importlib.import_module(home), kind_name)
+        assert issubclass(kind, BaseException)
+        assert row.error == f"{kind.__module__}.{kind.__qualname__}"
 
-    assert issubclass(kind, BaseException)
-    assert name == f"{kind.__module__}.{kind.__qualname__}"
 
-
-@pytest.mark.parametrize(("home", "function"), sorted(module.BEFORE_THE_REQUEST))
+@pytest.mark.parametrize(("home", "function"), sorted({place for client in CLIENTS for place in client.connecting}))
 def test_each_place_is_that_of_a_function(home: str, function: str) -> None:
     """The functions that are known to run before a request exist under these names."""
     pytest.importorskip(home.partition(".")[0])

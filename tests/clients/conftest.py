@@ -1,0 +1,19 @@
+"""The servers that the cases share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+REQUIRED = os.environ.get("WAL_RUNNER_CLIENTS") == "required"
+"""Set where every client and server must be there: then a missing one is a failure, not a skip."""
+
+
+def skip_or_fail(what: str) -> None:
+    """Skip the test for a person who has not installed *what*; fail where it must be there."""
+    message = f"{what} is not installed; docs/contributing.md says how to run these tests"
+    if REQUIRED:
+        pytest.fail(message)
+    pytest.skip(message)

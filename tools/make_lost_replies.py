@@ -1,0 +1,92 @@
+"""Write docs/reference/lost-replies.md: every client under every condition, by the real clients and servers.
+
+    python tools/make_lost_replies.py                 # write the page
+    python tools/make_lost_replies.py --show redis    # print the cells of the cases whose name holds "redis"
+
+Needs the extra `clients` and the servers; see docs/contributing.md. Takes some minutes. tests/clients checks each row
+of the page against what happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.clients import matrix, page  # noqa: E402
+from tests.clients.conditions import Condition  # noqa: E402
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.clients.case import Case
+
+WORKERS: Final = 2
+
+
+def cells_of(case: Case) -> Iterator[tuple[matrix.Cell, float]]:
+    """Yield each cell of *case*, and the seconds that it took."""
+    with case.serving() as server:
+        for condition in Condition:
+            if not matrix.applies(case, condition):
+                continue
+            for variant in matrix.variants(case, condition):
+                began = time.monotonic()
+                yield matrix.run(case, server, condition, variant), time.monotonic() - began
+
+
+def show(case: Case) -> int:
+    """Print the cells of *case*; return how many are wrong."""
+    wrong = 0
+    print(f"## {case.name}: {case.versions()}")
+    for cell, took in cells_of(case):
+        print(f"{took:4.1f} s {' | '.join(cell.parts)} | {matrix.describe(cell.error)!r:.300}")
+        for complaint in matrix.complaints(case, cell):
+            wrong += 1
+            print(f"       WRONG: {complaint.partition(':')[0]}")
+    return wrong
+
+
+def section_of(name: str) -> tuple[str, list[str]]:
+    """Return the page's section about the case called *name*, and what is wrong with its cells."""
+    case = next(case for case in matrix.cases() if case.name == name)
+    cells = [cell for cell, _ in cells_of(case)]
+    wrong = [complaint for cell in cells for complaint in matrix.complaints(case, cell)]
+    return page.section(case, cells), wrong
+
+
+def main() -> int:
+    """Show cells, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--show", metavar="NAME", help="print the cells of the cases whose name holds NAME")
+    given = parser.parse_args()
+    if given.show is not None:
+        shown = [case for case in matrix.cases() if given.show in case.name]
+        for case in shown:
+            if (missing := case.missing()) is not None:
+                print(f"{case.name}: {missing} is not installed", file=sys.stderr)
+                return 2
+        return 1 if sum(show(case) for case in shown) else 0
+    names = [case.name for case in matrix.cases()]
+    with ProcessPoolExecutor(WORKERS, max_tasks_per_child=None) as pool:
+        answers = list(pool.map(section_of, names))
+    wrong = [complaint for _, complaints in answers for complaint in complaints]
+    for complaint in wrong:
+        print(complaint, file=sys.stderr)
+    text = page.whole([section for section, _ in answers], dt.datetime.now(tz=dt.UTC).date())
+    page.PATH.write_text(text)
+    print(f"{page.PATH.relative_to(ROOT)}: {len(names)} clients")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

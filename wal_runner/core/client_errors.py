@@ -1,0 +1,225 @@
+"""The errors of clients, row by row. To add a client, see docs/contributing.md; no other file is to be changed.
+
+Imported by `error_evidence`. Invariant: an error that may follow a request that was acted on is UNKNOWN. tests/clients
+provokes the errors with the real clients, and docs/reference/lost-replies.md shows what came out.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from wal_runner.core.error_rows import ANY, BY_STATUS, NOT_SENT, REFUSED, SEE_CAUSE, UNKNOWN, Client, Row
+
+
+CLIENTS: Final[tuple[Client, ...]] = (
+    # --- Python itself ------------------------------------------------------------------------------------------
+    Client(
+        "Python's sockets, TLS, asyncio and executors",
+        modules=("socket", "ssl", "asyncio", "concurrent.futures"),
+        rows=(
+            Row("builtins.ConnectionRefusedError", NOT_SENT, unusable=True),
+            Row("builtins.BrokenPipeError", UNKNOWN, unusable=True),
+            Row("builtins.ConnectionAbortedError", UNKNOWN, unusable=True),
+            Row("builtins.ConnectionResetError", UNKNOWN, unusable=True),
+            Row("builtins.ConnectionError", SEE_CAUSE, unusable=True),
+            # After a time-out the reply may still come, and would be taken for that of the next request.
+            Row("builtins.TimeoutError", UNKNOWN, unusable=True),  # socket., asyncio., concurrent.futures.TimeoutError
+            # Linux reports an unreachable host on open connections as well, when it stops resending. EPROTOTYPE is
+            # what macOS says when a process writes to a connection that is being closed.
+            Row(
+                "builtins.OSError",
+                UNKNOWN,
+                where="errno",
+                values=(
+                    errno.EHOSTDOWN,
+                    errno.EHOSTUNREACH,
+                    errno.ENETDOWN,
+                    errno.ENETRESET,
+                    errno.ENETUNREACH,
+                    errno.EPROTOTYPE,
+                ),
+                unusable=True,
+            ),
+            Row("socket.gaierror", NOT_SENT, unusable=True),
+            Row("socket.herror", NOT_SENT, unusable=True),
+            Row("ssl.SSLCertVerificationError", NOT_SENT, unusable=True),
+            Row("ssl.SSLError", UNKNOWN, unusable=True),
+            Row("asyncio.exceptions.IncompleteReadError", UNKNOWN, unusable=True),
+            Row("concurrent.futures._base.BrokenExecutor", UNKNOWN, unusable=True),  # a worker of a pool of fn's died
+        ),
+        connecting=(
+            ("socket", "create_connection"),
+            ("ssl", "do_handshake"),
+            ("ssl", "_create"),  # the peer was gone before the handshake
+            ("asyncio.base_events", "create_connection"),
+        ),
+    ),
+    Client(
+        "subprocess",
+        modules=("subprocess",),
+        rows=(
+            Row("subprocess.TimeoutExpired", UNKNOWN),
+            # Exit codes are negative for a command that a signal ended: it had begun, and did not end by itself.
+            Row("subprocess.CalledProcessError", UNKNOWN, where="returncode", values=("-*",)),
+        ),
+    ),
+    # --- HTTP ---------------------------------------------------------------------------------------------------
+    Client(
+        "urllib, http.client",
+        modules=("urllib.error", "http.client"),
+        rows=(
+            Row("urllib.error.HTTPError", BY_STATUS, unusable=False),
+            Row("http.client.BadStatusLine", UNKNOWN, unusable=True),  # RemoteDisconnected too
+            Row("http.client.IncompleteRead", UNKNOWN, unusable=True),
+            Row("http.client.LineTooLong", UNKNOWN, unusable=True),
+            Row("http.client.UnknownProtocol", UNKNOWN, unusable=True),
+        ),
+    ),
+    Client(
+        "urllib3",
+        modules=("urllib3.exceptions",),
+        rows=(
+            Row("urllib3.exceptions.ClosedPoolError", NOT_SENT, unusable=True),
+            Row("urllib3.exceptions.ConnectTimeoutError", NOT_SENT, unusable=False),
+            Row("urllib3.exceptions.EmptyPoolError", NOT_SENT, unusable=False),
+            Row("urllib3.exceptions.NewConnectionError", NOT_SENT, unusable=False),  # NameResolutionError too
+            Row("urllib3.exceptions.DecodeError", UNKNOWN, unusable=False),
+            Row("urllib3.exceptions.ReadTimeoutError", UNKNOWN, unusable=False),
+            Row("urllib3.exceptions.ProtocolError", SEE_CAUSE, unusable=False),
+            Row("urllib3.exceptions.ProxyError", SEE_CAUSE, unusable=False),
+            Row("urllib3.exceptions.SSLError", SEE_CAUSE, unusable=False),
+            Row("urllib3.exceptions.TimeoutError", SEE_CAUSE, unusable=False),
+        ),
+    ),
+    Client(
+        "requests",
+        modules=("requests.exceptions",),
+        rows=(
+            Row("requests.exceptions.ConnectTimeout", NOT_SENT, unusable=False),
+            Row("requests.exceptions.ChunkedEncodingError", UNKNOWN, unusable=False),
+            Row("requests.exceptions.ContentDecodingError", UNKNOWN, unusable=False),
+            Row("requests.exceptions.ReadTimeout", UNKNOWN, unusable=False),
+            Row("requests.exceptions.ConnectionError", SEE_CAUSE, unusable=False),
+            Row("requests.exceptions.Timeout", SEE_CAUSE, unusable=False),
+            Row("requests.exceptions.HTTPError", BY_STATUS, unusable=False),
+        ),
+    ),
+    Client(
+        "httpx",
+        modules=("httpx", "httpcore"),
+        rows=(
+            Row("httpx.ConnectError", NOT_SENT, unusable=False),
+            Row("httpx.ConnectTimeout", NOT_SENT, unusable=False),
+            Row("httpx.PoolTimeout", NOT_SENT, unusable=False),
+            Row("httpx.ProxyError", NOT_SENT, unusable=False),  # the proxy would not open the tunnel
+            Row("httpx.CloseError", UNKNOWN, unusable=False),
+            Row("httpx.DecodingError", UNKNOWN, unusable=False),
+            Row("httpx.ReadError", UNKNOWN, unusable=False),
+            Row("httpx.ReadTimeout", UNKNOWN, unusable=False),
+            Row("httpx.RemoteProtocolError", UNKNOWN, unusable=False),
+            Row("httpx.WriteError", UNKNOWN, unusable=False),
+            Row("httpx.WriteTimeout", UNKNOWN, unusable=False),
+            Row("httpx.NetworkError", SEE_CAUSE, unusable=False),
+            Row("httpx.TimeoutException", SEE_CAUSE, unusable=False),
+            Row("httpx.HTTPStatusError", BY_STATUS, unusable=False),
+            Row("httpcore.ConnectError", NOT_SENT, unusable=False),
+            Row("httpcore.ConnectTimeout", NOT_SENT, unusable=False),
+            Row("httpcore.PoolTimeout", NOT_SENT, unusable=False),
+            Row("httpcore.ProxyError", NOT_SENT, unusable=False),
+            Row("httpcore.ReadError", UNKNOWN, unusable=False),
+            Row("httpcore.ReadTimeout", UNKNOWN, unusable=False),
+            Row("httpcore.RemoteProtocolError", UNKNOWN, unusable=False),
+            Row("httpcore.WriteError", UNKNOWN, unusable=False),
+            Row("httpcore.WriteTimeout", UNKNOWN, unusable=False),
+        ),
+    ),
+    Client(
+        "aiohttp",
+        modules=("aiohttp.client_exceptions", "aiohttp.http_exceptions"),
+        rows=(
+            # DNS, TLS, proxy and Unix sockets too.
+            Row("aiohttp.client_exceptions.ClientConnectorError", NOT_SENT, unusable=False),
+            Row("aiohttp.client_exceptions.ClientConnectorCertificateError", NOT_SENT, unusable=False),
+            Row("aiohttp.client_exceptions.ConnectionTimeoutError", NOT_SENT, unusable=False),
+            Row("aiohttp.client_exceptions.ServerFingerprintMismatch", NOT_SENT, unusable=False),
+            Row("aiohttp.client_exceptions.ClientConnectionResetError", UNKNOWN, unusable=False),
+            Row("aiohttp.client_exceptions.ClientPayloadError", UNKNOWN, unusable=False),
+            Row("aiohttp.client_exceptions.ServerDisconnectedError", UNKNOWN, unusable=False),
+            Row("aiohttp.client_exceptions.ServerTimeoutError", UNKNOWN, unusable=False),
+            Row("aiohttp.client_exceptions.ClientConnectionError", SEE_CAUSE, unusable=False),
+            Row("aiohttp.client_exceptions.ClientResponseError", BY_STATUS, unusable=False),
+            Row("aiohttp.http_exceptions.BadHttpMessage", UNKNOWN, unusable=False),
+        ),
+    ),
+    # --- Mail ---------------------------------------------------------------------------------------------------
+    Client(
+        "smtplib",
+        modules=("smtplib",),
+        rows=(
+            Row("smtplib.SMTPAuthenticationError", REFUSED),
+            Row("smtplib.SMTPConnectError", REFUSED, unusable=True),
+            Row("smtplib.SMTPHeloError", REFUSED, unusable=True),
+            Row("smtplib.SMTPNotSupportedError", NOT_SENT),
+            Row("smtplib.SMTPRecipientsRefused", REFUSED),
+            # smtplib's way to say that the reply was not an SMTP reply.
+            Row("smtplib.SMTPResponseException", UNKNOWN, where="smtp_code", values=(-1,), unusable=True),
+            Row("smtplib.SMTPResponseException", REFUSED),  # SMTPSenderRefused and SMTPDataError too
+            Row("smtplib.SMTPServerDisconnected", NOT_SENT, says="please run connect() first", unusable=True),
+            Row("smtplib.SMTPServerDisconnected", UNKNOWN, unusable=True),
+        ),
+        connecting=(
+            ("smtplib", "connect"),  # waits for the greeting, too
+            ("smtplib", "starttls"),
+            ("smtplib", "login"),
+        ),
+    ),
+    # --- Databases ----------------------------------------------------------------------------------------------
+    Client(
+        "psycopg 3",
+        modules=("psycopg", "psycopg.connection", "psycopg.connection_async"),
+        rows=(
+            Row("psycopg.OperationalError", NOT_SENT, says="the connection is closed", unusable=True),
+            # What the server reports has an SQLSTATE. Without one libpq speaks for itself: the connection was not
+            # made (*connecting* tells), or it broke under a query.
+            Row("psycopg.OperationalError", UNKNOWN, where="sqlstate", values=(None,), unusable=True),
+            Row("psycopg.Error", REFUSED, where="sqlstate", values=("57P0*", "08*"), unusable=True),
+            Row("psycopg.Error", REFUSED, where="sqlstate", values=(ANY,), unusable=False),
+        ),
+        connecting=(("psycopg.connection", "connect"), ("psycopg.connection_async", "connect")),
+    ),
+    Client(
+        "psycopg2",
+        modules=("psycopg2",),
+        rows=(
+            Row("psycopg2.OperationalError", UNKNOWN, where="pgcode", values=(None,), unusable=True),
+            Row("psycopg2.InterfaceError", NOT_SENT, says="already closed", unusable=True),
+            Row("psycopg2.Error", REFUSED, where="pgcode", values=("57P0*", "08*"), unusable=True),
+            Row("psycopg2.Error", REFUSED, where="pgcode", values=(ANY,), unusable=False),
+        ),
+        connecting=(("psycopg2", "connect"),),
+    ),
+    # asyncpg
+    # SQLAlchemy
+    # PyMySQL
+    # mysqlclient
+    # redis-py
+    # pymongo
+    # --- Clouds and APIs ----------------------------------------------------------------------------------------
+    # botocore
+    # google-api-core
+    # grpcio
+    # azure-core
+    # openai
+    # anthropic
+    # stripe
+    # twilio
+    # slack_sdk
+    # --- Queues -------------------------------------------------------------------------------------------------
+    # pika
+    # confluent-kafka
+    # --- Files and shells ---------------------------------------------------------------------------------------
+    # paramiko
+    # ftplib
+    # aiosmtplib
+)

@@ -1,0 +1,169 @@
+"""Look one error up in the table of client errors.
+
+Imported by `lost_reply`. Invariant: nothing is called of an error but its ``__str__`` and the attributes that rows
+name, and no client is imported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from wal_runner.core.client_errors import CLIENTS
+from wal_runner.core.error_rows import ANY, Evidence, Row
+from wal_runner.core.http_statuses import METHODS, SAFE_METHODS, evidence_of_status, server_of
+
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+TEXT_CHARS_MAX: Final = 64 * 1024
+"""So much of a reply's body is searched for what a proxy says."""
+
+_ROWS: Final[dict[str, list[Row]]] = {}
+for _client in CLIENTS:
+    for _row in _client.rows:
+        _ROWS.setdefault(_row.error, []).append(_row)
+
+_CONNECTING: Final = frozenset(place for client in CLIENTS for place in client.connecting)
+
+# Where clients keep these; the first place that holds one counts. A body is taken only if it was read already.
+_STATUS_PATHS: Final = ("status_code", "response.status_code", "http_status", "response.status")
+_STATUS_PATHS_OF_KNOWN: Final = (*_STATUS_PATHS, "status", "code", "response.ResponseMetadata.HTTPStatusCode")
+_METHOD_PATHS: Final = ("request.method", "response.request.method", "request_info.method", "method")
+_HEADERS_PATHS: Final = ("response.headers", "headers", "response.ResponseMetadata.HTTPHeaders")
+_BODY_PATHS: Final = ("response._content", "body", "http_body", "response._body")
+
+# What clients without rows call an error after which nobody knows. ResetPasswordError is not one.
+_NAME_OF_A_LOST_REPLY: Final = re.compile(
+    r"[Tt]ime[d_]?_?[Oo]ut|Deadline|Disconnect|Reset(?:s|ted)?(?:ByPeer|ByServer)?(?:Error|Exception)?$"
+)
+
+
+# --- The questions --------------------------------------------------------------------------------------------
+
+
+def row_for(error: BaseException) -> Row | None:
+    """Return the row that applies to *error*: of its class, or of the nearest class that it inherits from."""
+    for ancestor in type(error).__mro__:
+        for row in _ROWS.get(name_of_class(ancestor), ()):
+            if _applies(row, error):
+                return row
+    return None
+
+
+def evidence_of(error: BaseException, statuses: Mapping[int, Evidence]) -> Evidence:
+    """Return what *error* by itself says about its request; *statuses* go before the usual meaning of a status."""
+    row = row_for(error)
+    if row is None:
+        # A class that the table does not know may still carry the status of a reply.
+        status = _status_at(error, _STATUS_PATHS)
+        return Evidence.NONE if status is None else _evidence_of_reply(error, status, statuses)
+    if row.verdict is Evidence.BY_STATUS:
+        status = _status_at(error, _STATUS_PATHS_OF_KNOWN)
+        return Evidence.SEE_CAUSE if status is None else _evidence_of_reply(error, status, statuses)
+    if row.verdict in (Evidence.UNKNOWN, Evidence.SEE_CAUSE) and _struck_while_connecting(error):
+        return Evidence.NOT_SENT
+    return row.verdict
+
+
+def is_safe_request(error: BaseException) -> bool | None:
+    """Return whether the request that *error* names changes nothing on the server; None if it names no request."""
+    for path in _METHOD_PATHS:
+        method = value_at(error, path)
+        if isinstance(method, str) and method.upper() in METHODS:
+            return method.upper() in SAFE_METHODS
+    return None
+
+
+def is_named_like_a_lost_reply(error: BaseException) -> bool:
+    """Return whether the name of the error's class says that a reply was awaited in vain."""
+    return _NAME_OF_A_LOST_REPLY.search(type(error).__name__) is not None
+
+
+# --- Reading an error -------------------------------------------------------------------------------------------
+
+
+def name_of_class(kind: type) -> str:
+    """Return the name under which the table knows *kind*."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def value_at(error: BaseException, path: str) -> Any:  # noqa: ANN401 - whatever is there
+    """Return what is at *path* in *error*, or None: attributes, keys or indexes, ``()`` at the end of one calls it."""
+    value: Any = error
+    for step in path.split("."):
+        name = step.removesuffix("()")
+        try:
+            if isinstance(value, Mapping):
+                value = value[name]
+            elif isinstance(value, Sequence) and name.isdigit():
+                value = value[int(name)]
+            else:
+                value = getattr(value, name)
+            if name != step:
+                value = value()
+        except KeyboardInterrupt:  # Ctrl-C, and not the error's doing
+            raise
+        except BaseException:  # noqa: BLE001 - it is not there; a property may say so by any error
+            return None
+    return value
+
+
+def _applies(row: Row, error: BaseException) -> bool:
+    if row.says is not None and row.says.lower() not in str(error).lower():
+        return False
+    if row.raised_in is not None and not _passed_through(error, {row.raised_in}):
+        return False
+    if row.where is None:
+        return True
+    found = value_at(error, row.where)
+    return any(_is_like(found, value) for value in row.values)
+
+
+def _is_like(found: object, value: object) -> bool:
+    if value == ANY:
+        return found is not None
+    if isinstance(value, str) and value.endswith("*"):
+        return found is not None and str(found).startswith(value[:-1])
+    return type(found) is type(value) and found == value
+
+
+def _struck_while_connecting(error: BaseException) -> bool:
+    return _passed_through(error, _CONNECTING)
+
+
+def _passed_through(error: BaseException, places: set[tuple[str, str]] | frozenset[tuple[str, str]]) -> bool:
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in places:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+# --- HTTP replies -------------------------------------------------------------------------------------------------
+
+
+def _status_at(error: BaseException, paths: tuple[str, ...]) -> int | None:
+    for path in paths:
+        status = value_at(error, path)
+        if isinstance(status, int) and not isinstance(status, bool) and 100 <= status <= 599:  # noqa: PLR2004
+            return int(status)
+    return None
+
+
+def _evidence_of_reply(error: BaseException, status: int, statuses: Mapping[int, Evidence]) -> Evidence:
+    if status in statuses:
+        return statuses[status]
+    body = next((found for path in _BODY_PATHS if (found := value_at(error, path))), None)
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    headers = next((found for path in _HEADERS_PATHS if isinstance(found := value_at(error, path), Mapping)), {})
+    return evidence_of_status(
+        status,
+        text=f"{str(error)[:TEXT_CHARS_MAX]}\n{text[:TEXT_CHARS_MAX]}",
+        server=server_of(headers),
+        is_body_known=body is not None,
+    )

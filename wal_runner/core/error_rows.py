@@ -1,0 +1,81 @@
+"""The words of the table of client errors: what a row says, and when it applies.
+
+Anything may import this module. Invariant: a row names classes as text; no client is imported to read one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+
+class Evidence(Enum):
+    """What one error by itself says about the request that it is about."""
+
+    NONE = auto()
+    """Nothing: the error is not about a request."""
+
+    NOT_SENT = auto()
+    """The request surely never left, so nothing happened: a failure."""
+
+    REFUSED = auto()
+    """The other side, or a proxy, says that it did not do it: a failure."""
+
+    UNKNOWN = auto()
+    """The request, or a part of it, may have left, and no whole reply came back: in doubt."""
+
+    SEE_CAUSE = auto()
+    """The class does not say when it struck. Its cause decides; without a cause the outcome is unknown."""
+
+    BY_STATUS = auto()
+    """The error carries an HTTP status, which decides; without one, as SEE_CAUSE."""
+
+
+NOT_SENT: Final = Evidence.NOT_SENT
+REFUSED: Final = Evidence.REFUSED
+UNKNOWN: Final = Evidence.UNKNOWN
+SEE_CAUSE: Final = Evidence.SEE_CAUSE
+BY_STATUS: Final = Evidence.BY_STATUS
+
+ANY: Final = "*"
+"""In *values* of a row: anything but None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What an error of one class means.
+
+    *error* is the class as it names itself, ``f"{cls.__module__}.{cls.__qualname__}"``; subclasses without a row of
+    their own count too. A row applies only if *says*, a text, occurs in ``str(error)`` (upper and lower case are the
+    same), and if the attribute at *where* is one of *values*. *where* is a path such as ``"sqlstate"``, ``"args.0"``
+    or ``"code().name"``. A value is compared as it is; a text that ends in ``*`` matches what begins with the rest.
+    None matches an attribute that is None or missing. *raised_in*, a (module, function name), asks that the error
+    passed through that function. Of several rows for a class the first that applies counts.
+
+    *unusable* says whether the connection that raised the error cannot be used again: the next call on it would fail
+    too, or would read the reply of this one. None: the row does not say, ask the cause.
+    """
+
+    error: str
+    verdict: Evidence
+    says: str | None = None
+    where: str | None = None
+    values: tuple[object, ...] = ()
+    raised_in: tuple[str, str] | None = None
+    unusable: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The rows of one client.
+
+    *name* is what people call it; *modules* are those that a test imports to compare each row with the real class. An
+    error, whatever its class, that came out of one of the functions *connecting*, each a (module, function name),
+    struck before any request was sent.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    rows: tuple[Row, ...]
+    connecting: tuple[tuple[str, str], ...] = ()

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from wal_runner.core.window import WINDOW_MAX, Pace
 from wal_runner.errors import ItemChanged
 from wal_runner.runner.cancelling import Cancellation, is_being_cancelled, own_thread
+from wal_runner.runner.connection_async import WorkerTasks
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
 from wal_runner.runner.feed import PULL_SECONDS_MAX
 from wal_runner.runner.left_behind import Remainder
+from wal_runner.runner.renewal import ConnectionLost
 from wal_runner.shielded_logger import ShieldedLogger
 
 
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from wal_runner.runner.attempt import Attempt
+    from wal_runner.runner.connection_async import AsyncConnection
     from wal_runner.runner.dispatcher import Dispatcher
     from wal_runner.runner.execution import Execution
+    from wal_runner.runner.renewal import Connections
     from wal_runner.runner.stopping import Stopping
 
 logger = ShieldedLogger(__name__)
@@ -40,7 +44,7 @@ async def run_in_coroutines(
     *,
     concurrency: int,
     source: AsyncIterator[Any] | None,
-    per_worker: Callable[[], Any] | None,
+    connections: Connections,
     cancel_wait: float,
 ) -> None:
     """Run every item that the feed, or the async *source*, yields, in *concurrency* coroutines.
@@ -56,7 +60,7 @@ async def run_in_coroutines(
             committer,
             concurrency=concurrency,
             source=source,
-            per_worker=per_worker,
+            connections=connections,
             cancel_wait=cancel_wait,
         )
         await pool.perform()
@@ -78,7 +82,7 @@ class _CoroutinePool:
         *,
         concurrency: int,
         source: AsyncIterator[Any] | None,
-        per_worker: Callable[[], Any] | None,
+        connections: Connections,
         cancel_wait: float,
     ) -> None:
         self._dispatcher = dispatcher
@@ -86,7 +90,7 @@ class _CoroutinePool:
         self._stopping = stopping
         self._concurrency = concurrency
         self._source = source
-        self._per_worker = per_worker
+        self._connections = connections
         self._committer = committer
         self._context = copy_context()
         self._loop = asyncio.get_running_loop()
@@ -107,7 +111,7 @@ class _CoroutinePool:
         self._cancel_wait = cancel_wait
         self._gives_up: float | None = None
         """Time at which the wait for cancelled work ends; None while nothing was cancelled."""
-        self._workers: list[asyncio.Task[None]] = []
+        self._workers = WorkerTasks(concurrency, self._work, connections, self._ring)
         self._puller: asyncio.Task[None] | None = None
         self._attempts: list[Attempt | None] = [None] * concurrency
         """The attempt that each worker is running."""
@@ -116,9 +120,7 @@ class _CoroutinePool:
 
     async def perform(self) -> None:
         self._stopping.on_ask = self._wake_from_anywhere
-        self._workers = [
-            asyncio.create_task(self._work(n), name=f"wal_runner worker {n}") for n in range(self._concurrency)
-        ]
+        self._workers.start()
         self._puller = asyncio.create_task(self._pull()) if self._source is not None else None
         try:
             await self._run_all()
@@ -170,6 +172,7 @@ class _CoroutinePool:
     async def _start_nothing_more(self) -> None:
         if self._puller is not None:
             self._puller.cancel()
+        self._workers.stop_reconnecting()
         waiting = list(self._ready)
         self._ready.clear()
         await self._in_committer(self._dispatcher.release, waiting)
@@ -193,8 +196,6 @@ class _CoroutinePool:
         self._dispatcher.settling.left_behind(left.values())
 
     async def _until_ended(self) -> None:
-        workers = asyncio.gather(*self._workers, return_exceptions=True)
-        workers.add_done_callback(self._ring)
         if self._puller is not None:
             self._puller.add_done_callback(self._ring)
         # Workers that were not cancelled have items, and are waited for without a bound; a cancelled source has none.
@@ -203,15 +204,16 @@ class _CoroutinePool:
             if self._is_cut_short():
                 self._cancel_all()
             is_source_over = self._puller is None or self._puller.done()
-            if workers.done() and is_source_over and not self._is_work_left():
+            are_workers_done = self._workers.are_done
+            if are_workers_done and is_source_over and not self._is_work_left():
                 return
-            gives_up = source_gives_up if self._gives_up is None and workers.done() else self._gives_up
+            gives_up = source_gives_up if self._gives_up is None and are_workers_done else self._gives_up
             if self._cancellation.is_closed or (gives_up is not None and self._loop.time() >= gives_up):
                 break
             await self._wait()
         if not is_source_over:
             logger.warning("The source did not end within %g s of being cancelled.", self._cancel_wait)
-        if not workers.done() and not any(self._attempts):
+        if not self._workers.are_done and not any(self._attempts):
             logger.warning("A per_worker did not end within %g s of being cancelled.", self._cancel_wait)
 
     def _is_work_left(self) -> bool:
@@ -234,11 +236,11 @@ class _CoroutinePool:
             return
         self._gives_up = self._loop.time() + self._cancel_wait
         self._going_home = True
-        for worker, attempt in zip(self._workers, self._attempts, strict=True):
+        for worker, attempt in zip(self._workers.all, self._attempts, strict=True):
             if attempt is not None:
                 self._remainder.watch(attempt, worker)
         with suppress(RuntimeError):  # the loop is closed: nothing of it runs any more
-            for task in (*self._workers, self._puller):
+            for task in (*self._workers.all, self._puller):
                 if task is not None:
                     task.cancel()
 
@@ -339,28 +341,32 @@ class _CoroutinePool:
 
     # --- A worker's side -------------------------------------------------------------------
 
-    async def _work(self, number: int) -> None:
+    async def _work(self, number: int, connection: AsyncConnection) -> None:
         try:
-            async with AsyncExitStack() as stack:
-                await self._run_items(number, await self._entered(stack))
+            async with connection:
+                while connection.is_usable:
+                    await self._run_items_until_lost(number, connection)
+                    if connection.lost is None:
+                        break
+                    await connection.renew()
         except BaseException as error:
             # By type: isinstance() reads __class__, which may be a property of a user's exception that raises.
-            if issubclass(type(error), asyncio.CancelledError) and self._going_home:
+            if issubclass(type(error), asyncio.CancelledError) and (self._going_home or self._connections.is_over()):
                 raise
             # Raised again by the dispatching coroutine: a run without workers would never end.
-            self._broken = error if self._broken is None else self._broken
+            if not connection.is_replaced:
+                self._broken = error if self._broken is None else self._broken
         finally:
-            self._attempts[number] = None
-            self._running.discard(number)
+            if not connection.is_replaced:  # or these are another task's
+                self._attempts[number] = None
+                self._running.discard(number)
             self._bell.set()
 
-    async def _entered(self, stack: AsyncExitStack) -> tuple[Any, ...]:
-        if self._per_worker is None:
-            return ()
-        manager = self._per_worker()
-        if hasattr(manager, "__aenter__"):
-            return (await stack.enter_async_context(manager),)
-        return (stack.enter_context(manager),)
+    async def _run_items_until_lost(self, number: int, connection: AsyncConnection) -> None:
+        try:
+            await self._run_items(number, connection.arguments)
+        except ConnectionLost as lost:
+            connection.lost = lost.error
 
     async def _run_items(self, number: int, worker_value: tuple[Any, ...]) -> None:
         ready, execution, attempts = self._ready, self._execution, self._attempts
@@ -375,11 +381,12 @@ class _CoroutinePool:
             self._running.add(number)
             try:
                 await run(attempt, *worker_value)
-            except asyncio.CancelledError:
-                # fn raised the cancellation of something that it waited for; this worker was not cancelled.
+            except asyncio.CancelledError as error:
                 if is_being_cancelled():
                     self._remainder.add(attempt)
                     raise
+                # fn raised the cancellation of something that it waited for; this worker was not cancelled.
+                execution.check_connection(error)
             finally:
                 attempts[number] = None
                 self._running.discard(number)

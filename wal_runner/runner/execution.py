@@ -22,7 +22,8 @@ from wal_runner.failpoints import failpoint
 from wal_runner.log.format import RESULT_BYTES_MAX
 from wal_runner.log.results import class_name, encode_result, error_info, printable
 from wal_runner.runner.attempt import current
-from wal_runner.runner.report import RESULT_REQUIRED
+from wal_runner.runner.renewal import ConnectionLost
+from wal_runner.runner.report import CONNECTION, RESULT_REQUIRED
 from wal_runner.runner.returned import (
     FINISHED_TYPES,
     is_lazy_function,
@@ -59,6 +60,7 @@ class Execution:
         idempotent: bool,
         result_bytes_max: int = RESULT_BYTES_MAX,
         results_required: bool = False,
+        renews: Callable[[BaseException], bool] | None = None,
     ) -> None:
         self.fn = fn
         self._dispatcher = dispatcher
@@ -69,12 +71,15 @@ class Execution:
         self._idempotent = idempotent
         self._result_bytes_max = result_bytes_max
         self._results_required = results_required
+        self._renews = renews
         self.fatal: BaseException | None = None
         """An error that stops the run: the code that calls us is wrong, and each item would show it."""
         self.ended_because: str | None = None
         """Why the run ends before its source does, if that is not an error."""
+        self.connect_error: str | None = None
+        """The last error of an attempt to connect again, in words, if the run ends for it."""
         self.is_over = False
-        """True once nothing more is to be started, for one of the two reasons."""
+        """True once nothing more is to be started, for one of these reasons."""
 
     def end_for_an_omission(self) -> None:
         """End the run in order if every result is required: one of them could not be kept."""
@@ -82,10 +87,30 @@ class Execution:
             self.ended_because = RESULT_REQUIRED
             self.is_over = True
 
+    def end_without_connection(self, last_error: str) -> None:
+        """End the run in order: no worker could connect again, and *last_error* was the last attempt's."""
+        if not self.is_over:
+            self.connect_error = last_error
+            self.ended_because = CONNECTION
+            self.is_over = True
+
+    def check_connection(self, error: BaseException) -> None:
+        """Raise `ConnectionLost` if *error* of fn calls for a new connection of its worker."""
+        if self._renews is None:
+            return
+        try:
+            is_due = self._renews(error)
+        except Exception as broken:  # noqa: BLE001 - renew= is the user's
+            self._end_with(broken)
+            return
+        if is_due:
+            raise ConnectionLost(error)
+
     def run(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
         """Call fn for *attempt* and hand its outcome to the dispatcher.
 
-        A BaseException (KeyboardInterrupt, SystemExit) is recorded as doubt and raised again.
+        A BaseException (KeyboardInterrupt, SystemExit) is recorded as doubt and raised again. Raises `ConnectionLost`,
+        once the outcome is recorded, if the worker needs a new connection before its next item.
         """
         start_seq, finish = attempt.start_seq, self._dispatcher.finish
         if self._fence.closed or (self._watch.is_guarding and not self._dispatcher.may_begin(attempt)):
@@ -100,6 +125,7 @@ class Execution:
             value = copy_context().run(_call, attempt, self.fn, worker_value)
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
             finish(attempt, self.judge(start_seq, _now() - began, error))
+            self.check_connection(error)
         except BaseException as error:
             with suppress(LogForked):  # a child that leaves by sys.exit() leaves
                 finish(attempt, interrupted(start_seq, _now() - began, error))
@@ -112,7 +138,7 @@ class Execution:
                 finish(attempt, self.success(start_seq, _now() - began, value))
 
     async def run_async(self, attempt: Attempt, *worker_value: Any) -> None:  # noqa: ANN401 - the user's own
-        """Await fn for *attempt*; cancellation leaves doubt, and is raised again."""
+        """Await fn for *attempt*; cancellation leaves doubt, and is raised again. Raises as `run` does."""
         dispatcher = self._dispatcher
         if (self._watch.is_guarding and not dispatcher.may_begin(attempt)) or not dispatcher.begin(attempt):
             return
@@ -133,6 +159,7 @@ class Execution:
                 )
         except Exception as error:  # noqa: BLE001 - whatever fn raises is its outcome
             dispatcher.finish(attempt, self.judge(attempt.start_seq, _now() - began, error))
+            self.check_connection(error)
         except BaseException as error:
             dispatcher.finish(attempt, interrupted(attempt.start_seq, _now() - began, error))
             raise

@@ -14,6 +14,7 @@ from wal_runner.runner.dispatcher import FLUSH_SECONDS
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from wal_runner.runner.dispatcher import Dispatcher
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 class Flusher:
     """Looks every 50 ms whether outcomes wait. Use as a context manager around a run."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, look: Callable[[], None] | None = None) -> None:
+        """Watch the outcomes of *dispatcher*; call *look* as often."""
         self._dispatcher = dispatcher
+        self._look = look
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="wal_runner flusher", daemon=True)
         self._error: BaseException | None = None
@@ -50,6 +53,8 @@ class Flusher:
     def _watch(self) -> None:
         while not self._ended.wait(FLUSH_SECONDS):
             try:
+                if self._look is not None:
+                    self._look()
                 self._dispatcher.flush_if_old()
             except (DiskFull, LogBusy):
                 continue  # passing; the outcomes stay, and the run meets it where it lasts

@@ -9,6 +9,7 @@ from wal_runner.core.lost_reply import lost_reply, unknown_when
 from wal_runner.core.window import WINDOW_MAX
 from wal_runner.log.format import RESULT_BYTES_FORMAT_MAX, RESULT_BYTES_MAX, SCRATCH_SLOTS
 from wal_runner.recovery.deaths import MAX_DEATHS
+from wal_runner.runner.renewal import CONNECT_TIMEOUT_S, renew_when
 
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from wal_runner.core.lost_reply import Setting
     from wal_runner.runner.doubts import Reconciler
     from wal_runner.runner.progress import Progress
+    from wal_runner.runner.renewal import Renew
 
 WORKERS_MAX = 1024
 MAX_DEATHS_MAX = 1000
@@ -37,6 +39,8 @@ class RunOptions:
     idempotent: bool = False
     max_deaths: int | None = MAX_DEATHS
     per_worker: Callable[[], Any] | None = None
+    renew: Renew = None
+    connect_timeout: float = CONNECT_TIMEOUT_S
     max_in_doubt: int | None = None
     on_duplicate: str = "skip"
     signals: bool = True
@@ -66,10 +70,13 @@ class RunOptions:
             raise TypeError("per_worker is called once a worker and gives a context manager; give a function.")
         if self.reconcile is not None and not callable(self.reconcile):
             raise TypeError("reconcile is called with a list of doubts; give a function.")
-        if isinstance(self.cancel_wait, bool) or not isinstance(self.cancel_wait, int | float):
-            raise TypeError(f"cancel_wait={self.cancel_wait!r} is not a number of seconds.")
+        renew_when(self.renew)
+        _check_seconds("cancel_wait", self.cancel_wait)
         if not self.cancel_wait >= 0:
             raise ValueError(f"cancel_wait={self.cancel_wait} is out of range. Give 0 or more seconds.")
+        _check_seconds("connect_timeout", self.connect_timeout)
+        if not self.connect_timeout > 0:
+            raise ValueError(f"connect_timeout={self.connect_timeout} is out of range. Give more than 0 seconds.")
         unknown_when(self.outcome_unknown)
 
     @property
@@ -86,6 +93,11 @@ class RunOptions:
     def in_doubt_max(self) -> int:
         """Give how many starts may be without a durable outcome."""
         return SCRATCH_SLOTS if self.max_in_doubt is None else self.max_in_doubt
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={value!r} is not a number of seconds.")
 
 
 def _check_count(name: str, value: object, most: int, also: str = "") -> None:

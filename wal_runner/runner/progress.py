@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wal_runner.runner.progress_meter import Sample
+    from wal_runner.runner.renewal import Reconnecting
     from wal_runner.runner.report import RunReport
     from wal_runner.runner.stopping import Stopping
 
@@ -44,6 +45,9 @@ class Watched(Protocol):
     @property
     def report(self) -> RunReport:
         """Give the numbers so far."""
+
+    def reconnecting(self) -> Reconnecting | None:
+        """Return how many workers reconnect; None if none does."""
 
 
 class Progress:
@@ -141,7 +145,7 @@ class _Watch:
             self._display.finish(self._sample(), self._clock())
 
     def _sample(self) -> Sample:
-        return self._meter.read(self._run.report, self._total(), self._clock())
+        return self._meter.read(self._run.report, self._total(), self._clock(), self._run.reconnecting())
 
 
 class _Display(Protocol):

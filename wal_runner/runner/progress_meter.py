@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 
 if TYPE_CHECKING:
+    from wal_runner.runner.renewal import Reconnecting
     from wal_runner.runner.report import RunReport
 
 RATE_SECONDS: Final = 30.0
@@ -41,6 +42,7 @@ class Sample(NamedTuple):
     in_doubt: int
     rate: float
     left_s: float | None
+    reconnecting: Reconnecting | None = None
 
 
 class Meter:
@@ -50,8 +52,10 @@ class Meter:
         self._looks: deque[tuple[float, int]] = deque([(now, 0)])
         self._skipped = 0
 
-    def read(self, report: RunReport, total: Total | None, now: float) -> Sample:
-        """Give where the run stands *now*, in seconds of any clock that never goes back."""
+    def read(
+        self, report: RunReport, total: Total | None, now: float, reconnecting: Reconnecting | None = None
+    ) -> Sample:
+        """Return where the run stands *now*, in seconds of any clock that never goes back."""
         if not report.executed and report.skipped != self._skipped:
             self._looks.clear()  # skipping is not work, and its time is none either
         self._skipped = report.skipped
@@ -66,6 +70,7 @@ class Meter:
             in_doubt=report.in_doubt,
             rate=rate,
             left_s=left / rate if left and rate else None,
+            reconnecting=reconnecting,
         )
 
     def _rate(self, executed: int, now: float) -> float:
@@ -93,6 +98,9 @@ def sentence(sample: Sample) -> str:
         parts.append(_rate_in_words(sample.rate))
     if sample.left_s is not None:
         parts.append(f"{_clock_time(sample.left_s)} left")
+    if sample.reconnecting is not None:
+        count, workers, seconds = sample.reconnecting
+        parts.append(f"{count:,} of {workers:,} workers reconnecting, {seconds:.0f} s")
     return ", ".join(parts + [f"{count:,} {word}" for count, word in counts(sample)])
 
 

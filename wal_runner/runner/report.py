@@ -20,6 +20,9 @@ EXIT_ELSEWHERE = 5
 EXIT_ENDED_EARLY = 6
 EXIT_INTERRUPTED = 130
 
+CONNECTION = "connection"
+"""*ended_because* of a run in which no worker could connect again for `connect_timeout` seconds."""
+
 RESULT_REQUIRED = "result_required"
 """*ended_because* of a run with ``results="required"`` after a result that could not be kept."""
 
@@ -35,7 +38,8 @@ class RunReport:
     *totals* are the counts of the whole log at the end, by status word. *doubt_bound* is how many
     starts without a durable outcome there were at most: what a power cut could have left in doubt.
     *first_omitted* is the first item whose result could not be kept, and why. *ended_because* says why
-    the run ended before its source did ("result_required"), or is None.
+    the run ended before its source did ("result_required", "connection"), or is None. *connect_error* is, in words, the
+    last error of connecting again, if the run ended for it.
     *left_behind* names the items whose fn still ran when the run ended: it was cancelled, or interrupted a second
     time, and did not end. They are in doubt.
     """
@@ -57,6 +61,7 @@ class RunReport:
     totals: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
     ended_because: str | None = None
+    connect_error: str | None = None
     left_behind: list[str] = field(default_factory=list)
     left_in_threads: bool = field(default=False, repr=False, compare=False)
     """Whether those were left behind on worker threads, which cannot be cancelled. Not part of the JSON."""
@@ -119,6 +124,12 @@ class RunReport:
                 "run the same again to go on; runner.retry([id], succeeded=True) runs that item again, and repeats its "
                 "effect."
             )
+        if self.ended_because == CONNECTION:
+            raise RunIncomplete(
+                "The run ended early, because the connection was lost, and no worker could connect again within "
+                f"connect_timeout. The last error: {self.connect_error}. What had not begun was released. See that the "
+                f"server can be reached. {self._doubts_first()}Run the same again to go on."
+            )
         left = ", ".join(
             f"{self.totals[status.word]:,} {status.word.replace('_', ' ')}"
             for status in _NOT_DONE
@@ -128,6 +139,13 @@ class RunReport:
             f"Not everything is done: {left or 'items were released or are running elsewhere'}. Look with "
             "`walrun inspect`, settle what is in doubt with `walrun resolve`, then run again."
         )
+
+    def _doubts_first(self) -> str:
+        count = self.totals.get(Status.IN_DOUBT.word, 0)
+        if not count:
+            return ""
+        items = "1 item is" if count == 1 else f"{count:,} items are"
+        return f"{items} in doubt: settle that with `walrun resolve`. "
 
     def as_dict(self) -> dict[str, Any]:
         """Give the report as JSON has it; the names are a contract."""
@@ -152,6 +170,7 @@ class RunReport:
             "totals": dict(self.totals),
             "interrupted": self.interrupted,
             "ended_because": self.ended_because,
+            "connect_error": self.connect_error,
             "left_behind": list(self.left_behind),
             "ok": self.ok,
             "exit_code": self.exit_code,

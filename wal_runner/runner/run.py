@@ -33,6 +33,7 @@ from wal_runner.runner.execution import Execution, name_of
 from wal_runner.runner.feed import Feed
 from wal_runner.runner.flusher import Flusher
 from wal_runner.runner.left_behind import name_left_behind, naming_left_behind
+from wal_runner.runner.renewal import Connections, renew_when
 from wal_runner.runner.serial import run_serially
 from wal_runner.runner.settling import Settling
 from wal_runner.runner.stopping import Stopping
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from wal_runner.runner.ordering import Ordering
     from wal_runner.runner.outcome import Outcome
     from wal_runner.runner.pages import Pages
+    from wal_runner.runner.renewal import Reconnecting
     from wal_runner.runner.report import RunReport
 
 logger = ShieldedLogger(__name__)
@@ -123,6 +125,14 @@ class Run:
             idempotent=options.idempotent,
             result_bytes_max=options.result_bytes_max,
             results_required=options.results_required,
+            renews=None if options.per_worker is None else renew_when(options.renew),
+        )
+        self.connections = Connections(
+            options.per_worker,
+            workers=options.workers,
+            timeout_s=options.connect_timeout,
+            is_ending=lambda: self.is_ending or self.dispatcher.fence.closed,
+            give_up=self.execution.end_without_connection,
         )
         self._rounds = 1
 
@@ -130,6 +140,10 @@ class Run:
     def report(self) -> RunReport:
         """Give the numbers so far."""
         return self.settling.report
+
+    def reconnecting(self) -> Reconnecting | None:
+        """Return how many workers reconnect; None if none does."""
+        return self.connections.reconnecting()
 
     @property
     def is_ending(self) -> bool:
@@ -144,10 +158,10 @@ class Run:
         with self.running():
             while True:
                 if options.workers == 1:
-                    yield from run_serially(self.dispatcher, self.execution, self.stopping, options.per_worker)
+                    yield from run_serially(self.dispatcher, self.execution, self.stopping, self.connections)
                 else:
                     yield from run_in_threads(
-                        self.dispatcher, self.execution, self.stopping, options.workers, options.per_worker
+                        self.dispatcher, self.execution, self.stopping, options.workers, self.connections
                     )
                 if not self.another_round():
                     break
@@ -163,7 +177,7 @@ class Run:
                     self.stopping,
                     concurrency=concurrency,
                     source=source,
-                    per_worker=self.options.per_worker,
+                    connections=self.connections,
                     cancel_wait=self.options.cancel_wait,
                 )
                 source = None
@@ -180,7 +194,8 @@ class Run:
                 self.begin()
                 try:
                     self.prepare()
-                    with Flusher(self.dispatcher) as flusher:
+                    look = None if self.options.per_worker is None else self.connections.look
+                    with Flusher(self.dispatcher, look) as flusher:
                         yield
                     flusher.check()
                 except KeyboardInterrupt:
@@ -305,7 +320,7 @@ class Run:
         if state.timed:
             report.time_saved = report.skipped * state.elapsed_ns / state.timed / 1e9
         report.interrupted = self.stopping.is_asked
-        report.ended_because = self.execution.ended_because
+        report.ended_because, report.connect_error = self.execution.ended_because, self.execution.connect_error
         if report.first_omitted is not None:
             logger.warning(RESULTS_OMITTED, self._writer.log.path, report.results_omitted, *report.first_omitted)
         if not report.ok:

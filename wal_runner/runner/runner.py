@@ -7,13 +7,10 @@ log; closing it, or losing it, leaves a log that the next one opens.
 from __future__ import annotations
 
 import weakref
-from collections import deque
-from contextlib import closing
-from itertools import chain
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wal_runner.core.lost_reply import lost_reply
-from wal_runner.failpoints import failpoint
 from wal_runner.log import host
 from wal_runner.log.format import RESULT_BYTES_MAX
 from wal_runner.log.named_values import classes_by_name
@@ -25,12 +22,13 @@ from wal_runner.runner.cancelling import check_asyncio
 from wal_runner.runner.claims import Claims, no_function
 from wal_runner.runner.doubts import attempt_named, doubts_in
 from wal_runner.runner.execution import check_function
+from wal_runner.runner.iterating import outcomes_of
 from wal_runner.runner.locks import SessionLocks
 from wal_runner.runner.one_run import OneRun
 from wal_runner.runner.options import CANCEL_WAIT_S, RunOptions
-from wal_runner.runner.ordering import Ordering
 from wal_runner.runner.pages import Pages, read_pages, read_pages_async
 from wal_runner.runner.progress import Progress
+from wal_runner.runner.renewal import CONNECT_TIMEOUT_S
 from wal_runner.runner.run import Run
 
 
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
     from wal_runner.recovery.writer import LogWriter
     from wal_runner.runner.doubts import Doubt, Reconciler
     from wal_runner.runner.outcome import Outcome
+    from wal_runner.runner.renewal import Renew
     from wal_runner.runner.report import RunReport
 
 T = TypeVar("T")
@@ -117,6 +116,8 @@ class Runner(SessionLocks):
         idempotent: bool = False,
         max_deaths: int | None = MAX_DEATHS,
         per_worker: Callable[[], AbstractContextManager[Any]] | None = None,
+        renew: Renew = None,
+        connect_timeout: float = CONNECT_TIMEOUT_S,
         max_in_doubt: int | None = None,
         on_duplicate: str = "skip",
         signals: bool = True,
@@ -134,10 +135,14 @@ class Runner(SessionLocks):
         process runs after the source has ended, alone; after *max_deaths*, the last one alone, it is held in
         doubt until a person settles it, whatever *idempotent* and *reconcile* say (None: no bound).
         *per_worker* makes a context manager, entered once a worker, whose value fn gets as second
-        argument. *max_in_doubt* bounds what a power cut can leave in doubt; 1 commits each item by
-        itself. *on_duplicate* "error" refuses an id that comes twice. *signals* takes SIGINT and SIGTERM
-        over during the run, in the main thread; a handler that the program has set is called as well, and
-        what it raises is raised when the run has stopped.
+        argument. After an exception of fn that says that the connection is unusable, the worker leaves it and enters
+        another one before its next item, and tries again as long as connecting fails. *renew* is a function of the
+        exception that decides instead, True (after any) or False (never). When no worker has had a connection for
+        *connect_timeout* seconds, the run ends in order: the report's *ended_because* is "connection".
+        *max_in_doubt* bounds what a power cut can leave in doubt; 1 commits each item by itself. *on_duplicate*
+        "error" refuses an id that comes twice. *signals* takes SIGINT and SIGTERM over during the run, in the main
+        thread; a handler that the program has set is called as well, and what it raises is raised when the run has
+        stopped.
 
         A result that cannot be kept, or takes more than *result_bytes_max* bytes (32 MiB at most), is
         omitted: the item has succeeded all the same, and the report says how many and why. With
@@ -155,6 +160,8 @@ class Runner(SessionLocks):
             idempotent=idempotent,
             max_deaths=max_deaths,
             per_worker=per_worker,
+            renew=renew,
+            connect_timeout=connect_timeout,
             max_in_doubt=max_in_doubt,
             on_duplicate=on_duplicate,
             signals=signals,
@@ -373,19 +380,7 @@ class Runner(SessionLocks):
         self, items: Iterable[T], fn: Callable[..., Any], options: RunOptions, *, ordered: bool
     ) -> Iterator[Outcome[T]]:
         with self._one_at_a_time():
-            waiting: deque[Outcome[T]] = deque()
-            order: Ordering[T] | None = Ordering() if ordered else None
-            run = self._new_run(items, fn, options, deliver=waiting.append, order=order)
-            # Closed here, not whenever the generator is collected: an error of its end is ours to raise.
-            with Progress.of(run, enabled=options.progress), closing(run.steps()) as steps:
-                # Once more at the end, for what a reconciler settled then.
-                for _ in chain(steps, [None]):
-                    due = deque(order.due(waiting)) if order is not None else waiting
-                    while due:
-                        failpoint("run.before_yield")
-                        yield due.popleft()
-                if order is not None:
-                    yield from order.rest()
+            yield from outcomes_of(partial(self._new_run, items, fn, options), ordered=ordered)
 
     def _keep(self, writer: LogWriter) -> None:
         self._writer = writer

@@ -9,23 +9,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import nullcontext
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.window import Pace
+from wal_runner.runner.connection import Connection
 from wal_runner.runner.dispatcher import FLUSH_SECONDS
+from wal_runner.runner.renewal import ConnectionLost, State
 from wal_runner.runner.stopping import raise_in_thread
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from wal_runner.runner.attempt import Attempt
     from wal_runner.runner.dispatcher import Dispatcher
     from wal_runner.runner.execution import Execution
+    from wal_runner.runner.renewal import Connections
     from wal_runner.runner.stopping import Stopping
 
 WORK: Final = True
@@ -40,10 +41,10 @@ def run_in_threads(
     execution: Execution,
     stopping: Stopping,
     workers: int,
-    per_worker: Callable[[], AbstractContextManager[Any]] | None,
+    connections: Connections,
 ) -> Iterator[None]:
     """Run everything that the feed gives on *workers* threads; yield after each commit."""
-    crew = _Crew(dispatcher, execution, workers, per_worker)
+    crew = _Crew(dispatcher, execution, workers, connections)
     # The dispatcher looks up every 50 ms. Nothing wakes it sooner: a signal handler that takes the bell's
     # lock may interrupt the very thread that holds it.
     try:
@@ -89,13 +90,13 @@ class _Crew:
         dispatcher: Dispatcher,
         execution: Execution,
         workers: int,
-        per_worker: Callable[[], AbstractContextManager[Any]] | None,
+        connections: Connections,
     ) -> None:
         self.workers = workers
         self.broken: BaseException | None = None
         self._dispatcher = dispatcher
         self._execution = execution
-        self._per_worker = per_worker
+        self._connections = connections
         self._ready: deque[Attempt] = deque()
         # One token for each attempt in `_ready`, and one for each worker that is to go home.
         self._tokens: SimpleQueue[bool] = SimpleQueue()
@@ -104,18 +105,24 @@ class _Crew:
         self._low_mark = 0
         self._ended = 0
         self._pace = Pace(workers, time.perf_counter())
-        self._threads = [
-            # fn and per_worker are the caller's code: they see the caller's context on any thread.
-            threading.Thread(target=copy_context().run, args=(self._work,), name=f"wal_runner worker {n}", daemon=True)
-            for n in range(workers)
-        ]
+        self._context = copy_context()
+        connections.begin_round()
+        self._threads: list[threading.Thread | None] = [self._thread(number, State.NONE) for number in range(workers)]
+
+    def _thread(self, number: int, state: State) -> threading.Thread:
+        connection = Connection(self._connections, lambda: self._replace(number), state)
+        # fn and per_worker are the caller's code: they see the caller's context on any thread.
+        run = self._context.copy().run
+        name = f"wal_runner worker {number}"
+        return threading.Thread(target=run, args=(self._work, connection), name=name, daemon=True)
 
     # --- The dispatcher's side -----------------------------------------------------------
 
     def start(self) -> None:
         """Start the workers. If a thread cannot be started, call `dismiss`: the others wait for items already."""
         for thread in self._threads:
-            thread.start()
+            if thread is not None:
+                thread.start()
 
     def wanted(self) -> int:
         """Say how many items to start now."""
@@ -148,7 +155,8 @@ class _Crew:
         return not self._ready and not self._running
 
     def release_waiting(self) -> None:
-        """Give back what no worker has taken."""
+        """Give back what no worker has taken; those that reconnect need no connection any more."""
+        self._connections.stop()
         waiting = []
         while self._ready:
             try:
@@ -159,15 +167,20 @@ class _Crew:
 
     def dismiss(self, stopping: Stopping) -> None:
         """Send the workers home; those that are told to end and do not are left in doubt."""
+        self._connections.stop()
         for _ in self._threads:
             self._tokens.put(GO_HOME)
         patience: float | None = None
         if stopping.is_urgent:
-            for thread in self._threads:
-                raise_in_thread(thread, KeyboardInterrupt)
+            for worker in self._threads:
+                if worker is not None:
+                    raise_in_thread(worker, KeyboardInterrupt)
             patience = time.monotonic() + URGENT_WAIT_S
-        for thread in self._threads:
-            while thread.is_alive() and (patience is None or time.monotonic() < patience):
+        for number in range(self.workers):
+            # Looked up each time: another thread may take the place of one that hangs.
+            while (thread := self._threads[number]) is not None and thread.is_alive():
+                if patience is not None and time.monotonic() >= patience:
+                    break
                 thread.join(FLUSH_SECONDS)
                 if patience is None and stopping.is_urgent:
                     return self.dismiss(stopping)
@@ -184,14 +197,39 @@ class _Crew:
 
     # --- A worker's side ---------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _work(self, connection: Connection) -> None:
         try:
-            with nullcontext() if self._per_worker is None else self._per_worker() as value:
-                self._run_items(() if self._per_worker is None else (value,))
+            with connection:
+                while connection.is_usable:
+                    self._run_items_until_lost(connection)
+                    if connection.lost is None:
+                        break
+                    connection.renew()
         except BaseException as error:  # noqa: BLE001 - raised again by the dispatcher, in the caller's thread
-            self.broken = error if self.broken is None else self.broken
+            if not connection.is_replaced:
+                self.broken = error if self.broken is None else self.broken
         finally:
             self._bell.set()
+
+    def _run_items_until_lost(self, connection: Connection) -> None:
+        try:
+            self._run_items(connection.arguments)
+        except ConnectionLost as lost:
+            connection.lost = lost.error
+
+    def _replace(self, number: int) -> None:
+        """Leave a worker behind whose ``per_worker`` context hangs, and let another one take its place if needed."""
+        if self._connections.is_over():
+            self._threads[number] = None
+            return
+        thread = self._thread(number, State.RECONNECTING)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads can be started
+            self._threads[number] = None
+            self.broken = error if self.broken is None else self.broken
+        else:
+            self._threads[number] = thread
 
     def _run_items(self, worker_value: tuple[Any, ...]) -> None:
         me = threading.get_ident()

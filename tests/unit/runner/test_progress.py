@@ -43,6 +43,11 @@ class FakeRun:
         self.source = source
         self.stopping = Stopping()
         self.report = RunReport()
+        self.waiting = None
+
+    def reconnecting(self):
+        """Return what the test set."""
+        return self.waiting
 
 
 @pytest.fixture

@@ -447,6 +447,115 @@ def test_required_results_end_the_run_with_code_6(folder):
     assert "The run ended there, since --results required asks for every result." in told.err
 
 
+CONNECTING = """
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+
+attempts = []
+
+class Link:
+    def __enter__(self):
+        attempts.append(None)
+        if len(attempts) > 1 and not Path("up").exists():
+            raise ConnectionRefusedError("no database")
+        return len(attempts)
+
+    def __exit__(self, *_):
+        pass
+
+@contextmanager
+def broken():
+    raise ConnectionRefusedError("no database")
+    yield
+
+def connect():
+    return Link()
+
+class LinkAsync:
+    async def __aenter__(self):
+        return connect().__enter__()
+
+    async def __aexit__(self, *_):
+        pass
+
+def connect_async():
+    return LinkAsync()
+
+def store(item, number):
+    if item == 3 and number == 1:
+        raise BrokenPipeError("lost")
+    if item == 4:
+        raise ValueError("no")
+    return number
+
+async def store_async(item, number):
+    return store(item, number)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [((), [1, 1, 2, 2]), (("--renew", "always"), [1, 1, 3, 3]), (("--renew", "never"), [1, 1, 1, 1])],
+)
+@pytest.mark.parametrize("suffix", ["", "_async"])
+def test_connections_of_a_function_are_renewed(folder, options, used, suffix):
+    """--per-worker makes what the function gets besides its item, and --renew says when it is made again."""
+    (folder / "shop.py").write_text(CONNECTING)
+    (folder / "up").touch()
+    items = write(folder, "a.jsonl", *map(str, range(1, 7)))
+    words = ("--per-worker", f"shop:connect{suffix}", *options, "--call", f"shop:store{suffix}")
+    ended = run(folder, "--items", items, "--json", *words)
+    with Runner.open_read(folder / "a.wal") as view:
+        results = dict(view.results())
+
+    assert (4, 4, 1, 1) == (ended.code, ended.json["succeeded"], ended.json["failed"], ended.json["in_doubt"])
+    assert dict(zip(["1", "2", "5", "6"], used, strict=True)) == results
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_run_without_connections_ends_with_code_6(folder, as_json):
+    """What happened, the last error of connecting, and the command that goes on, with its options."""
+    (folder / "shop.py").write_text(CONNECTING)
+    items = write(folder, "a.jsonl", *map(str, range(1, 4)), *map(str, range(5, 50)))
+    words = ("--per-worker", "shop:connect", "--connect-timeout", "0.2", "--idempotent", "--call", "shop:store")
+    ended = run(folder, "--items", items, *(["--json"] if as_json else []), *words)
+
+    assert 6 == ended.code
+    if as_json:
+        assert ("connection", "ConnectionRefusedError: no database", False, 2, 1) == tuple(
+            ended.json[name] for name in ("ended_because", "connect_error", "ok", "succeeded", "failed")
+        )
+    else:
+        assert "no worker could connect again within --connect-timeout. The last error:" in ended.err
+        assert "  ConnectionRefusedError: no database" in ended.err
+        assert "run the same again to go on" in ended.err
+        assert f"--resume a.wal --items {items} --per-worker shop:connect --connect-timeout 0.2" in ended.err
+        (folder / "up").touch()
+        assert 0 == run(folder, "--items", items, *words).code
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--per-worker", "shop:connect", "--", "true"), "--per-worker is for --call"),
+        (("--renew", "never", "--call", "shop:store"), "are for --per-worker"),
+        (("--connect-timeout", "5", "--call", "shop:store"), "are for --per-worker"),
+        (("--connect-timeout", "0", "--per-worker", "shop:connect", "--call", "shop:store"), "no time to wait"),
+        (("--per-worker", "shop:nothing", "--call", "shop:store"), "--per-worker shop:nothing: shop has no nothing"),
+        (("--per-worker", "shop", "--call", "shop:store"), "as in --per-worker shop.prices:update"),
+    ],
+)
+def test_connection_options_that_make_no_sense_are_refused(folder, words, says):
+    """A usage error, before a log is made."""
+    (folder / "shop.py").write_text(CONNECTING)
+    ended = run(folder, "--items", write(folder, "a.jsonl", "1"), *words)
+
+    assert 2 == ended.code
+    assert says in ended.err
+    assert not (folder / "a.wal").exists()
+
+
 def test_function_is_called_by_its_name_in_errors(folder):
     """And not by that of the wrapper that the command line puts around it."""
     (folder / "shop.py").write_text("def made(item):\n    return map(str, [item])\n")

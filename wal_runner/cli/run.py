@@ -27,6 +27,7 @@ from wal_runner.log.format import RESULT_BYTES_FORMAT_MAX, RESULT_BYTES_MAX, SCR
 from wal_runner.recovery.deaths import MAX_DEATHS
 from wal_runner.runner.options import MAX_DEATHS_MAX, RESULTS, WORKERS_MAX, RunOptions
 from wal_runner.runner.progress import Progress
+from wal_runner.runner.renewal import CONNECT_TIMEOUT_S
 from wal_runner.runner.run import ENDED_NOT_OK, RESULTS_OMITTED
 from wal_runner.runner.run import logger as run_logger
 from wal_runner.runner.runner import Runner
@@ -44,6 +45,10 @@ GIVEN: Final = f"{__name__}.given"
 """Where the words of the command line stand in click's context, as they were given."""
 
 BY_CONTENT: Final = "content"
+LOST: Final = "lost"
+RENEW: Final[dict[str, bool | None]] = {LOST: None, "always": True, "never": False}
+"""What ``--renew`` takes, and what that is as ``renew=``."""
+
 EXIT_CODE_MAX: Final = 255
 FIELDS_SHOWN_MAX: Final = 10
 
@@ -143,6 +148,25 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) ->
 @accept_copy_option
 @click.option("--print", "echo", is_flag=True, help="Pass the output of the commands on to stdout.")
 @click.option("--call", "function_name", metavar="MODULE:FUNCTION", help="Call a function instead of a command.")
+@click.option(
+    "--per-worker",
+    "per_worker_name",
+    metavar="MODULE:FUNCTION",
+    help="With --call: makes a context manager for each worker, such as a connection; the function gets its value.",
+)
+@click.option(
+    "--renew",
+    type=click.Choice(tuple(RENEW)),
+    help="Connect again before the next item: if the connection is lost (without this option), after any error, never.",
+)
+@click.option(
+    "--connect-timeout",
+    "connect_timeout_s",
+    metavar="S",
+    type=float,
+    callback=_seconds,
+    help="End the run, with code 6, when no worker could connect again for S seconds (60).",
+)
 @json_option
 @click.pass_context
 def command(
@@ -164,6 +188,9 @@ def command(
     accept_copy: bool,
     echo: bool,
     function_name: str | None,
+    per_worker_name: str | None,
+    renew: str | None,
+    connect_timeout_s: float | None,
     as_json: bool,
 ) -> int:
     """Run a command, or a function, for each item that is not done; create the log, or resume it.
@@ -193,9 +220,11 @@ def command(
         echo=echo,
         as_json=as_json,
     )
+    _check_connection_options(function_name, per_worker_name, is_given=(renew or connect_timeout_s) is not None)
     options = CommandOptions(timeout_s=timeout_s, in_doubt_exits=in_doubt_exits, echo=echo)
     # A module that cannot be imported is told at once, not when the first line comes out of a pipe.
     function = None if function_name is None else function_named(function_name)
+    per_worker = None if per_worker_name is None else function_named(per_worker_name, "--per-worker")
     rule = _key_of(key)
     items = open_items(items_spec, _stdin(), items_format)
     first = items.peek()
@@ -211,6 +240,9 @@ def command(
             idempotent=idempotent,
             max_deaths=max_deaths or None,
             max_in_doubt=max_in_doubt,
+            per_worker=per_worker,
+            renew=RENEW[renew or LOST],
+            connect_timeout=connect_timeout_s or CONNECT_TIMEOUT_S,
             results=results,
             result_bytes_max=result_bytes_max or RESULT_BYTES_MAX,
             progress=Progress(total=items.total),
@@ -242,6 +274,13 @@ def _check_together(
         raise click.UsageError("--timeout, --in-doubt-exit and --print are for commands; --call has none.")
     if echo and as_json:
         raise click.UsageError("--print and --json both write to stdout. Give one; results are kept in the log.")
+
+
+def _check_connection_options(function_name: str | None, per_worker_name: str | None, *, is_given: bool) -> None:
+    if function_name is None and per_worker_name is not None:
+        raise click.UsageError("--per-worker is for --call; each command makes its own connection.")
+    if per_worker_name is None and is_given:
+        raise click.UsageError("--renew and --connect-timeout are for --per-worker; give that, too.")
 
 
 def _stdin() -> BinaryIO:
@@ -320,6 +359,9 @@ def _perform(runner: Runner, items: Items, plan: Plan, settings: RunOptions, fai
             idempotent=settings.idempotent,
             max_deaths=settings.max_deaths,
             max_in_doubt=settings.max_in_doubt,
+            per_worker=settings.per_worker,
+            renew=settings.renew,
+            connect_timeout=settings.connect_timeout,
             results=settings.results,
             result_bytes_max=settings.result_bytes_max,
             progress=settings.progress,

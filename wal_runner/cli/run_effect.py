@@ -38,7 +38,7 @@ MESSAGE_CHARS_MAX: Final = 500
 class Effect(NamedTuple):
     """What is called for each item, and what ends all that it is doing, where there is such a thing."""
 
-    fn: Callable[[Any], Any]
+    fn: Callable[..., Any]
     interrupt: Callable[[], None] | None = None
 
 
@@ -131,23 +131,23 @@ def plan_of_command(argv: Sequence[str], first: Sequence[object], options: Comma
 
 @dataclass(frozen=True, slots=True)
 class _FunctionPlan:
-    function: Callable[[Any], Any]
+    function: Callable[..., Any]
     is_async: bool
 
     def make(self, runner: Runner, failures: Failures) -> Effect:  # noqa: ARG002 - for commands
         function = self.function
 
         # Not wraps(): a wrapper of a coroutine function would look like one, and a partial has no name.
-        def call(item: object) -> Any:  # noqa: ANN401 - whatever it returns
+        def call(item: object, *worker_value: object) -> Any:  # noqa: ANN401 - whatever it returns
             try:
-                return function(item)
+                return function(item, *worker_value)
             except Exception as error:
                 failures.note(current_attempt().item_id, error)
                 raise
 
-        async def call_async(item: object) -> Any:  # noqa: ANN401 - whatever it returns
+        async def call_async(item: object, *worker_value: object) -> Any:  # noqa: ANN401 - whatever it returns
             try:
-                return await function(item)
+                return await function(item, *worker_value)
             except Exception as error:
                 failures.note(current_attempt().item_id, error)
                 raise
@@ -157,7 +157,7 @@ class _FunctionPlan:
         return Effect(made)
 
 
-def plan_of_function(function: Callable[[Any], Any]) -> Plan:
+def plan_of_function(function: Callable[..., Any]) -> Plan:
     """Return the plan to call *function*, or to await it if it is a coroutine function.
 
     It is a usage error if calling it runs nothing: a generator function, or what wraps one.
@@ -173,14 +173,14 @@ def plan_of_function(function: Callable[[Any], Any]) -> Plan:
     return _FunctionPlan(function, inspect.iscoroutinefunction(called))
 
 
-def function_named(name: str) -> Callable[[Any], Any]:
-    """Import ``module:function``, from the working folder or from where Python finds modules.
+def function_named(name: str, option: str = "--call") -> Callable[..., Any]:
+    """Import ``module:function``, the value of *option*, from the working folder or from where Python finds modules.
 
     A name that does not exist is a usage error. What a module raises by itself goes to the caller.
     """
     module_name, _, path = name.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
-        raise click.UsageError(f"--call {name}: give module:function, as in --call shop.prices:update.")
+        raise click.UsageError(f"{option} {name}: give module:function, as in {option} shop.prices:update.")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -190,12 +190,12 @@ def function_named(name: str) -> Callable[[Any], Any]:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there, and misses another one
         raise click.UsageError(
-            f"--call {name}: there is no module {error.name}, neither in {folder} nor where Python looks for modules."
+            f"{option} {name}: there is no module {error.name}, neither in {folder} nor where Python looks for modules."
         ) from error
     for part in path.split("."):
         if not hasattr(found, part):
-            raise click.UsageError(f"--call {name}: {getattr(found, '__name__', module_name)} has no {part}.")
+            raise click.UsageError(f"{option} {name}: {getattr(found, '__name__', module_name)} has no {part}.")
         found = getattr(found, part)
     if not callable(found):
-        raise click.UsageError(f"--call {name}: a value of type {type(found).__name__} cannot be called.")
+        raise click.UsageError(f"{option} {name}: a value of type {type(found).__name__} cannot be called.")
     return found  # type: ignore[no-any-return] # callable, and more nobody knows

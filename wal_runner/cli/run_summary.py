@@ -17,7 +17,7 @@ from wal_runner.cli.words import count_of, shell_word, shell_words, shown_id, vi
 from wal_runner.core.events import Status
 from wal_runner.errors import Interrupted, LogError
 from wal_runner.recovery.deaths import HELD_FOR_DEATHS
-from wal_runner.runner.report import RESULT_REQUIRED
+from wal_runner.runner.report import CONNECTION, RESULT_REQUIRED
 
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def summary(
     if report.doubt_bound:
         yield f"A power cut could have left at most {count_of(report.doubt_bound, 'item')} in doubt."
     yield from _omitted(report)
+    yield from _without_connection(report, None if interrupted or report.totals.get(Status.FAILED.word) else rerun)
     yield from _failed(runner, report, failures, None if interrupted else rerun)
     yield from _in_doubt(runner, report, rerun)
     elsewhere = report.totals.get(Status.STARTED.word, 0)
@@ -112,6 +113,17 @@ def _omitted(report: RunReport) -> Iterator[str]:
     yield f"  {shown_id(item_id)}: {_first_line(why)}"
     if report.ended_because == RESULT_REQUIRED:
         yield "The run ended there, since --results required asks for every result. The next run goes on."
+
+
+def _without_connection(report: RunReport, rerun: Rerun | None) -> Iterator[str]:
+    if report.ended_because != CONNECTION:
+        return
+    yield "The connection was lost, and no worker could connect again within --connect-timeout. The last error:"
+    yield f"  {_first_line(report.connect_error or '')}"
+    yield "What had not begun was released. See that the server can be reached, then run the same again to go on."
+    if rerun is not None:  # else it is shown further down
+        yield f"The command{rerun.with_same_items}:"
+        yield f"  {rerun.command}"
 
 
 # --- What to do next -------------------------------------------------------------------------

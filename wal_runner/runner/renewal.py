@@ -119,6 +119,7 @@ class Connections:
         self._last_error = ""
         self._warned_at: float | None = None
         self._has_warned = False
+        """Whether a warning says that a connection was lost, and none says yet that it is back."""
         self._stopped_at = 0.0
         self._busy: set[Hanging] = set()
         """Connections whose context is being left, or entered again, by code of the user's that may hang."""
@@ -180,15 +181,18 @@ class Connections:
             self._counts[after] += 1
             self._has_connected = self._has_connected or after is State.USABLE
             reconnecting = self._counts[State.RECONNECTING]
-            began, ended = self._since is None and reconnecting > 0, self._since is not None and not reconnecting
             seconds = 0.0 if self._since is None else now - self._since
-            if began or ended:
-                self._since = now if began else None
+            if not reconnecting:
+                self._since = None
+            elif self._since is None:
+                self._since = now
+            is_back = self._has_warned and before is State.RECONNECTING and after is State.USABLE
+            self._has_warned = self._has_warned and not is_back
             if not reconnecting or self._counts[State.USABLE] > 0:
                 self._without_since = None
             elif self._without_since is None:
                 self._without_since = now
-        if ended and after is State.USABLE and self._has_warned:
+        if is_back:
             logger.warning("The connection is back, after %.1f s.", seconds)
 
     def lost(self, error: BaseException) -> None:
@@ -196,11 +200,9 @@ class Connections:
         text = in_words(error)
         now = time.monotonic()
         with self._lock:
-            is_news = self._since is None
-            if is_news:
-                self._has_warned = self._warned_at is None or now - self._warned_at >= WARN_AGAIN_S
-                self._warned_at = now if self._has_warned else self._warned_at
-            warns = is_news and self._has_warned
+            warns = self._since is None and (self._warned_at is None or now - self._warned_at >= WARN_AGAIN_S)
+            if warns:
+                self._warned_at, self._has_warned = now, True
         message = "A worker lost its connection, and connects again before its next item. The error of fn: %s"
         (logger.warning if warns else logger.debug)(message, text)
 

@@ -13,6 +13,7 @@ from wal_runner import Runner
 from wal_runner.runner import progress, progress_bar
 from wal_runner.runner.progress import STOPPING, STOPPING_NOW, Progress
 from wal_runner.runner.progress_meter import RATE_SECONDS, Meter, Sample, Total, sentence
+from wal_runner.runner.renewal import Reconnecting
 from wal_runner.runner.report import RunReport
 from wal_runner.runner.stopping import Stopping
 
@@ -122,6 +123,10 @@ def test_nothing_is_promised_where_nothing_is_known():
             "8,412 of 10,000, 35.1/s, 0:45 left, 8,000 skipped, 2 failed, 1 in doubt",
         ),
         (Sample(5, Total(900, is_exact=False), 0, 0, 0, 1234.5, 3_725.0), "5 of about 900, 1,234/s, 1:02:05 left"),
+        (
+            Sample(5, Total(9), 0, 2, 0, 0.0, None, Reconnecting(2, 4, 12.4)),
+            "5 of 9, 2 of 4 workers reconnecting, 12 s, 2 failed",
+        ),
         (Sample(5, Total(9), 0, 0, 0, 0.5, 200_000.0), "5 of 9, 30.0/min, 2 d 7:33:20 left"),
         (Sample(9, Total(9), 0, 0, 0, 0.01, None), "9 of 9, 36.0/h"),
     ],
@@ -211,6 +216,21 @@ def test_terminal_has_a_bar(clock):
     assert "40 skipped" in drawn
     assert "2 failed" in drawn
     assert "100 of 100" in stream.getvalue()
+
+
+@pytest.mark.usefixtures("_colours")
+def test_bar_shows_workers_that_reconnect(clock):
+    """As long as they do."""
+    stream, run = Terminal(), FakeRun(range(100))
+    with watched(run, stream, clock) as watch:
+        run.waiting = Reconnecting(2, 4, 12.4)
+        watch.look()
+        shown = stream.getvalue()
+        run.waiting = None
+        watch.look()
+
+    assert "2 of 4 workers reconnecting, 12 s" in shown
+    assert "reconnecting" not in stream.getvalue()[len(shown) :]
 
 
 @pytest.mark.usefixtures("_colours")

@@ -1,0 +1,149 @@
+"""A process that reconnects: told to stop, or killed, in the middle of it. The server stays in the test."""
+
+import os
+import signal
+
+import pytest
+
+from tests.runner.driving import Script
+from tests.runner.line_server import LineServer
+from wal_runner import Runner, Status
+
+
+RECONNECTING = """
+from tests.runner.line_server import linked, linked_async
+
+port, driver = int(sys.argv[2]), sys.argv[3]
+ids = [str(number) for number in range(300)]
+attempts = []
+
+def count():
+    attempts.append(None)
+    if len(attempts) == (2 if driver == "serial" else 5) + 2:
+        say("reconnecting")
+
+def connect():
+    count()
+    return linked(port)
+
+def connect_async():
+    count()
+    return linked_async(port)
+
+def fn(item, link):
+    if item == "100":
+        say("stop the server")
+        hear()
+    link.send(item)
+
+async def afn(item, link):
+    if item == "100":
+        say("stop the server")
+        hear()
+    await link.send(item)
+
+with Runner(path) as runner:
+    try:
+        if driver == "coroutines":
+            asyncio.run(runner.run_async(ids, afn, concurrency=4, per_worker=connect_async))
+        elif driver == "iterated":
+            list(runner.run_iter(ids, fn, workers=4, per_worker=connect))
+        else:
+            runner.run(ids, fn, workers=1 if driver == "serial" else 4, per_worker=connect)
+    except Interrupted as error:
+        report = error.report
+        say([report.succeeded, report.in_doubt, report.interrupted])
+"""
+
+
+@pytest.fixture
+def server():
+    """Give a server that runs."""
+    with LineServer() as started:
+        yield started
+
+
+def begin(script, server):
+    """Let the program run until it reconnects."""
+    assert "stop the server" == script.hear()
+    server.stop()
+    script.tell()
+    assert "reconnecting" == script.hear()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+@pytest.mark.parametrize("driver", ["serial", "threads", "coroutines", "iterated"])
+def test_signal_ends_the_wait_for_a_connection(path, server, driver, number):
+    """In order: what was in flight when the server died is in doubt, what waited is pending."""
+    with Script(RECONNECTING, path, server.port, driver) as script:
+        begin(script, server)
+        script.process.send_signal(number)
+        succeeded, in_doubt, interrupted = script.hear()
+        code, said = script.end()
+    with Runner(path) as runner:
+        counts = runner.counts()
+
+    assert (0, True) == (code, interrupted), said
+    assert (succeeded, in_doubt) == (counts[Status.SUCCEEDED], counts[Status.IN_DOUBT])
+    assert 1 <= in_doubt <= (1 if driver == "serial" else 4)
+    assert 0 == counts[Status.STARTED]
+
+
+@pytest.mark.parametrize("driver", ["serial", "threads", "coroutines"])
+def test_death_while_reconnecting_leaves_no_false_doubt(path, server, driver):
+    """Items that were started ahead are released: their slots prove that they never began."""
+    with Script(RECONNECTING, path, server.port, driver) as script:
+        begin(script, server)
+        os.kill(script.process.pid, signal.SIGKILL)
+        script.process.wait(30)
+    with Runner(path) as runner:
+        counts = runner.counts()
+
+        assert 1 <= counts[Status.IN_DOUBT] <= (1 if driver == "serial" else 4)
+        assert 0 == counts[Status.STARTED] + counts[Status.FAILED]
+        server.start()
+        done = runner.run([str(number) for number in range(300)], server.lines.append)
+
+    assert 300 == done.succeeded + done.skipped + done.in_doubt
+    assert len(set(server.lines)) == len(server.lines)
+
+
+HANGING = """
+from contextlib import contextmanager
+
+@contextmanager
+def connect():
+    attempts.append(None)
+    if len(attempts) > 1:
+        say("connecting")
+        while True:
+            time.sleep(0.01)
+    yield
+
+attempts = []
+
+def fn(item, _link):
+    if item == "5":
+        raise BrokenPipeError
+
+with Runner(path) as runner:
+    try:
+        runner.run([str(number) for number in range(50)], fn, per_worker=connect)
+    except Interrupted as error:
+        say([error.report.in_doubt, error.report.released])
+"""
+
+
+def test_second_signal_breaks_into_a_connect_that_hangs(path):
+    """A serial run is in the hands of that connect(); the first signal waits for it, as for fn."""
+    with Script(HANGING, path) as script:
+        assert "connecting" == script.hear()
+        script.process.send_signal(signal.SIGINT)
+        script.process.send_signal(signal.SIGTERM)
+        in_doubt, _released = script.hear()
+        code, said = script.end()
+    with Runner(path) as runner:
+        counts = runner.counts()
+
+    assert (0, 1, 1) == (code, in_doubt, counts[Status.IN_DOUBT]), said
+    assert 0 == counts[Status.STARTED]

@@ -532,7 +532,8 @@ def test_run_without_connections_ends_with_code_6(folder, as_json):
         assert "run the same again to go on" in ended.err
         assert f"--resume a.wal --items {items} --per-worker shop:connect --connect-timeout 0.2" in ended.err
         (folder / "up").touch()
-        assert 0 == run(folder, "--items", items, *words).code
+        again = run(folder, "--items", items, "--json", *words)
+        assert (3, None, 45) == (again.code, again.json["ended_because"], again.json["succeeded"])
 
 
 @pytest.mark.parametrize(

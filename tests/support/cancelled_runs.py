@@ -1,8 +1,8 @@
 """Asynchronous runs that are cancelled, and what of them goes on afterwards.
 
-A case is made from a seed: what the source is, what fn does when it is cancelled, what per_worker awaits, and who
-cancels, when and how often. The law: when the run has returned or raised, nothing of fn runs but what was named as
-left behind, nothing begins, and a second run with a truthful reconciler repeats no effect.
+A case is made from a seed: what the source is, what fn does when it is cancelled, what per_worker awaits or loses,
+and who cancels, when and how often. The law: when the run has returned or raised, nothing of fn runs but what was named
+as left behind, nothing begins, and a second run with a truthful reconciler repeats no effect.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ PATIENT_S: Final = 5.0
 
 SOURCES: Final = ("list", "generator", "async", "slow to close", "slow pages", "swallows")
 FNS: Final = ("sleeps", "cleans up", "swallows", "in a thread", "in a thread of anyio", "in an executor", "shields")
-WORKERS: Final = ("none", "plain", "awaits", "awaits long")
+WORKERS: Final = ("none", "plain", "awaits", "awaits long", "loses", "loses long")
+CONCURRENCY: Final = 3
 CANCELS: Final = ("once", "twice", "often", "scope", "scopes", "timeout", "everything")
 
 
@@ -152,7 +153,7 @@ async def _run(case: Case, runner: Runner, watch: Watch, told: list[str]) -> Non
     assert task is not None
     loop = asyncio.get_running_loop()
     options: dict[str, Any] = {
-        "concurrency": 3,
+        "concurrency": CONCURRENCY,
         "per_worker": _per_worker(case.worker),
         "cancel_wait": case.cancel_wait,
     }
@@ -229,6 +230,8 @@ def _fn(case: Case, watch: Watch) -> Callable[..., Awaitable[None]]:  # noqa: C9
     async def fn(item: str, *_value: object) -> None:
         with watch.running() as did:
             await asyncio.sleep(SHORT_S * (int(item[1:]) % 3))
+            if case.worker.startswith("loses") and int(item[1:]) % 2:
+                raise BrokenPipeError("the connection is lost, and nothing was done")
             match case.fn:
                 case "in a thread":
                     await asyncio.to_thread(in_thread)
@@ -281,6 +284,21 @@ def _per_worker(kind: str) -> Callable[[], Any] | None:
         finally:
             await asyncio.sleep(LONG_S if kind == "awaits long" else SHORT_S)
 
+    entered: list[None] = []
+
+    @asynccontextmanager
+    async def loses() -> AsyncIterator[str]:
+        entered.append(None)
+        await asyncio.sleep(SHORT_S)
+        if len(entered) > CONCURRENCY and len(entered) % 2:
+            raise ConnectionRefusedError("not yet")
+        try:
+            yield "value"
+        finally:
+            await asyncio.sleep(LONG_S if kind == "loses long" else SHORT_S)
+
+    if kind.startswith("loses"):
+        return loses
     return {"none": None, "plain": nullcontext}.get(kind, awaits)
 
 

@@ -51,7 +51,9 @@ def _run_windows(
         except BaseException:  # the consumer wants no more, or per_worker raised
             dispatcher.release(attempts)
             raise
-        if attempts:
+        if not connection.is_usable:  # the run ended first
+            waiting = attempts
+        elif attempts:
             waiting = _run_window(attempts, dispatcher, execution, stopping, connection)
         elif dispatcher.feed.is_done:
             break
@@ -74,7 +76,7 @@ def _run_window(
     waiting: list[Attempt] = []
     try:
         for attempt in attempts:
-            if stopping.is_asked or execution.is_over or not connection.is_usable:
+            if stopping.is_asked or execution.is_over:
                 break
             done += 1
             stopping.in_fn = True

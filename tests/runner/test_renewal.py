@@ -12,7 +12,7 @@ import pytest
 
 from tests.runner.driving import numbers, page_fetcher, statuses
 from tests.runner.line_server import LineServer, linked, linked_async
-from wal_runner import Runner, Status
+from wal_runner import Runner, Status, Verdict
 from wal_runner.runner import renewal
 from wal_runner.runner.run import Run
 
@@ -70,6 +70,20 @@ def coroutines(runner, server, before, connect=linked_async, **options):
     return asyncio.run(runner.run_async(IDS, fn, concurrency=4, per_worker=lambda: connect(server.port), **options))
 
 
+def pages_of_coroutines(runner, server, before, connect=linked_async, **options):
+    async def fn(item, link):
+        before(item)
+        await link.send(item)
+
+    fetch = page_fetcher(IDS)
+
+    async def fetch_page(cursor, size):
+        return fetch(cursor, size)
+
+    options |= {"concurrency": 4, "per_worker": lambda: connect(server.port)}
+    return asyncio.run(runner.run_pages_async(fetch_page, fn, **options))
+
+
 def coroutines_with_sync_contexts(runner, server, before, connect=linked, **options):
     async def fn(item, link):
         before(item)
@@ -79,7 +93,10 @@ def coroutines_with_sync_contexts(runner, server, before, connect=linked, **opti
     return asyncio.run(runner.run_async(IDS, fn, concurrency=4, per_worker=lambda: connect(server.port), **options))
 
 
-WORKERS = {serial: 1, iterated: 1, threads: 4, pages: 4, coroutines: 4, coroutines_with_sync_contexts: 4}
+WORKERS = {
+    **{serial: 1, iterated: 1, threads: 4, pages: 4},
+    **{coroutines: 4, coroutines_with_sync_contexts: 4, pages_of_coroutines: 4},
+}
 DRIVERS = list(WORKERS)
 WITH_REPORT = [driver for driver in DRIVERS if driver is not iterated]
 SYNC = [serial, threads]
@@ -99,7 +116,7 @@ def counting(connect, on_attempt):
 
 def default_of(driver):
     """Return what connects in *driver*."""
-    return linked_async if driver is coroutines else linked
+    return linked_async if driver in {coroutines, pages_of_coroutines} else linked
 
 
 def at(name, act):
@@ -223,6 +240,31 @@ def test_outcomes_are_durable_while_a_serial_run_waits(runner, server):
 
     assert [100, 101] == counts
     assert 300 == len(seen)
+
+
+@pytest.mark.parametrize("driver", [serial, threads, coroutines])
+def test_later_round_waits_for_the_server(runner, server, driver):
+    """What a reconciler sets free at the end runs on connections of its own; there were some before."""
+    attempts, tried = [], []
+
+    def refuse_twice(number):
+        attempts.append(number)
+        if WORKERS[driver] < number <= WORKERS[driver] + 2:
+            raise ConnectionRefusedError("not yet")
+
+    def lose_once(item):
+        if item == BAD and not tried:
+            tried.append(item)
+            raise TimeoutError("no answer")
+
+    def ask(doubts):
+        return {doubt.item_id: Verdict.did_not_happen() for doubt in doubts}
+
+    connect = counting(default_of(driver), refuse_twice)
+    report = driver(runner, server, lose_once, connect, reconcile=ask, renew=False)
+
+    assert report.ok
+    assert len(attempts) > WORKERS[driver] + 2
 
 
 # --- The end: nobody can connect -----------------------------------------------------------------
@@ -606,9 +648,9 @@ def test_progress_counts_the_workers_that_reconnect(runner, server, driver, monk
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_error_of_fn_does_not_outlive_its_renewal(runner, workers):
-    """Or the frames of fn would stay in memory for the rest of the run."""
-    alive = []
+def test_error_of_fn_does_not_outlive_its_context(runner, workers):
+    """Or the frames of fn would stay in memory while the worker reconnects."""
+    alive, seen = [], []
 
     class Big:
         def __init__(self):
@@ -617,15 +659,17 @@ def test_error_of_fn_does_not_outlive_its_renewal(runner, workers):
         def __del__(self):
             alive.pop()
 
-    def fn(item, _number):
-        _big = Big() if item == "10" else None
-        if item == "10":
+    @contextmanager
+    def connect():
+        gc.collect()
+        seen.append(len(alive))
+        yield
+
+    def fn(item, _connection):
+        _big = Big() if item == BAD else None
+        if item == BAD:
             raise BrokenPipeError("no")
-        if item == "299":
-            gc.collect()
-            seen.append(len(alive))
 
-    seen = []
-    runner.run(IDS, fn, workers=workers, per_worker=Numbered())
+    runner.run(IDS, fn, workers=workers, per_worker=connect)
 
-    assert [0] == seen
+    assert [0] * (workers + 1) == seen

@@ -12,6 +12,24 @@ from wal_runner import Runner, Status
 
 RECONNECTING = """
 from tests.runner.line_server import linked, linked_async
+from wal_runner.runner import renewal
+
+def say_when_it_waits():
+    while not any(is_pausing(frame) for frame in sys._current_frames().values()):
+        time.sleep(0.001)
+    say("reconnecting")
+
+def is_pausing(frame):
+    names = []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return "wait" in names and "pause" in names
+
+is_patient = sys.argv[4:] == ["patient"]
+if is_patient:
+    renewal.BACKOFF_FIRST_S = renewal.BACKOFF_MAX_S = 120
+    threading.Thread(target=say_when_it_waits, daemon=True).start()
 
 port, driver = int(sys.argv[2]), sys.argv[3]
 ids = [str(number) for number in range(300)]
@@ -19,7 +37,7 @@ attempts = []
 
 def count():
     attempts.append(None)
-    if len(attempts) == (2 if driver == "serial" else 5) + 2:
+    if not is_patient and len(attempts) == (2 if driver == "serial" else 5) + 2:
         say("reconnecting")
 
 def connect():
@@ -87,6 +105,18 @@ def test_signal_ends_the_wait_for_a_connection(path, server, driver, number):
     assert (succeeded, in_doubt) == (counts[Status.SUCCEEDED], counts[Status.IN_DOUBT])
     assert 1 <= in_doubt <= (1 if driver == "serial" else 4)
     assert 0 == counts[Status.STARTED]
+
+
+@pytest.mark.parametrize("driver", ["serial", "threads"])
+def test_signal_is_not_noticed_at_the_next_attempt_only(path, server, driver):
+    """However long the pause between two attempts is."""
+    with Script(RECONNECTING, path, server.port, driver, "patient") as script:
+        begin(script, server)
+        script.process.send_signal(signal.SIGINT)
+        _succeeded, _in_doubt, interrupted = script.hear()
+        code, said = script.end()  # within a deadline
+
+    assert (0, True) == (code, interrupted), said
 
 
 @pytest.mark.parametrize("driver", ["serial", "threads", "coroutines"])

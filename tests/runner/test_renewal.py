@@ -94,8 +94,13 @@ def coroutines_with_sync_contexts(runner, server, before, connect=linked, **opti
 
 
 WORKERS = {
-    **{serial: 1, iterated: 1, threads: 4, pages: 4},
-    **{coroutines: 4, coroutines_with_sync_contexts: 4, pages_of_coroutines: 4},
+    serial: 1,
+    iterated: 1,
+    threads: 4,
+    pages: 4,
+    coroutines: 4,
+    coroutines_with_sync_contexts: 4,
+    pages_of_coroutines: 4,
 }
 DRIVERS = list(WORKERS)
 WITH_REPORT = [driver for driver in DRIVERS if driver is not iterated]

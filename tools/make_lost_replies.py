@@ -2,6 +2,7 @@
 
     python tools/make_lost_replies.py                 # write the page
     python tools/make_lost_replies.py --show redis    # print the cells of the cases whose name holds "redis"
+    python tools/make_lost_replies.py --json NAME     # print the cells of the case NAME as JSON
 
 Needs the extra `clients` and the servers; see docs/contributing.md. Takes some minutes. tests/clients checks each row
 of the page against what happens.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import json
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -56,6 +58,18 @@ def show(case: Case) -> int:
     return wrong
 
 
+def print_json(case: Case) -> None:
+    """Print what the page would say of *case*, the versions, and what is wrong."""
+    cells = [cell for cell, _ in cells_of(case)]
+    shown = {
+        "versions": case.versions(),
+        "rows": [cell.parts for cell in cells],
+        "wrong": [complaint for cell in cells for complaint in matrix.complaints(case, cell)],
+        "repeated": [" ".join(cell.parts) for cell in cells if cell.happened and cell.verdict == matrix.FAILED],
+    }
+    print(json.dumps(shown))
+
+
 def section_of(name: str) -> tuple[str, list[str]]:
     """Return the page's section about the case called *name*, and what is wrong with its cells."""
     case = next(case for case in matrix.cases() if case.name == name)
@@ -68,7 +82,11 @@ def main() -> int:
     """Show cells, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--show", metavar="NAME", help="print the cells of the cases whose name holds NAME")
+    parser.add_argument("--json", metavar="NAME", help="print the cells of the case NAME as JSON")
     given = parser.parse_args()
+    if given.json is not None:
+        print_json(next(case for case in matrix.cases() if case.name == given.json))
+        return 0
     if given.show is not None:
         shown = [case for case in matrix.cases() if given.show in case.name]
         for case in shown:

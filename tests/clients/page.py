@@ -23,6 +23,9 @@ PATH: Final = ROOT / "docs" / "reference" / "lost-replies.md"
 HEAD: Final = Path(__file__).parent / "page_head.md"
 """What stands above the table, written by hand."""
 
+NOTES: Final = Path(__file__).parent / "notes"
+"""Notes on each client's own retries; those that begin with zz_ stand at the end of the page."""
+
 COLUMNS: Final = "| what goes wrong | happened | the item is | error | connection |\n|---|---|---|---|---|"
 
 
@@ -58,7 +61,8 @@ def whole(sections: Sequence[str], measured: dt.date) -> str:
 
 def rows_of(text: str, case: Case) -> list[tuple[str, str, str, str]]:
     """Return what *text*, the page, says of each condition of *case*: without the error's name, which may vary."""
-    found = text.partition(f"\n{title(case)}\n")[2].partition("\n### ")[0]
+    tables = text.partition("\n## The tables\n")[2]  # the notes have headings of the same name
+    found = tables.partition(f"\n{title(case)}\n")[2].partition("\n### ")[0]
     cells = [line.strip("| ").split(" | ") for line in found.splitlines() if line.startswith("| ")]
     return [tuple(part.strip() for part in (*parts[:3], (parts + [""] * 5)[4])) for parts in cells[1:]]  # type: ignore[misc]
 

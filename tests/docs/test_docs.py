@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,9 @@ import click
 import pytest
 
 import wal_runner
+from tests.clients.conftest import skip_or_fail
 from tests.crash.child import BUGS as KILL_BUGS
+from tests.docs import services
 from tools.corrupting.controls import CONTROLS
 from tools.harness.line_bugs import BUGS as LINE_BUGS
 from tools.harness.planted import PLANTS
@@ -58,7 +61,17 @@ def environment(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
 def test_examples_of_a_page_run_in_their_order(page: Path, tmp_path: Path) -> None:
     """Every example of the page does what it says, from an empty folder."""
-    given = environment(tmp_path)
+    with contextlib.ExitStack() as stack:
+        try:
+            served = stack.enter_context(services.serving(page.name))
+        except FileNotFoundError as error:
+            skip_or_fail(str(error))
+            return
+        run_examples(page, tmp_path, environment(tmp_path) | served)
+
+
+def run_examples(page: Path, tmp_path: Path, given: dict[str, str]) -> None:
+    """Run the blocks of *page* in their order, each to its end."""
     for block in BLOCK.finditer(page.read_text()):
         language, body = block["language"], block["body"]
         named = FILE_NAME.match(body)

@@ -1,0 +1,220 @@
+"""Whole runs over real clients while their server restarts: doubt is what was in flight, and nothing else.
+
+Each scenario is one from the life of a batch: workers with a connection each, a server that goes away in the middle and
+comes back. Afterwards the server's own state is compared with the log, item by item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.clients.conftest import skip_or_fail
+from tests.clients.servers import postgres
+from wal_runner import Runner, Status
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+WORKERS: Final = 4
+IN_DOUBT_MAX: Final = 2 * WORKERS
+ROWS: Final = 1000
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # clients forget sockets when a connection breaks
+    pytest.mark.timeout(180),
+]
+
+
+# --- The claims -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.xdist_group("PostgreSQL 15 (real server)")
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_postgres_restarts_under_four_workers(mode: str, tmp_path: Path) -> None:
+    """Each worker loses the row that it was at, and connects again; the rest is done."""
+    psycopg = imported("psycopg")
+    server = own_postgres()
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[Any]:
+        with psycopg.connect(address_of(server), autocommit=True, connect_timeout=2) as connection:
+            yield connection
+
+    def store(row: str, connection: Any) -> None:
+        connection.execute("INSERT INTO effects VALUES (%s)", [row])
+
+    with contextlib.closing(server):
+        restart = Restart(lambda: server.stop(mode), server.start, down_s=0.5)
+        look = run_through(tmp_path, store, restart, server.tokens, workers=WORKERS, per_worker=connect)
+
+    look.check(doubts_max=IN_DOUBT_MAX, failures_max=IN_DOUBT_MAX)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("PostgreSQL 15 (real server)")
+def test_server_that_is_down_for_ten_seconds_costs_what_was_in_flight(tmp_path: Path) -> None:
+    """The workers wait for it without an item; nobody's item fails meanwhile."""
+    psycopg = imported("psycopg")
+    server = own_postgres()
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[Any]:
+        with psycopg.connect(address_of(server), autocommit=True, connect_timeout=2) as connection:
+            yield connection
+
+    def store(row: str, connection: Any) -> None:
+        connection.execute("INSERT INTO effects VALUES (%s)", [row])
+
+    with contextlib.closing(server):
+        restart = Restart(server.stop, server.start, down_s=10)
+        look = run_through(tmp_path, store, restart, server.tokens, workers=WORKERS, per_worker=connect)
+
+    look.check(doubts_max=WORKERS, failures_max=WORKERS)
+
+
+@pytest.mark.xdist_group("PostgreSQL 15 (real server)")
+def test_postgres_restarts_twice_under_a_hundred_coroutines(tmp_path: Path) -> None:
+    """asyncpg: at most what was in flight, for each restart."""
+    asyncpg = imported("asyncpg")
+    server = own_postgres()
+    coroutines = 100
+
+    @contextlib.asynccontextmanager
+    async def connect() -> Any:
+        connection = await asyncpg.connect(
+            host=postgres.HOST, port=server.port, user=postgres.USER, database="postgres"
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=2)
+
+    async def store(row: str, connection: Any) -> None:
+        await connection.execute("INSERT INTO effects VALUES ($1)", row)
+
+    with contextlib.closing(server):
+        restart = Restart(server.stop, server.start, down_s=0.5, times=2)
+        look = run_through(
+            tmp_path, store, restart, server.tokens, coroutines=coroutines, per_worker=connect, rows=5000
+        )
+
+    look.check(doubts_max=2 * coroutines, failures_max=2 * coroutines)
+
+
+# --- How it is done ---------------------------------------------------------------------------------------------
+
+
+class Restart:
+    """Stops a server when a part of the batch is done, and starts it again; as often as *times* says."""
+
+    def __init__(
+        self, stop: Callable[[], object], start: Callable[[], object], *, down_s: float, times: int = 1
+    ) -> None:
+        self._stop = stop
+        self._start = start
+        self._down_s = down_s
+        self.times = times
+        self.error: BaseException | None = None
+
+    def watch(self, tokens: Callable[[], Sequence[str]], rows: int) -> threading.Thread:
+        """Do it on a thread, each time when another part of *rows* is done."""
+        thread = threading.Thread(target=self._work, args=(tokens, rows), daemon=True)
+        thread.start()
+        return thread
+
+    def _work(self, tokens: Callable[[], Sequence[str]], rows: int) -> None:
+        try:
+            for n in range(1, self.times + 1):
+                while len(tokens()) < rows * n // (self.times + 2):
+                    time.sleep(0.02)
+                self._stop()
+                time.sleep(self._down_s)
+                self._start()
+        except BaseException as error:  # noqa: BLE001 - raised in the test's thread
+            self.error = error
+
+
+class Look:
+    """What the log says after the run and after the next one, and what the server has."""
+
+    def __init__(self, first: dict[str, Status], last: dict[str, Status], tokens: Sequence[str], rows: int) -> None:
+        self.first = Counter(first.values())
+        self.last = Counter(last.values())
+        self._first, self._last = first, last
+        self._tokens = Counter(tokens)
+        self._rows = rows
+
+    def check(self, *, doubts_max: int, failures_max: int) -> None:
+        """Nothing twice, nothing lost; doubt and failure are bounded; what failed did not happen before."""
+        assert {1} == set(self._tokens.values()), "an effect happened twice"
+        assert self.first[Status.IN_DOUBT] <= doubts_max, self.first
+        assert self.first[Status.FAILED] <= failures_max, self.first
+        assert {Status.SUCCEEDED, Status.IN_DOUBT} >= set(self.last), self.last
+        assert self._rows == sum(self.last.values())
+        done = {item for item, status in self._last.items() if status is Status.SUCCEEDED}
+        assert set() == done - set(self._tokens), "an item is called done, and its effect is not there"
+        doubtful = {item for item, status in self._last.items() if status is Status.IN_DOUBT}
+        assert set() == set(self._tokens) - done - doubtful
+
+
+def run_through(
+    folder: Path,
+    store: Callable[..., Any],
+    restart: Restart,
+    tokens: Callable[[], Sequence[str]],
+    *,
+    workers: int = 0,
+    coroutines: int = 0,
+    rows: int = ROWS,
+    **options: Any,
+) -> Look:
+    """Run *rows* items while the server restarts, then once more without trouble; return what is to be seen."""
+    items = [f"row{n:05}" for n in range(rows)]
+    with Runner(folder / "batch.wal") as runner:
+
+        def run() -> None:
+            if coroutines:
+                asyncio.run(runner.run_async(items, store, concurrency=coroutines, **options))
+            else:
+                runner.run(items, store, workers=workers, **options)
+
+        thread = restart.watch(tokens, rows)
+        run()
+        thread.join(60)
+        assert not thread.is_alive(), "the run ended before the server went down, so this shows nothing"
+        assert restart.error is None, restart.error
+        first = {item.item_id: item.status for item in runner.items()}
+        run()
+        last = {item.item_id: item.status for item in runner.items()}
+    return Look(first, last, tokens(), rows)
+
+
+def imported(name: str) -> Any:
+    """Return the module *name*; skip the test, or fail it where it must be there."""
+    try:
+        return __import__(name)
+    except ImportError:
+        skip_or_fail(name)
+
+
+def own_postgres() -> postgres.Postgres:
+    """Return a server for this test alone: it is stopped under it."""
+    try:
+        return postgres.Postgres()
+    except FileNotFoundError as error:
+        skip_or_fail(str(error))
+        raise
+
+
+def address_of(server: postgres.Postgres) -> str:
+    """Return the address of *server* for libpq."""
+    return f"host={postgres.HOST} port={server.port} user={postgres.USER} dbname=postgres"

@@ -12,6 +12,9 @@ from typing import Final
 from wal_runner.core.error_rows import ANY, BY_STATUS, NOT_SENT, REFUSED, SEE_CAUSE, UNKNOWN, Client, Row
 
 
+_GRPC_CODE: Final = "errors.0.code().name"
+"""In google-api-core's errors: the code of the gRPC error that they are made of."""
+
 CLIENTS: Final[tuple[Client, ...]] = (
     # --- Python itself ------------------------------------------------------------------------------------------
     Client(
@@ -207,8 +210,97 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # pymongo
     # --- Clouds and APIs ----------------------------------------------------------------------------------------
     # botocore
-    # google-api-core
-    # grpcio
+    Client(
+        "google-api-core",
+        modules=("google.api_core.exceptions",),
+        rows=(
+            # Its cause is the last attempt's error; an earlier attempt may have been acted on.
+            Row("google.api_core.exceptions.RetryError", UNKNOWN),
+            # Made of a gRPC error, which is the cause, or of a JSON reply. In the latter,
+            # Google's servers send 499 for gRPC's CANCELLED and 503 for its UNAVAILABLE, after which nobody knows.
+            Row("google.api_core.exceptions.Cancelled", SEE_CAUSE, where=_GRPC_CODE, values=(ANY,)),
+            Row("google.api_core.exceptions.Cancelled", UNKNOWN),
+            Row("google.api_core.exceptions.ServiceUnavailable", SEE_CAUSE, where=_GRPC_CODE, values=(ANY,)),
+            Row("google.api_core.exceptions.ServiceUnavailable", UNKNOWN),
+            Row("google.api_core.exceptions.GoogleAPICallError", SEE_CAUSE, where=_GRPC_CODE, values=(ANY,)),
+            Row("google.api_core.exceptions.GoogleAPICallError", BY_STATUS),
+        ),
+    ),
+    Client(
+        "grpcio",
+        modules=("grpc", "grpc._cython.cygrpc"),
+        rows=(
+            # A status that the server sent may repeat the text of a connection of the server's own. Versions that say
+            # where a status comes from show it here.
+            Row(
+                "grpc.RpcError",
+                UNKNOWN,
+                says="Error received from peer",
+                where="code().name",
+                values=("UNAVAILABLE",),
+                unusable=False,
+            ),
+            # No connection to send the request on. The channel connects again by itself, but only after a pause that
+            # grows to two minutes, and every call in that pause fails at once.
+            Row(
+                "grpc.RpcError",
+                NOT_SENT,
+                where="details()",
+                values=(
+                    "failed to connect to all addresses*",
+                    "connections to all backends failing*",
+                    "DNS resolution failed*",
+                    "errors resolving *",
+                    "Name resolution failure*",
+                    "Failed to pick subchannel*",
+                    "empty address list*",
+                ),
+                unusable=True,
+            ),
+            Row(
+                "grpc.RpcError",
+                NOT_SENT,
+                where="details()",
+                values=("Exception serializing request!", "Getting metadata from plugin failed*"),
+                unusable=False,
+            ),
+            # A limit of the size of messages: only the server's limit for requests says that nothing happened. Where
+            # the text does not name the side, the message may be the reply.
+            Row("grpc.RpcError", REFUSED, says="SERVER: Received message larger than max", unusable=False),
+            Row("grpc.RpcError", NOT_SENT, says="CLIENT: Sent message larger than max", unusable=False),
+            Row("grpc.RpcError", UNKNOWN, says="message larger than max", unusable=False),
+            # The stream was reset. Some of HTTP/2's codes become RESOURCE_EXHAUSTED or PERMISSION_DENIED.
+            Row("grpc.RpcError", UNKNOWN, says="RST_STREAM", unusable=False),
+            Row(
+                "grpc.RpcError",
+                REFUSED,
+                where="code().name",
+                values=(
+                    "ABORTED",  # "if the client should retry at a higher level": a conflict, decided before the effect
+                    "ALREADY_EXISTS",
+                    "FAILED_PRECONDITION",
+                    "INVALID_ARGUMENT",
+                    "NOT_FOUND",
+                    "OUT_OF_RANGE",
+                    "PERMISSION_DENIED",
+                    "RESOURCE_EXHAUSTED",
+                    "UNAUTHENTICATED",
+                    "UNIMPLEMENTED",
+                ),
+                unusable=False,
+            ),
+            # CANCELLED, DATA_LOSS, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, UNKNOWN. A deadline says the same before
+            # and after the request was sent.
+            Row("grpc.RpcError", UNKNOWN, unusable=False),
+            Row("grpc.FutureCancelledError", UNKNOWN, unusable=False),
+            Row("grpc.FutureTimeoutError", UNKNOWN, unusable=False),
+            # The channel was closed: by `Cannot invoke RPC on closed channel!` and, by asyncio, `Channel is closed.`
+            Row("builtins.ValueError", NOT_SENT, says="Cannot invoke RPC", unusable=True),
+            Row("grpc._cython.cygrpc.UsageError", NOT_SENT, says="Channel is closed", unusable=True),
+            Row("grpc._cython.cygrpc.BaseError", UNKNOWN),
+        ),
+        connecting=(("grpc._utilities", "_block"),),  # channel_ready_future(...).result(timeout)
+    ),
     # azure-core
     # openai
     # anthropic

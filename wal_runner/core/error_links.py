@@ -1,4 +1,4 @@
-"""Walk from an error to what lies behind it: causes, contexts, members of groups, errors kept as arguments.
+"""Walk from an error to what lies behind it: causes, contexts, members of groups, errors kept inside.
 
 Anything may import this module. Invariant: each error is met once, and the walk ends.
 """
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 # that is longer was not read to its end, so nobody knows.
 LINKS_READ_MAX: Final = 1_000
 
+KEPT_AT: Final = "inner_exception"
+"""The attribute in which some clients keep the error that they translate."""
+
 
 class Link(NamedTuple):
     """One error of a chain.
 
-    *is_named* says that the error before it names it, as its cause or an argument: both tell of the same event. An
-    error that was only being handled meanwhile (its context) tells of an earlier one.
+    *is_named* says that the error before it names it, as its cause, an argument or an attribute: both tell of the
+    same event. An error that was only being handled meanwhile (its context) tells of an earlier one.
     """
 
     error: BaseException
@@ -51,6 +54,10 @@ def _behind(error: BaseException) -> list[Link]:
     # URLError and requests keep the real error as an argument as well, and there it survives
     # pickling, which drops causes.
     behind.extend(Link(argument, is_named=True) for argument in error.args if isinstance(argument, BaseException))
+    # azure-core raises its errors after the except clause, so that they have no context.
+    kept = getattr(error, "__dict__", {}).get(KEPT_AT)
+    if isinstance(kept, BaseException):
+        behind.append(Link(kept, is_named=True))
     return behind
 
 

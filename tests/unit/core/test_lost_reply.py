@@ -169,6 +169,16 @@ def test_error_kept_as_an_argument_decides() -> None:
     assert not lost_reply(refused)
 
 
+def test_error_kept_as_an_attribute_decides() -> None:
+    """Raised after the except clause, an error of azure-core has neither cause nor context."""
+    lost, refused = RuntimeError("no answer"), RuntimeError("no answer")
+    lost.inner_exception = ConnectionResetError()  # type: ignore[attr-defined]
+    refused.inner_exception = ConnectionRefusedError()  # type: ignore[attr-defined]
+
+    assert lost_reply(lost)
+    assert not lost_reply(refused)
+
+
 def test_circle_of_causes_ends() -> None:
     """Two errors that name each other as cause are each read once."""
     one, other = ValueError(), RuntimeError()

@@ -15,6 +15,31 @@ from wal_runner.core.error_rows import ANY, BY_STATUS, NOT_SENT, REFUSED, SEE_CA
 _GRPC_CODE: Final = "errors.0.code().name"
 """In google-api-core's errors: the code of the gRPC error that they are made of."""
 
+
+def _stainless(name: str, *more: Row) -> Client:
+    """Return the rows of an SDK that Stainless generated, which count in a header how often a request was repeated.
+
+    A request that the client itself repeated is unknown, whatever the last attempt came to: an earlier one may have
+    been acted on.
+    """
+    connection, status = f"{name}.APIConnectionError", f"{name}.APIStatusError"
+    repeated = "headers.x-stainless-retry-count"
+    return Client(
+        name,
+        modules=(name,),
+        rows=(
+            Row(connection, SEE_CAUSE, where=f"request.{repeated}", values=("0", None), unusable=False),
+            Row(connection, UNKNOWN, unusable=False),  # APITimeoutError too
+            # A stream that broke off, or a success that is none.
+            Row(status, UNKNOWN, where="status_code", values=("2*",), unusable=False),
+            Row(status, BY_STATUS, where=f"response.request.{repeated}", values=("0", None), unusable=False),
+            Row(status, UNKNOWN, unusable=False),
+            Row(f"{name}.APIError", UNKNOWN, unusable=False),  # in a stream, or a reply that cannot be read
+            *more,
+        ),
+    )
+
+
 CLIENTS: Final[tuple[Client, ...]] = (
     # --- Python itself ------------------------------------------------------------------------------------------
     Client(
@@ -209,7 +234,40 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # redis-py
     # pymongo
     # --- Clouds and APIs ----------------------------------------------------------------------------------------
-    # botocore
+    Client(
+        "botocore",
+        modules=("botocore.exceptions", "botocore.parsers"),
+        rows=(
+            Row("botocore.exceptions.ConnectTimeoutError", NOT_SENT, unusable=False),
+            Row("botocore.exceptions.EndpointConnectionError", NOT_SENT, unusable=False),
+            Row("botocore.exceptions.ReadTimeoutError", UNKNOWN, unusable=False),
+            Row("botocore.exceptions.ResponseStreamingError", UNKNOWN, unusable=False),
+            Row("botocore.exceptions.IncompleteReadError", UNKNOWN, unusable=False),
+            Row("botocore.exceptions.ChecksumError", UNKNOWN, unusable=False),  # of what the reply holds
+            Row("botocore.exceptions.UnseekableStreamError", UNKNOWN, unusable=False),  # found before sending again
+            Row("botocore.parsers.ResponseParserError", UNKNOWN, unusable=False),
+            # ConnectionClosedError, SSLError and ProxyConnectionError too: they are raised over urllib3's own errors.
+            Row("botocore.exceptions.ConnectionError", SEE_CAUSE, unusable=False),
+            Row("botocore.exceptions.HTTPClientError", SEE_CAUSE, unusable=False),
+            # AWS answers with words; "503" stands for a body that is not its own, which is a proxy's.
+            Row(
+                "botocore.exceptions.ClientError",
+                UNKNOWN,
+                where="response.Error.Code",
+                values=("503", "RequestTimeout", "RequestTimeoutException", "TransactionInProgressException"),
+                unusable=False,
+            ),
+            Row(
+                "botocore.exceptions.ClientError",
+                BY_STATUS,
+                where="response.ResponseMetadata.RetryAttempts",
+                values=(0, None),
+                unusable=False,
+            ),
+            # The answer to a repetition: "exists already" may be about what an earlier attempt did.
+            Row("botocore.exceptions.ClientError", UNKNOWN, unusable=False),
+        ),
+    ),
     Client(
         "google-api-core",
         modules=("google.api_core.exceptions",),
@@ -301,12 +359,75 @@ CLIENTS: Final[tuple[Client, ...]] = (
         ),
         connecting=(("grpc._utilities", "_block"),),  # channel_ready_future(...).result(timeout)
     ),
-    # azure-core
-    # openai
-    # anthropic
-    # stripe
-    # twilio
-    # slack_sdk
+    Client(
+        "azure-core",
+        modules=("azure.core.exceptions",),
+        rows=(
+            # "No request was sent", says its docstring. With aiohttp it wraps a connection lost under a request, with
+            # requests a reply that breaks off. What was wrapped decides.
+            Row("azure.core.exceptions.ServiceRequestError", SEE_CAUSE, unusable=False),
+            Row("azure.core.exceptions.ServiceResponseError", SEE_CAUSE, unusable=False),
+            Row("azure.core.exceptions.DecodeError", UNKNOWN, unusable=False),  # IncompleteReadError too
+            # An operation that takes long ended badly, or a success was none that the SDK knows.
+            Row("azure.core.exceptions.HttpResponseError", UNKNOWN, where="status_code", values=("2*",)),
+            Row("azure.core.exceptions.HttpResponseError", BY_STATUS, unusable=False),
+        ),
+    ),
+    _stainless(
+        "openai",
+        # The reply came whole: the model was called.
+        Row("openai.ContentFilterFinishReasonError", UNKNOWN, unusable=False),
+        Row("openai.LengthFinishReasonError", UNKNOWN, unusable=False),
+    ),
+    _stainless("anthropic"),
+    Client(
+        "stripe",
+        modules=("stripe", "stripe._error"),
+        rows=(
+            Row("stripe._error.APIConnectionError", SEE_CAUSE, unusable=False),
+            # A reply whose body cannot be read may have the status of success. Stripe calls the outcome of any 5xx
+            # indeterminate.
+            Row("stripe._error.StripeError", UNKNOWN, where="http_status", values=("2*", "5*"), unusable=False),
+            # Without a status the error is about the call: no key, an unknown parameter.
+            Row("stripe._error.StripeError", BY_STATUS, where="http_status", values=(ANY,), unusable=False),
+        ),
+    ),
+    Client(
+        "twilio",
+        modules=("twilio.base.exceptions",),
+        rows=(
+            Row("twilio.base.exceptions.TwilioServiceException", BY_STATUS, unusable=False),
+            # Twilio's own codes have five digits. If the body is not Twilio's, the code is the status; the body is not
+            # kept, and it may be that of a proxy that lost the server.
+            Row("twilio.base.exceptions.TwilioRestException", UNKNOWN, where="code", values=(503,), unusable=False),
+            Row("twilio.base.exceptions.TwilioRestException", BY_STATUS, unusable=False),
+        ),
+    ),
+    Client(
+        "slack_sdk",
+        modules=("slack_sdk.errors",),
+        rows=(
+            Row("slack_sdk.errors.SlackClientNotConnectedError", NOT_SENT, unusable=True),
+            Row(
+                "slack_sdk.errors.SlackApiError",
+                BY_STATUS,
+                where="response.status_code",
+                values=("4*", "5*"),
+                unusable=False,
+            ),
+            # "It's possible some aspect of the operation succeeded", says Slack of these. The others are refusals,
+            # unless the answer is not Slack's: then `error` is a sentence of the client's.
+            Row(
+                "slack_sdk.errors.SlackApiError",
+                UNKNOWN,
+                where="response.data.error",
+                values=("fatal_error", "internal_error", "Received a response in a non-JSON*"),
+                unusable=False,
+            ),
+            Row("slack_sdk.errors.SlackApiError", REFUSED, where="response.data.ok", values=(False,), unusable=False),
+            Row("slack_sdk.errors.SlackApiError", UNKNOWN, unusable=False),
+        ),
+    ),
     # --- Queues -------------------------------------------------------------------------------------------------
     # pika
     # confluent-kafka

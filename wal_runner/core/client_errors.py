@@ -12,34 +12,6 @@ from typing import Final
 from wal_runner.core.error_rows import ANY, BY_STATUS, NOT_SENT, REFUSED, SEE_CAUSE, UNKNOWN, Client, Row
 
 
-_GRPC_CODE: Final = "errors.0.code().name"
-"""In google-api-core's errors: the code of the gRPC error that they are made of."""
-
-
-def _stainless(name: str, *more: Row) -> Client:
-    """Return the rows of an SDK that Stainless generated, which count in a header how often a request was repeated.
-
-    A request that the client itself repeated is unknown, whatever the last attempt came to: an earlier one may have
-    been acted on.
-    """
-    connection, status = f"{name}.APIConnectionError", f"{name}.APIStatusError"
-    repeated = "headers.x-stainless-retry-count"
-    return Client(
-        name,
-        modules=(name,),
-        rows=(
-            Row(connection, SEE_CAUSE, where=f"request.{repeated}", values=("0", None), unusable=False),
-            Row(connection, UNKNOWN, unusable=False),  # APITimeoutError too
-            # A stream that broke off, or a success that is none.
-            Row(status, UNKNOWN, where="status_code", values=("2*",), unusable=False),
-            Row(status, BY_STATUS, where=f"response.request.{repeated}", values=("0", None), unusable=False),
-            Row(status, UNKNOWN, unusable=False),
-            Row(f"{name}.APIError", UNKNOWN, unusable=False),  # in a stream, or a reply that cannot be read
-            *more,
-        ),
-    )
-
-
 CLIENTS: Final[tuple[Client, ...]] = (
     # --- Python itself ------------------------------------------------------------------------------------------
     Client(
@@ -276,11 +248,15 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("google.api_core.exceptions.RetryError", UNKNOWN),
             # Made of a gRPC error, which is the cause, or of a JSON reply. In the latter,
             # Google's servers send 499 for gRPC's CANCELLED and 503 for its UNAVAILABLE, after which nobody knows.
-            Row("google.api_core.exceptions.Cancelled", SEE_CAUSE, where=_GRPC_CODE, values=(ANY,)),
+            Row("google.api_core.exceptions.Cancelled", SEE_CAUSE, where="errors.0.code().name", values=(ANY,)),
             Row("google.api_core.exceptions.Cancelled", UNKNOWN),
-            Row("google.api_core.exceptions.ServiceUnavailable", SEE_CAUSE, where=_GRPC_CODE, values=(ANY,)),
+            Row(
+                "google.api_core.exceptions.ServiceUnavailable", SEE_CAUSE, where="errors.0.code().name", values=(ANY,)
+            ),
             Row("google.api_core.exceptions.ServiceUnavailable", UNKNOWN),
-            Row("google.api_core.exceptions.GoogleAPICallError", SEE_CAUSE, where=_GRPC_CODE, values=(ANY,)),
+            Row(
+                "google.api_core.exceptions.GoogleAPICallError", SEE_CAUSE, where="errors.0.code().name", values=(ANY,)
+            ),
             Row("google.api_core.exceptions.GoogleAPICallError", BY_STATUS),
         ),
     ),
@@ -373,13 +349,63 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("azure.core.exceptions.HttpResponseError", BY_STATUS, unusable=False),
         ),
     ),
-    _stainless(
+    Client(
         "openai",
-        # The reply came whole: the model was called.
-        Row("openai.ContentFilterFinishReasonError", UNKNOWN, unusable=False),
-        Row("openai.LengthFinishReasonError", UNKNOWN, unusable=False),
+        modules=("openai",),
+        rows=(
+            # A header counts the repetitions by the client itself. After one nobody knows, whatever the last attempt
+            # came to: an earlier one may have been acted on.
+            Row(
+                "openai.APIConnectionError",
+                SEE_CAUSE,
+                where="request.headers.x-stainless-retry-count",
+                values=("0", None),
+                unusable=False,
+            ),
+            Row("openai.APIConnectionError", UNKNOWN, unusable=False),  # APITimeoutError too
+            # A stream that broke off, or a success that is none.
+            Row("openai.APIStatusError", UNKNOWN, where="status_code", values=("2*",), unusable=False),
+            Row(
+                "openai.APIStatusError",
+                BY_STATUS,
+                where="response.request.headers.x-stainless-retry-count",
+                values=("0", None),
+                unusable=False,
+            ),
+            Row("openai.APIStatusError", UNKNOWN, unusable=False),
+            Row("openai.APIError", UNKNOWN, unusable=False),  # in a stream, or a reply that cannot be read
+            # The reply came whole: the model was called.
+            Row("openai.ContentFilterFinishReasonError", UNKNOWN, unusable=False),
+            Row("openai.LengthFinishReasonError", UNKNOWN, unusable=False),
+        ),
     ),
-    _stainless("anthropic"),
+    Client(
+        "anthropic",
+        modules=("anthropic",),
+        rows=(
+            # A header counts the repetitions by the client itself. After one nobody knows, whatever the last attempt
+            # came to: an earlier one may have been acted on.
+            Row(
+                "anthropic.APIConnectionError",
+                SEE_CAUSE,
+                where="request.headers.x-stainless-retry-count",
+                values=("0", None),
+                unusable=False,
+            ),
+            Row("anthropic.APIConnectionError", UNKNOWN, unusable=False),  # APITimeoutError too
+            # A stream that broke off, or a success that is none.
+            Row("anthropic.APIStatusError", UNKNOWN, where="status_code", values=("2*",), unusable=False),
+            Row(
+                "anthropic.APIStatusError",
+                BY_STATUS,
+                where="response.request.headers.x-stainless-retry-count",
+                values=("0", None),
+                unusable=False,
+            ),
+            Row("anthropic.APIStatusError", UNKNOWN, unusable=False),
+            Row("anthropic.APIError", UNKNOWN, unusable=False),  # in a stream, or a reply that cannot be read
+        ),
+    ),
     Client(
         "stripe",
         modules=("stripe", "stripe._error"),

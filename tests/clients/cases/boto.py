@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
 from tests.clients.case import TIMEOUT_S, Case
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.clients.servers.http import HttpServer
+
+FROM_GATEWAYS = {name: gateways.AFTER_IT_WAS_DONE[name] for name in ("nginx, 502", "Envoy, 503 reset", "Varnish, 503")}
+
+
+@functools.cache
+def _session() -> Any:
+    """Return the one session of this process: making one, and reading the models of the services, takes long."""
+    import boto3
+
+    return boto3.session.Session()
 
 
 def _error(status: int, phrase: str, code: str, *, protocol: str) -> bytes:
@@ -49,10 +60,9 @@ class Aws(Case):
         return self._client(f"https://{host}:{port}")
 
     def _client(self, address: str) -> Any:
-        import boto3
         from botocore.config import Config
 
-        return boto3.session.Session().client(
+        return _session().client(
             self.service,
             endpoint_url=address,
             region_name="eu-central-1",
@@ -76,7 +86,7 @@ class S3(Aws):
     service = "s3"
     protocol = "xml"
     gateway_answers = {
-        **gateways.AFTER_IT_WAS_DONE,
+        **FROM_GATEWAYS,
         "S3, InternalError": _error(500, "We encountered an internal error.", "InternalError", protocol="xml"),
         "S3, RequestTimeout": _error(400, "Your socket connection was idle.", "RequestTimeout", protocol="xml"),
     }
@@ -93,7 +103,7 @@ class Sqs(Aws):
     service = "sqs"
     protocol = "json"
     gateway_answers = {
-        **gateways.AFTER_IT_WAS_DONE,
+        **FROM_GATEWAYS,
         "SQS, InternalError": _error(500, "Internal error", "InternalFailure", protocol="json"),
     }
 

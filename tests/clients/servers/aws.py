@@ -23,7 +23,12 @@ def respond(_method: str, path: str, headers: Mapping[str, str], body: bytes) ->
     """Answer as SQS does if the request names its target, else as S3."""
     if headers.get("x-amz-target") == "AmazonSQS.SendMessage":
         text = json.loads(body)["MessageBody"].encode()
-        answer = {"MD5OfMessageBody": hashlib.md5(text, usedforsecurity=False).hexdigest(), "MessageId": "0001" * 9}
+        answer = {
+            "MD5OfMessageBody": hashlib.md5(text, usedforsecurity=False).hexdigest(),
+            "MessageId": "0001" * 9,
+            # Only so long that the middle of the reply lies in the body.
+            "SequenceNumber": "1" * 400,
+        }
         return 200, {"Content-Type": "application/x-amz-json-1.0", **REQUEST_ID}, json.dumps(answer).encode()
     if path.partition("?")[0].startswith(f"/{BUCKET}/"):
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()

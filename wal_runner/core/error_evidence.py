@@ -160,7 +160,8 @@ def _evidence_of_reply(error: BaseException, status: int, statuses: Mapping[int,
         return statuses[status]
     body = next((found for path in _BODY_PATHS if (found := value_at(error, path))), None)
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
-    headers = next((found for path in _HEADERS_PATHS if isinstance(found := value_at(error, path), Mapping)), {})
+    # urllib's and http.client's headers are an email.message.Message, which is not a Mapping.
+    headers: Any = next((found for path in _HEADERS_PATHS if hasattr(found := value_at(error, path), "items")), {})
     return evidence_of_status(
         status,
         text=f"{str(error)[:TEXT_CHARS_MAX]}\n{text[:TEXT_CHARS_MAX]}",

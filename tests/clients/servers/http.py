@@ -40,8 +40,8 @@ STATUSES_WITHOUT_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 def created(_method: str, _path: str, _headers: Mapping[str, str], _body: bytes) -> Reply:
-    """Answer 200 with a small JSON body."""
-    return 200, {"Content-Type": "application/json"}, b'{"created": true, "what": "one effect"}'
+    """Answer 200 with a JSON body that is longer than the head: the middle of the reply lies in the body."""
+    return 200, {"Content-Type": "application/json"}, b'{"created": true, "what": "%s"}' % (b"one effect " * 40)
 
 
 class HttpServer:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.client_errors import CLIENTS
 from wal_runner.core.error_rows import ANY, Evidence, Row
-from wal_runner.core.http_statuses import METHODS, SAFE_METHODS, evidence_of_status, server_of
+from wal_runner.core.http_statuses import METHODS, SAFE_METHODS, evidence_of_status, head_of
 
 
 if TYPE_CHECKING:
@@ -165,6 +165,6 @@ def _evidence_of_reply(error: BaseException, status: int, statuses: Mapping[int,
     return evidence_of_status(
         status,
         text=f"{str(error)[:TEXT_CHARS_MAX]}\n{text[:TEXT_CHARS_MAX]}",
-        server=server_of(headers),
+        head=head_of(headers.items()),
         is_body_known=body is not None,
     )

@@ -9,7 +9,19 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from wal_runner.core.error_rows import ANY, BY_STATUS, NOT_SENT, REFUSED, SEE_CAUSE, UNKNOWN, Client, Row
+from wal_runner.core.error_rows import (
+    ANY,
+    BY_STATUS,
+    NOT_SENT,
+    REFUSED,
+    SEE_CAUSE,
+    UNKNOWN,
+    Client,
+    Redirect,
+    Retry,
+    Row,
+)
+from wal_runner.core.http_statuses import UNKNOWN_STATUSES
 
 
 def _httpx(name: str, core: str) -> Client:
@@ -46,6 +58,15 @@ def _httpx(name: str, core: str) -> Client:
             # said, or HTTP/2 against its rules, is found later.
             Row(f"{core}.LocalProtocolError", NOT_SENT, says="Illegal", unusable=False),
             Row(f"{core}.LocalProtocolError", UNKNOWN, unusable=False),
+        ),
+        redirects=(
+            Redirect(
+                (f"{name}._client", "_send_handling_redirects"),
+                replies="history",
+                status="status_code",
+                method="request.method",
+            ),
+            Redirect(None, replies="response.history", status="status_code", method="request.method"),
         ),
     )
 
@@ -122,6 +143,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("http.client.HTTPException", UNKNOWN, unusable=True),
         ),
         connecting=(("http.client", "connect"), ("http.client", "_tunnel")),
+        redirects=(Redirect(("urllib.request", "http_error_302"), status="code", method="req.get_method()"),),
     ),
     Client(
         "urllib3",
@@ -154,6 +176,18 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("urllib3.exceptions.ResponseError", UNKNOWN, unusable=False),
         ),
         connecting=(("urllib3.connection", "connect"), ("urllib3.connection", "_tunnel")),
+        redirects=(
+            Redirect(("urllib3.poolmanager", "urlopen"), status="response.status"),
+            Redirect(("urllib3.connectionpool", "urlopen"), status="response.status"),
+        ),
+        retries=(
+            Retry(("urllib3.connectionpool", "urlopen"), where=(("err", (ANY,)),), method="method", error="err"),
+            Retry(
+                ("urllib3.connectionpool", "urlopen"),
+                where=(("response.status", tuple(sorted(UNKNOWN_STATUSES))),),
+                method="method",
+            ),
+        ),
     ),
     Client(
         "requests",
@@ -166,6 +200,15 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("requests.exceptions.ConnectionError", SEE_CAUSE, unusable=False),  # ProxyError, SSLError too
             Row("requests.exceptions.Timeout", SEE_CAUSE, unusable=False),
             Row("requests.exceptions.HTTPError", BY_STATUS, unusable=False),
+        ),
+        redirects=(
+            Redirect(
+                ("requests.sessions", "resolve_redirects"),
+                replies="hist",
+                status="status_code",
+                method="request.method",
+            ),
+            Redirect(None, replies="response.history", status="status_code", method="request.method"),
         ),
     ),
     _httpx("httpx", "httpcore"),
@@ -213,6 +256,18 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("aiohttp.http_exceptions.HttpProcessingError", UNKNOWN, unusable=False),
         ),
         connecting=(("aiohttp.connector", "connect"),),
+        redirects=(
+            Redirect(("aiohttp.client", "_request"), replies="history", status="status", method="method"),
+            Redirect(None, replies="history", status="status", method="method"),
+        ),
+        # aiohttp sends a method that HTTP calls idempotent again, and has no switch for it.
+        retries=(
+            Retry(
+                ("aiohttp.client", "_request"),
+                where=(("retry_persistent_connection", (False,)), ("method", ("PUT", "DELETE", "TRACE"))),
+                method="method",
+            ),
+        ),
     ),
     # --- Mail ---------------------------------------------------------------------------------------------------
     Client(

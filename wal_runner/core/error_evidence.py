@@ -7,7 +7,7 @@ name, and no client is imported.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.client_errors import CLIENTS
@@ -16,7 +16,7 @@ from wal_runner.core.http_statuses import METHODS, SAFE_METHODS, evidence_of_sta
 
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
 TEXT_CHARS_MAX: Final = 64 * 1024
 """So much of a reply's body is searched for what a proxy says."""
@@ -90,9 +90,9 @@ def name_of_class(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def value_at(error: BaseException, path: str) -> Any:  # noqa: ANN401 - whatever is there
-    """Return what is at *path* in *error*, or None: attributes, keys or indexes, ``()`` at the end of one calls it."""
-    value: Any = error
+def value_at(root: object, path: str) -> Any:  # noqa: ANN401 - whatever is there
+    """Return what is at *path* in *root*, or None: attributes, keys or indexes, ``()`` at the end of one calls it."""
+    value: Any = root
     for step in path.split("."):
         name = step.removesuffix("()")
         try:
@@ -118,8 +118,12 @@ def _applies(row: Row, error: BaseException) -> bool:
         return False
     if row.where is None:
         return True
-    found = value_at(error, row.where)
-    return any(_is_like(found, value) for value in row.values)
+    return is_one_of(value_at(error, row.where), row.values)
+
+
+def is_one_of(found: object, values: tuple[object, ...]) -> bool:
+    """Return whether *found* is one of the *values* of a row."""
+    return any(_is_like(found, value) for value in values)
 
 
 def _is_like(found: object, value: object) -> bool:
@@ -135,13 +139,16 @@ def _struck_while_connecting(error: BaseException) -> bool:
 
 
 def _passed_through(error: BaseException, places: set[tuple[str, str]] | frozenset[tuple[str, str]]) -> bool:
+    return any(place in places for place, _ in frames_of(error))
+
+
+def frames_of(error: BaseException) -> Iterator[tuple[tuple[str | None, str], FrameType]]:
+    """Yield the (module, function name) and the frame of each function that *error* passed through, outermost first."""
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
-        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in places:
-            return True
+        yield (frame.f_globals.get("__name__"), frame.f_code.co_name), frame
         trace = trace.tb_next
-    return False
 
 
 # --- HTTP replies -------------------------------------------------------------------------------------------------

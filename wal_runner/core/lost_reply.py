@@ -7,8 +7,8 @@ repeated needlessly costs a second charge.
 
 An error is read from the outside in: itself, then its cause or the error that it was raised
 over, and so on. One lost reply among them is enough, unless the error that wraps it says more. What no error
-can show: a redirect, or a second request of the same fn, that fails to connect after the first had its effect;
-and a client's own retries, of which it raises the last one's error only.
+can show: a second request of the same fn that fails to connect after the first had its effect; and the retries of a
+client of which `earlier_requests` does not know, of which it raises the last one's error only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
+from wal_runner.core.earlier_requests import an_earlier_request_may_have_acted
 from wal_runner.core.error_evidence import (
     evidence_of,
     is_named_like_a_lost_reply,
@@ -69,66 +70,114 @@ class LostReply:
             return True
         return reading.is_unclear or len(chain) == LINKS_READ_MAX
 
-    def evidence_of(self, error: BaseException) -> Evidence:
-        """Return what *error* by itself says, the caller's own classes and statuses first."""
+    def own_answer(self, error: BaseException) -> Evidence | None:
+        """Return the caller's own answer for the class of *error*, or None."""
         if self.classes:
             for ancestor in type(error).__mro__:
                 if (told := self.classes.get(name_of_class(ancestor))) is not None:
                     return told
-        return evidence_of(error, self.statuses)
+        return None
+
+
+@dataclass(slots=True)
+class _Story:
+    """What was read of one error and what lies behind it; each member of a group has a story of its own."""
+
+    outer: int
+    is_unclear: bool = False
+    is_named_like_a_lost_reply: bool = False
+    knows_it_was_not_done: bool = False
+
+
+@dataclass(slots=True)
+class _Inside:
+    """What an error tells of those that it names. Those are the same event, which it knows better."""
+
+    a_failed_connect: bool = False
+    """Between an error that says "not connected" and its root, a TimeoutError is connect()'s own."""
+    a_known_failure: bool = False
+    """What a safe request lost is lost without harm, and so is what it was built on, down to its root."""
 
 
 class _Reading:
-    """One chain of errors, read link by link from the outside in."""
+    """The errors of one chain, read link by link from the outside in."""
 
     def __init__(self, rules: LostReply) -> None:
         self._rules = rules
-        self._is_unclear = False
-        self._is_named_so = False
-        self._knows_it_was_not_done = False
-        # Between an error that says "not connected" and its root, a TimeoutError is connect()'s own.
-        self._inside_a_failed_connect = False
-        # What a safe request lost is lost without harm, and so is what it was built on, down to its root.
-        self._inside_a_safe_request = False
+        self._stories: dict[int, _Story] = {}
+        self._stories_of_links: list[int] = []
+        self._insides: list[_Inside] = []
 
     @property
     def is_unclear(self) -> bool:
         """Say whether nothing was found that decides, and something was that leaves it open."""
-        return self._is_unclear or (self._is_named_so and not self._knows_it_was_not_done)
+        # A group's members are read after it: what all of them know, the error around the group knows too.
+        for number in sorted(self._stories, reverse=True):
+            members = [story for other, story in self._stories.items() if story.outer == number != other]
+            story = self._stories[number]
+            if members and all(member.knows_it_was_not_done for member in members):
+                story.is_unclear, story.knows_it_was_not_done = False, True
+            if story.is_unclear or (story.is_named_like_a_lost_reply and not story.knows_it_was_not_done):
+                return True
+        return False
 
     def is_decided_by(self, link: Link) -> bool:
         """Read the next link; return True if nobody knows, whatever follows."""
+        around = self._insides[link.parent] if link.parent >= 0 else _Inside()
+        if link.story not in self._stories:
+            outer = self._stories_of_links[link.parent] if link.parent >= 0 else link.story
+            self._stories[link.story] = _Story(outer)
+        story = self._stories[link.story]
+        inside = _Inside(
+            a_failed_connect=around.a_failed_connect and link.is_named,
+            a_known_failure=around.a_known_failure and link.is_same_request,
+        )
+        self._stories_of_links.append(link.story)
+        self._insides.append(inside)
+        return self._read(link, story, inside)
+
+    def _read(self, link: Link, story: _Story, inside: _Inside) -> bool:
         error = link.error
         is_root = type(error).__module__ in ROOT_MODULES and isinstance(error, OSError)
-        if self._is_of_a_safe_request(link):
-            self._inside_a_safe_request = not is_root
+        own = self._rules.own_answer(error)
+        if own is not None:
+            story.is_unclear, story.knows_it_was_not_done = False, True
+            inside.a_known_failure = True
+            return own is Evidence.UNKNOWN
+        is_safe = is_safe_request(error)
+        if is_safe is None and inside.a_known_failure:
+            inside.a_known_failure = not is_root
             return False
-        if self._inside_a_failed_connect and is_root and link.is_named:
-            self._inside_a_failed_connect = False
+        if an_earlier_request_may_have_acted(error):
+            return True
+        inside.a_known_failure = is_safe is True and not is_root
+        if is_safe:
+            story.is_unclear = story.is_unclear and not link.is_named
             return False
-        evidence = self._rules.evidence_of(error)
+        if inside.a_failed_connect and is_root:
+            inside.a_failed_connect = False
+            return False
+        return self._is_decided_by_evidence(error, story, inside, is_root=is_root)
+
+    def _is_decided_by_evidence(self, error: BaseException, story: _Story, inside: _Inside, *, is_root: bool) -> bool:
+        evidence = evidence_of(error, self._rules.statuses)
         match evidence:
             case Evidence.UNKNOWN:
                 return True
             case Evidence.NOT_SENT | Evidence.REFUSED:
-                self._is_unclear = False
-                self._knows_it_was_not_done = True
-                self._inside_a_failed_connect = evidence is Evidence.NOT_SENT and not is_root
+                story.is_unclear = False
+                story.knows_it_was_not_done = True
+                inside.a_failed_connect = evidence is Evidence.NOT_SENT and not is_root
             case Evidence.SEE_CAUSE:
-                self._is_unclear = True
+                story.is_unclear = True
             case Evidence.NONE:
-                self._is_named_so = self._is_named_so or (row_for(error) is None and is_named_like_a_lost_reply(error))
+                if row_for(error) is None and is_named_like_a_lost_reply(error):
+                    story.is_named_like_a_lost_reply = True
             case Evidence.BY_STATUS:
                 raise AssertionError("a status was read")
             case _:
                 assert_never(evidence)
         return False
-
-    def _is_of_a_safe_request(self, link: Link) -> bool:
-        is_safe = is_safe_request(link.error)
-        if is_safe is None:
-            return self._inside_a_safe_request and link.is_named
-        return is_safe
 
 
 lost_reply: Final = LostReply()

@@ -73,10 +73,17 @@ class HttpServer:
         with self._lock:
             self._tokens.update(found)
 
+    def stop_listening(self) -> None:
+        """Refuse further connections; those that are open live on."""
+        # Closing alone does not wake the thread that waits for connections, and the port would still take some.
+        with contextlib.suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)
+        self._server.server_close()
+
     def close(self) -> None:
         """Stop it."""
         self._server.shutdown()
-        self._server.server_close()
+        self.stop_listening()
         self._thread.join(5)
 
     def __enter__(self) -> Self:
@@ -132,7 +139,7 @@ class _Connection(socketserver.StreamRequestHandler):
             self.request.shutdown(socket.SHUT_RDWR)
             return False
         self.wfile.write(written(method, *reply))
-        return headers.get("connection", "").lower() != "close"
+        return "close" not in {headers.get("connection", "").lower(), reply[1].get("Connection", "").lower()}
 
 
 def read_head(stream: BufferedIOBase) -> list[bytes]:

@@ -35,9 +35,17 @@ _METHOD_PATHS: Final = ("request.method", "response.request.method", "request_in
 _HEADERS_PATHS: Final = ("response.headers", "headers", "response.ResponseMetadata.HTTPHeaders")
 _BODY_PATHS: Final = ("response._content", "body", "http_body", "response._body")
 
-# What clients without rows call an error after which nobody knows. ResetPasswordError is not one.
+# What clients without rows call an error after which nobody knows: ReadTimeout, TIMEOUT, TimedOutError,
+# DeadlineExceeded, ServerDisconnected, ConnectionReset, ResetByPeer. RuntimeOutputError, ResetPasswordError and
+# PasswordResetError are none, and neither are errors about a setting: InvalidTimeout, TimeoutValueError.
 _NAME_OF_A_LOST_REPLY: Final = re.compile(
-    r"[Tt]ime[d_]?_?[Oo]ut|Deadline|Disconnect|Reset(?:s|ted)?(?:ByPeer|ByServer)?(?:Error|Exception)?$"
+    r"(?:T|(?<![A-Za-z])t)ime[d_]?_?[Oo]ut(?![a-rt-z])|TIME_?OUT|TIMED_?OUT|Deadline|Disconnect|"
+    r"(?<!Password)(?<!Account)(?<!Credentials)(?<!Factory)(?<!Quota)(?<!Token)"
+    r"Reset(?:s|ted)?(?:By[A-Z][a-z]+)?(?:Error|Exception)?$"
+)
+_NAME_OF_A_WRONG_SETTING: Final = re.compile(
+    r"^_?(?:Bad|Illegal|Invalid|Missing|Unsupported)[A-Z]|"
+    r"(?:Argument|Config|Configuration|Format|Option|Parameter|Parse|Setting|State|Type|Value)s?(?:Error|Exception)?$"
 )
 
 
@@ -79,7 +87,8 @@ def is_safe_request(error: BaseException) -> bool | None:
 
 def is_named_like_a_lost_reply(error: BaseException) -> bool:
     """Return whether the name of the error's class says that a reply was awaited in vain."""
-    return _NAME_OF_A_LOST_REPLY.search(type(error).__name__) is not None
+    name = type(error).__name__
+    return _NAME_OF_A_LOST_REPLY.search(name) is not None and _NAME_OF_A_WRONG_SETTING.search(name) is None
 
 
 # --- Reading an error -------------------------------------------------------------------------------------------

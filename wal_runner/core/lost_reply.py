@@ -16,30 +16,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from typing import Final, TypeAlias
 
-from wal_runner.core.earlier_requests import an_earlier_request_may_have_acted
-from wal_runner.core.error_evidence import (
-    evidence_of,
-    is_named_like_a_lost_reply,
-    is_safe_request,
-    name_of_class,
-    row_for,
-)
+from wal_runner.core.error_evidence import name_of_class, row_for
 from wal_runner.core.error_links import LINKS_READ_MAX, links
+from wal_runner.core.error_reading import Reading
 from wal_runner.core.error_rows import Evidence
 from wal_runner.errors import OutcomeUnknown
 
 
-if TYPE_CHECKING:
-    from wal_runner.core.error_links import Link
-
 # What `outcome_unknown=` takes.
 Setting: TypeAlias = Callable[[BaseException], bool] | type[BaseException] | tuple[type[BaseException], ...]
-
-# Errors of these modules are where a story starts: what lies behind one is an earlier story,
-# an attempt of fn's own that it was retrying.
-ROOT_MODULES: Final = frozenset({"builtins", "socket", "ssl", "smtplib"})
 
 ANSWERS: Final = {"unknown": Evidence.UNKNOWN, "failed": Evidence.REFUSED}
 """What `lost_reply_with` may be told about a status or a class: in doubt, or a known failure."""
@@ -50,7 +37,7 @@ STATUS_MIN, STATUS_MAX = 400, 599
 # --- The questions ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # hashable: it is a function as far as others can tell
 class LostReply:
     """`lost_reply`, adjusted; `lost_reply_with` makes one. Called with an error, it answers True or False."""
 
@@ -65,7 +52,7 @@ class LostReply:
         chain = list(links(error))
         if any(isinstance(link.error, OutcomeUnknown) for link in chain):
             return True
-        reading = _Reading(self)
+        reading = Reading(self)
         if any(reading.is_decided_by(link) for link in chain):
             return True
         return reading.is_unclear or len(chain) == LINKS_READ_MAX
@@ -77,107 +64,6 @@ class LostReply:
                 if (told := self.classes.get(name_of_class(ancestor))) is not None:
                     return told
         return None
-
-
-@dataclass(slots=True)
-class _Story:
-    """What was read of one error and what lies behind it; each member of a group has a story of its own."""
-
-    outer: int
-    is_unclear: bool = False
-    is_named_like_a_lost_reply: bool = False
-    knows_it_was_not_done: bool = False
-
-
-@dataclass(slots=True)
-class _Inside:
-    """What an error tells of those that it names. Those are the same event, which it knows better."""
-
-    a_failed_connect: bool = False
-    """Between an error that says "not connected" and its root, a TimeoutError is connect()'s own."""
-    a_known_failure: bool = False
-    """What a safe request lost is lost without harm, and so is what it was built on, down to its root."""
-
-
-class _Reading:
-    """The errors of one chain, read link by link from the outside in."""
-
-    def __init__(self, rules: LostReply) -> None:
-        self._rules = rules
-        self._stories: dict[int, _Story] = {}
-        self._stories_of_links: list[int] = []
-        self._insides: list[_Inside] = []
-
-    @property
-    def is_unclear(self) -> bool:
-        """Say whether nothing was found that decides, and something was that leaves it open."""
-        # A group's members are read after it: what all of them know, the error around the group knows too.
-        for number in sorted(self._stories, reverse=True):
-            members = [story for other, story in self._stories.items() if story.outer == number != other]
-            story = self._stories[number]
-            if members and all(member.knows_it_was_not_done for member in members):
-                story.is_unclear, story.knows_it_was_not_done = False, True
-            if story.is_unclear or (story.is_named_like_a_lost_reply and not story.knows_it_was_not_done):
-                return True
-        return False
-
-    def is_decided_by(self, link: Link) -> bool:
-        """Read the next link; return True if nobody knows, whatever follows."""
-        around = self._insides[link.parent] if link.parent >= 0 else _Inside()
-        if link.story not in self._stories:
-            outer = self._stories_of_links[link.parent] if link.parent >= 0 else link.story
-            self._stories[link.story] = _Story(outer)
-        story = self._stories[link.story]
-        inside = _Inside(
-            a_failed_connect=around.a_failed_connect and link.is_named,
-            a_known_failure=around.a_known_failure and link.is_same_request,
-        )
-        self._stories_of_links.append(link.story)
-        self._insides.append(inside)
-        return self._read(link, story, inside)
-
-    def _read(self, link: Link, story: _Story, inside: _Inside) -> bool:
-        error = link.error
-        is_root = type(error).__module__ in ROOT_MODULES and isinstance(error, OSError)
-        own = self._rules.own_answer(error)
-        if own is not None:
-            story.is_unclear, story.knows_it_was_not_done = False, True
-            inside.a_known_failure = True
-            return own is Evidence.UNKNOWN
-        is_safe = is_safe_request(error)
-        if is_safe is None and inside.a_known_failure:
-            inside.a_known_failure = not is_root
-            return False
-        if an_earlier_request_may_have_acted(error):
-            return True
-        inside.a_known_failure = is_safe is True and not is_root
-        if is_safe:
-            story.is_unclear = story.is_unclear and not link.is_named
-            return False
-        if inside.a_failed_connect and is_root:
-            inside.a_failed_connect = False
-            return False
-        return self._is_decided_by_evidence(error, story, inside, is_root=is_root)
-
-    def _is_decided_by_evidence(self, error: BaseException, story: _Story, inside: _Inside, *, is_root: bool) -> bool:
-        evidence = evidence_of(error, self._rules.statuses)
-        match evidence:
-            case Evidence.UNKNOWN:
-                return True
-            case Evidence.NOT_SENT | Evidence.REFUSED:
-                story.is_unclear = False
-                story.knows_it_was_not_done = True
-                inside.a_failed_connect = evidence is Evidence.NOT_SENT and not is_root
-            case Evidence.SEE_CAUSE:
-                story.is_unclear = True
-            case Evidence.NONE:
-                if row_for(error) is None and is_named_like_a_lost_reply(error):
-                    story.is_named_like_a_lost_reply = True
-            case Evidence.BY_STATUS:
-                raise AssertionError("a status was read")
-            case _:
-                assert_never(evidence)
-        return False
 
 
 lost_reply: Final = LostReply()
@@ -201,13 +87,22 @@ def lost_reply_with(
         statuses: ``{503: "unknown"}``: what a reply with this status means, if its request is not safe (GET, HEAD,
             OPTIONS). "unknown" leaves the item in doubt, "failed" is a known failure.
         clients: ``{"acme.errors.GoneError": "unknown"}``: the same for an exception class, or the name that it gives
-            itself (module and qualified name), and what inherits from it.
+            itself (module and qualified name), and what inherits from it. Such an answer counts for safe requests
+            too, and for the errors that this one names as its causes.
+
+    Returns:
+        What ``outcome_unknown=`` takes. It can be pickled.
 
     Raises:
-        TypeError: A status is not an int, or a class is neither a class nor text.
-        ValueError: A status is not one of an error (400 to 599), or an answer is not "unknown" or "failed".
+        TypeError: An argument is not a mapping, a status is not an int, or a class is neither an exception class nor
+            text.
+        ValueError: A status is not one of an error (400 to 599), a class is a text without its module, or an answer
+            is not "unknown" or "failed".
 
     """
+    for name, given in (("statuses", statuses), ("clients", clients)):
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f'{name} is {given!r}. Use a dictionary from each of them to "unknown" or "failed".')
     own_statuses = {_checked_status(status): _checked_answer(answer) for status, answer in (statuses or {}).items()}
     own_classes = {_checked_class(kind): _checked_answer(answer) for kind, answer in (clients or {}).items()}
     return LostReply(own_statuses, own_classes)
@@ -307,7 +202,9 @@ def _checked_status(status: object) -> int:
 def _checked_class(kind: object) -> str:
     if isinstance(kind, type) and issubclass(kind, BaseException):
         return name_of_class(kind)
-    if isinstance(kind, str) and "." in kind:
+    if isinstance(kind, str):
+        if "." not in kind.strip("."):
+            raise ValueError(f'clients has {kind!r} as a key. Name the module too, as in "acme.errors.{kind}".')
         return kind
     raise TypeError(f'clients has {kind!r} as a key. Use exception classes, or names such as "acme.errors.GoneError".')
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from wal_runner.core.error_info import ErrorInfo
 from wal_runner.core.events import Status
 from wal_runner.core.identity import by_content
-from wal_runner.core.lost_reply import lost_reply
+from wal_runner.core.lost_reply import lost_reply, lost_reply_with
 from wal_runner.core.state import State
 from wal_runner.errors import Interrupted, OutcomeUnknown, RunIncomplete, WalRunnerError
 from wal_runner.log.named_values import StoredValue
@@ -48,5 +48,6 @@ __all__ = [
     "by_content",
     "current_attempt",
     "lost_reply",
+    "lost_reply_with",
     "replay",
 ]

@@ -40,10 +40,13 @@ class Case:
     """Distributions whose versions the page shows; a case whose packages are missing is skipped."""
     server_name: str
     """``"PostgreSQL 15 (real server)"`` or ``"SMTP (protocol server)"``."""
+    is_safe: bool = False
+    """The effect is that of a safe request, such as a GET: repeating it is harmless, so a lost reply is a failure."""
     skipped: Mapping[Condition, str] = {}
     """Conditions that make no sense for this client, and why."""
     needless: Mapping[Condition, str] = {}
-    """Conditions in which nothing happened and the item is in doubt all the same, and why that cannot be told."""
+    """Conditions in which nothing happened, or that of a safe request, and the item is in doubt all the same; and why
+    that cannot be told."""
     gateway_answers: Mapping[str, bytes] = {}
     """Replies that a gateway sends in the server's place, by name; HTTP only."""
 

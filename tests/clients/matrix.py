@@ -113,14 +113,14 @@ def complaints(case: Case, cell: Cell) -> list[str]:
     """Return what is wrong with *cell*: an effect that would be repeated, or a doubt that nobody explained."""
     wrong = []
     shown = f"{case.name}, {cell.condition.value} {cell.variant}: {describe(cell.error)}"
-    if cell.happened and cell.verdict == FAILED:
+    if cell.happened and cell.verdict == FAILED and not case.is_safe:
         wrong.append(f"happened and called failed, so it would be repeated: {shown}")
-    is_needless = not cell.happened and cell.verdict == IN_DOUBT
+    is_needless = (case.is_safe or not cell.happened) and cell.verdict == IN_DOUBT
     if is_needless and cell.condition in NEVER_IN_DOUBT:
         wrong.append(f"surely never sent and in doubt: {shown}")
     elif is_needless and cell.condition not in case.needless:
-        wrong.append(f"nothing happened and in doubt, without a reason in `needless`: {shown}")
-    if not is_needless and not cell.happened and cell.condition in case.needless:
+        wrong.append(f"nothing happened, or the request is safe, and in doubt without a reason in `needless`: {shown}")
+    if not is_needless and (case.is_safe or not cell.happened) and cell.condition in case.needless:
         wrong.append(f"`needless` has a reason for a doubt that there is not: {shown}")
     if cell.is_usable is False and cell.error is not None and not cell.called_unusable:
         wrong.append(f"the connection cannot be used again, and the table does not say so: {shown}")

@@ -33,9 +33,8 @@ def section(case: Case, cells: Sequence[matrix.Cell]) -> str:
     """Return what the page says about one client."""
     lines = [title(case), "", f"{case.versions() or 'Python itself'}. {case.server_name}.", "", COLUMNS]
     lines.extend(row(cell) for cell in cells)
-    notes = [
-        f"- {condition.value}: in doubt, though nothing happened: {why}." for condition, why in case.needless.items()
-    ]
+    though = "the request is safe" if case.is_safe else "nothing happened"
+    notes = [f"- {condition.value}: in doubt, though {though}: {why}." for condition, why in case.needless.items()]
     notes += [f"- {condition.value}: not tried: {why}." for condition, why in case.skipped.items()]
     notes += [f"- {condition.value}: not tried: the client speaks no HTTP." for condition in _not_http(case)]
     return "\n".join([*lines, "", *notes, ""])

@@ -9,7 +9,66 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from wal_runner.core.error_rows import ANY, BY_STATUS, NOT_SENT, REFUSED, SEE_CAUSE, UNKNOWN, Client, Row
+from wal_runner.core.error_rows import (
+    ANY,
+    BY_STATUS,
+    NOT_SENT,
+    REFUSED,
+    SEE_CAUSE,
+    UNKNOWN,
+    Client,
+    Redirect,
+    Retry,
+    Row,
+)
+from wal_runner.core.http_statuses import UNKNOWN_STATUSES
+
+
+def _httpx(name: str, core: str) -> Client:
+    """Return the rows of httpx, or of a fork that kept the names of its classes; *core* is its httpcore."""
+    return Client(
+        name,
+        modules=(name, core),
+        rows=(
+            Row(f"{name}.ConnectError", NOT_SENT, unusable=False),
+            Row(f"{name}.ConnectTimeout", NOT_SENT, unusable=False),
+            Row(f"{name}.PoolTimeout", NOT_SENT, unusable=False),
+            Row(f"{name}.ProxyError", NOT_SENT, unusable=False),  # the proxy would not open the tunnel
+            Row(f"{name}.CloseError", UNKNOWN, unusable=False),
+            Row(f"{name}.DecodingError", UNKNOWN, unusable=False),
+            Row(f"{name}.ReadError", UNKNOWN, unusable=False),
+            Row(f"{name}.ReadTimeout", UNKNOWN, unusable=False),
+            Row(f"{name}.RemoteProtocolError", UNKNOWN, unusable=False),
+            Row(f"{name}.WriteError", UNKNOWN, unusable=False),
+            Row(f"{name}.WriteTimeout", UNKNOWN, unusable=False),
+            Row(f"{name}.LocalProtocolError", SEE_CAUSE, unusable=False),
+            Row(f"{name}.NetworkError", SEE_CAUSE, unusable=False),
+            Row(f"{name}.TimeoutException", SEE_CAUSE, unusable=False),
+            Row(f"{name}.HTTPStatusError", BY_STATUS, unusable=False),
+            Row(f"{core}.ConnectError", NOT_SENT, unusable=False),
+            Row(f"{core}.ConnectTimeout", NOT_SENT, unusable=False),
+            Row(f"{core}.PoolTimeout", NOT_SENT, unusable=False),
+            Row(f"{core}.ProxyError", NOT_SENT, unusable=False),
+            Row(f"{core}.ReadError", UNKNOWN, unusable=False),
+            Row(f"{core}.ReadTimeout", UNKNOWN, unusable=False),
+            Row(f"{core}.RemoteProtocolError", UNKNOWN, unusable=False),
+            Row(f"{core}.WriteError", UNKNOWN, unusable=False),
+            Row(f"{core}.WriteTimeout", UNKNOWN, unusable=False),
+            # Headers that HTTP does not allow are found before anything is sent. A body of another length than was
+            # said, or HTTP/2 against its rules, is found later.
+            Row(f"{core}.LocalProtocolError", NOT_SENT, says="Illegal", unusable=False),
+            Row(f"{core}.LocalProtocolError", UNKNOWN, unusable=False),
+        ),
+        redirects=(
+            Redirect(
+                (f"{name}._client", "_send_handling_redirects"),
+                replies="history",
+                status="status_code",
+                method="request.method",
+            ),
+            Redirect(None, replies="response.history", status="status_code", method="request.method"),
+        ),
+    )
 
 
 CLIENTS: Final[tuple[Client, ...]] = (
@@ -41,6 +100,8 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 ),
                 unusable=True,
             ),
+            # http.client, and what is built on it, when a proxy refuses a CONNECT.
+            Row("builtins.OSError", NOT_SENT, says="Tunnel connection failed", unusable=True),
             Row("socket.gaierror", NOT_SENT, unusable=True),
             Row("socket.herror", NOT_SENT, unusable=True),
             Row("ssl.SSLCertVerificationError", NOT_SENT, unusable=True),
@@ -70,26 +131,62 @@ CLIENTS: Final[tuple[Client, ...]] = (
         modules=("urllib.error", "http.client"),
         rows=(
             Row("urllib.error.HTTPError", BY_STATUS, unusable=False),
-            Row("http.client.BadStatusLine", UNKNOWN, unusable=True),  # RemoteDisconnected too
-            Row("http.client.IncompleteRead", UNKNOWN, unusable=True),
-            Row("http.client.LineTooLong", UNKNOWN, unusable=True),
-            Row("http.client.UnknownProtocol", UNKNOWN, unusable=True),
+            Row("urllib.error.ContentTooShortError", UNKNOWN, unusable=False),
+            Row("http.client.InvalidURL", NOT_SENT, unusable=False),
+            Row("http.client.NotConnected", NOT_SENT, unusable=True),
+            # The reply to an earlier request was never read, after a time-out for example.
+            Row("http.client.CannotSendRequest", NOT_SENT, unusable=True),
+            Row("http.client.CannotSendHeader", NOT_SENT, unusable=True),
+            # This request was sent; it is the reply to the one before it that was not read.
+            Row("http.client.ResponseNotReady", UNKNOWN, unusable=True),
+            # BadStatusLine, IncompleteRead, LineTooLong, RemoteDisconnected, "got more than 100 headers".
+            Row("http.client.HTTPException", UNKNOWN, unusable=True),
         ),
+        connecting=(("http.client", "connect"), ("http.client", "_tunnel")),
+        redirects=(Redirect(("urllib.request", "http_error_302"), status="code", method="req.get_method()"),),
     ),
     Client(
         "urllib3",
-        modules=("urllib3.exceptions",),
+        modules=("urllib3.exceptions", "urllib3.util.ssl_match_hostname"),
         rows=(
             Row("urllib3.exceptions.ClosedPoolError", NOT_SENT, unusable=True),
             Row("urllib3.exceptions.ConnectTimeoutError", NOT_SENT, unusable=False),
             Row("urllib3.exceptions.EmptyPoolError", NOT_SENT, unusable=False),
+            Row("urllib3.exceptions.LocationValueError", NOT_SENT, unusable=False),
             Row("urllib3.exceptions.NewConnectionError", NOT_SENT, unusable=False),  # NameResolutionError too
+            Row("urllib3.exceptions.TimeoutStateError", NOT_SENT, unusable=False),
+            Row("urllib3.util.ssl_match_hostname.CertificateError", NOT_SENT, unusable=False),
             Row("urllib3.exceptions.DecodeError", UNKNOWN, unusable=False),
+            # Raised when a connection is put back, so the reply had begun.
+            Row("urllib3.exceptions.FullPoolError", UNKNOWN, unusable=False),
+            Row("urllib3.exceptions.IncompleteRead", UNKNOWN, unusable=False),
+            Row("urllib3.exceptions.InvalidChunkLength", UNKNOWN, unusable=False),
+            Row("urllib3.exceptions.InvalidHeader", UNKNOWN, unusable=False),  # a header of the reply
             Row("urllib3.exceptions.ReadTimeoutError", UNKNOWN, unusable=False),
+            # Without a proxy this is about the connection to the server. With one it may be a tunnel that was never
+            # made, but also a reply that was lost: urllib3 forgets that it was connected when the connection breaks.
             Row("urllib3.exceptions.ProtocolError", SEE_CAUSE, unusable=False),
             Row("urllib3.exceptions.ProxyError", SEE_CAUSE, unusable=False),
             Row("urllib3.exceptions.SSLError", SEE_CAUSE, unusable=False),
             Row("urllib3.exceptions.TimeoutError", SEE_CAUSE, unusable=False),
+            # What Retry(status_forcelist=...) ends with. The body of the last reply is not in it.
+            Row("urllib3.exceptions.ResponseError", UNKNOWN, says="too many 408", unusable=False),
+            Row("urllib3.exceptions.ResponseError", UNKNOWN, says="too many 409", unusable=False),
+            Row("urllib3.exceptions.ResponseError", REFUSED, says="too many 4", unusable=False),
+            Row("urllib3.exceptions.ResponseError", UNKNOWN, unusable=False),
+        ),
+        connecting=(("urllib3.connection", "connect"), ("urllib3.connection", "_tunnel")),
+        redirects=(
+            Redirect(("urllib3.poolmanager", "urlopen"), status="response.status"),
+            Redirect(("urllib3.connectionpool", "urlopen"), status="response.status"),
+        ),
+        retries=(
+            Retry(("urllib3.connectionpool", "urlopen"), where=(("err", (ANY,)),), method="method", error="err"),
+            Retry(
+                ("urllib3.connectionpool", "urlopen"),
+                where=(("response.status", tuple(sorted(UNKNOWN_STATUSES))),),
+                method="method",
+            ),
         ),
     ),
     Client(
@@ -100,38 +197,28 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("requests.exceptions.ChunkedEncodingError", UNKNOWN, unusable=False),
             Row("requests.exceptions.ContentDecodingError", UNKNOWN, unusable=False),
             Row("requests.exceptions.ReadTimeout", UNKNOWN, unusable=False),
-            Row("requests.exceptions.ConnectionError", SEE_CAUSE, unusable=False),
+            Row("requests.exceptions.ConnectionError", SEE_CAUSE, unusable=False),  # ProxyError, SSLError too
             Row("requests.exceptions.Timeout", SEE_CAUSE, unusable=False),
             Row("requests.exceptions.HTTPError", BY_STATUS, unusable=False),
         ),
+        redirects=(
+            Redirect(
+                ("requests.sessions", "resolve_redirects"),
+                replies="hist",
+                status="status_code",
+                method="request.method",
+            ),
+            Redirect(None, replies="response.history", status="status_code", method="request.method"),
+        ),
     ),
+    _httpx("httpx", "httpcore"),
+    _httpx("httpx2", "httpcore2"),  # a fork, which openai uses
     Client(
-        "httpx",
-        modules=("httpx", "httpcore"),
+        "h11, which httpx uses",
+        modules=("h11",),
         rows=(
-            Row("httpx.ConnectError", NOT_SENT, unusable=False),
-            Row("httpx.ConnectTimeout", NOT_SENT, unusable=False),
-            Row("httpx.PoolTimeout", NOT_SENT, unusable=False),
-            Row("httpx.ProxyError", NOT_SENT, unusable=False),  # the proxy would not open the tunnel
-            Row("httpx.CloseError", UNKNOWN, unusable=False),
-            Row("httpx.DecodingError", UNKNOWN, unusable=False),
-            Row("httpx.ReadError", UNKNOWN, unusable=False),
-            Row("httpx.ReadTimeout", UNKNOWN, unusable=False),
-            Row("httpx.RemoteProtocolError", UNKNOWN, unusable=False),
-            Row("httpx.WriteError", UNKNOWN, unusable=False),
-            Row("httpx.WriteTimeout", UNKNOWN, unusable=False),
-            Row("httpx.NetworkError", SEE_CAUSE, unusable=False),
-            Row("httpx.TimeoutException", SEE_CAUSE, unusable=False),
-            Row("httpx.HTTPStatusError", BY_STATUS, unusable=False),
-            Row("httpcore.ConnectError", NOT_SENT, unusable=False),
-            Row("httpcore.ConnectTimeout", NOT_SENT, unusable=False),
-            Row("httpcore.PoolTimeout", NOT_SENT, unusable=False),
-            Row("httpcore.ProxyError", NOT_SENT, unusable=False),
-            Row("httpcore.ReadError", UNKNOWN, unusable=False),
-            Row("httpcore.ReadTimeout", UNKNOWN, unusable=False),
-            Row("httpcore.RemoteProtocolError", UNKNOWN, unusable=False),
-            Row("httpcore.WriteError", UNKNOWN, unusable=False),
-            Row("httpcore.WriteTimeout", UNKNOWN, unusable=False),
+            Row("h11._util.LocalProtocolError", NOT_SENT, says="Illegal", unusable=False),
+            Row("h11._util.ProtocolError", UNKNOWN, unusable=False),
         ),
     ),
     Client(
@@ -141,15 +228,45 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # DNS, TLS, proxy and Unix sockets too.
             Row("aiohttp.client_exceptions.ClientConnectorError", NOT_SENT, unusable=False),
             Row("aiohttp.client_exceptions.ClientConnectorCertificateError", NOT_SENT, unusable=False),
+            Row("aiohttp.client_exceptions.ClientConnectionError", NOT_SENT, says="Connector is closed", unusable=True),
+            Row("aiohttp.client_exceptions.ClientHttpProxyError", NOT_SENT, unusable=False),  # the reply to CONNECT
             Row("aiohttp.client_exceptions.ConnectionTimeoutError", NOT_SENT, unusable=False),
+            Row("aiohttp.client_exceptions.InvalidURL", NOT_SENT, unusable=False),
             Row("aiohttp.client_exceptions.ServerFingerprintMismatch", NOT_SENT, unusable=False),
             Row("aiohttp.client_exceptions.ClientConnectionResetError", UNKNOWN, unusable=False),
             Row("aiohttp.client_exceptions.ClientPayloadError", UNKNOWN, unusable=False),
+            # The reply says that it was done, in words that were not expected.
+            Row("aiohttp.client_exceptions.ContentTypeError", UNKNOWN, where="status", values=("2*",), unusable=False),
+            # The request before the redirect was answered: it may have had its effect.
+            Row("aiohttp.client_exceptions.RedirectClientError", UNKNOWN, unusable=False),
+            Row("aiohttp.client_exceptions.InvalidUrlRedirectClientError", UNKNOWN, unusable=False),
+            Row("aiohttp.client_exceptions.NonHttpUrlRedirectClientError", UNKNOWN, unusable=False),
             Row("aiohttp.client_exceptions.ServerDisconnectedError", UNKNOWN, unusable=False),
             Row("aiohttp.client_exceptions.ServerTimeoutError", UNKNOWN, unusable=False),
+            Row("aiohttp.client_exceptions.UploadAbortedError", UNKNOWN, unusable=False),
             Row("aiohttp.client_exceptions.ClientConnectionError", SEE_CAUSE, unusable=False),
+            # aiohttp reports a reply that is not HTTP as a status of 400, which no server sent.
+            Row(
+                "aiohttp.client_exceptions.ClientResponseError",
+                UNKNOWN,
+                raised_in=("aiohttp.client_reqrep", "start"),
+                unusable=False,
+            ),
             Row("aiohttp.client_exceptions.ClientResponseError", BY_STATUS, unusable=False),
-            Row("aiohttp.http_exceptions.BadHttpMessage", UNKNOWN, unusable=False),
+            Row("aiohttp.http_exceptions.HttpProcessingError", UNKNOWN, unusable=False),
+        ),
+        connecting=(("aiohttp.connector", "connect"),),
+        redirects=(
+            Redirect(("aiohttp.client", "_request"), replies="history", status="status", method="method"),
+            Redirect(None, replies="history", status="status", method="method"),
+        ),
+        # aiohttp sends a method that HTTP calls idempotent again, and has no switch for it.
+        retries=(
+            Retry(
+                ("aiohttp.client", "_request"),
+                where=(("retry_persistent_connection", (False,)), ("method", ("PUT", "DELETE", "TRACE"))),
+                method="method",
+            ),
         ),
     ),
     # --- Mail ---------------------------------------------------------------------------------------------------
@@ -206,15 +323,254 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # redis-py
     # pymongo
     # --- Clouds and APIs ----------------------------------------------------------------------------------------
-    # botocore
-    # google-api-core
-    # grpcio
-    # azure-core
-    # openai
-    # anthropic
-    # stripe
-    # twilio
-    # slack_sdk
+    Client(
+        "botocore",
+        modules=("botocore.exceptions", "botocore.parsers"),
+        rows=(
+            Row("botocore.exceptions.ConnectTimeoutError", NOT_SENT, unusable=False),
+            Row("botocore.exceptions.EndpointConnectionError", NOT_SENT, unusable=False),
+            Row("botocore.exceptions.ReadTimeoutError", UNKNOWN, unusable=False),
+            Row("botocore.exceptions.ResponseStreamingError", UNKNOWN, unusable=False),
+            Row("botocore.exceptions.IncompleteReadError", UNKNOWN, unusable=False),
+            Row("botocore.exceptions.ChecksumError", UNKNOWN, unusable=False),  # of what the reply holds
+            Row("botocore.exceptions.UnseekableStreamError", UNKNOWN, unusable=False),  # found before sending again
+            Row("botocore.parsers.ResponseParserError", UNKNOWN, unusable=False),
+            # ConnectionClosedError, SSLError and ProxyConnectionError too: they are raised over urllib3's own errors.
+            Row("botocore.exceptions.ConnectionError", SEE_CAUSE, unusable=False),
+            Row("botocore.exceptions.HTTPClientError", SEE_CAUSE, unusable=False),
+            # AWS answers with words; "503" stands for a body that is not its own, which is a proxy's.
+            Row(
+                "botocore.exceptions.ClientError",
+                UNKNOWN,
+                where="response.Error.Code",
+                values=("503", "RequestTimeout", "RequestTimeoutException", "TransactionInProgressException"),
+                unusable=False,
+            ),
+            Row(
+                "botocore.exceptions.ClientError",
+                BY_STATUS,
+                where="response.ResponseMetadata.RetryAttempts",
+                values=(0, None),
+                unusable=False,
+            ),
+            # The answer to a repetition: "exists already" may be about what an earlier attempt did.
+            Row("botocore.exceptions.ClientError", UNKNOWN, unusable=False),
+        ),
+    ),
+    Client(
+        "google-api-core",
+        modules=("google.api_core.exceptions",),
+        rows=(
+            # Its cause is the last attempt's error; an earlier attempt may have been acted on.
+            Row("google.api_core.exceptions.RetryError", UNKNOWN),
+            # Made of a gRPC error, which is the cause, or of a JSON reply. In the latter,
+            # Google's servers send 499 for gRPC's CANCELLED and 503 for its UNAVAILABLE, after which nobody knows.
+            Row("google.api_core.exceptions.Cancelled", SEE_CAUSE, where="errors.0.code().name", values=(ANY,)),
+            Row("google.api_core.exceptions.Cancelled", UNKNOWN),
+            Row(
+                "google.api_core.exceptions.ServiceUnavailable", SEE_CAUSE, where="errors.0.code().name", values=(ANY,)
+            ),
+            Row("google.api_core.exceptions.ServiceUnavailable", UNKNOWN),
+            Row(
+                "google.api_core.exceptions.GoogleAPICallError", SEE_CAUSE, where="errors.0.code().name", values=(ANY,)
+            ),
+            Row("google.api_core.exceptions.GoogleAPICallError", BY_STATUS),
+        ),
+    ),
+    Client(
+        "grpcio",
+        modules=("grpc", "grpc._cython.cygrpc"),
+        rows=(
+            # A status that the server sent may repeat the text of a connection of the server's own. Versions that say
+            # where a status comes from show it here.
+            Row(
+                "grpc.RpcError",
+                UNKNOWN,
+                says="Error received from peer",
+                where="code().name",
+                values=("UNAVAILABLE",),
+                unusable=False,
+            ),
+            # No connection to send the request on. The channel connects again by itself, but only after a pause that
+            # grows to two minutes, and every call in that pause fails at once.
+            Row(
+                "grpc.RpcError",
+                NOT_SENT,
+                where="details()",
+                values=(
+                    "failed to connect to all addresses*",
+                    "connections to all backends failing*",
+                    "DNS resolution failed*",
+                    "errors resolving *",
+                    "Name resolution failure*",
+                    "Failed to pick subchannel*",
+                    "empty address list*",
+                ),
+                unusable=True,
+            ),
+            Row(
+                "grpc.RpcError",
+                NOT_SENT,
+                where="details()",
+                values=("Exception serializing request!", "Getting metadata from plugin failed*"),
+                unusable=False,
+            ),
+            # A limit of the size of messages: only the server's limit for requests says that nothing happened. Where
+            # the text does not name the side, the message may be the reply.
+            Row("grpc.RpcError", REFUSED, says="SERVER: Received message larger than max", unusable=False),
+            Row("grpc.RpcError", NOT_SENT, says="CLIENT: Sent message larger than max", unusable=False),
+            Row("grpc.RpcError", UNKNOWN, says="message larger than max", unusable=False),
+            # The stream was reset. Some of HTTP/2's codes become RESOURCE_EXHAUSTED or PERMISSION_DENIED.
+            Row("grpc.RpcError", UNKNOWN, says="RST_STREAM", unusable=False),
+            Row(
+                "grpc.RpcError",
+                REFUSED,
+                where="code().name",
+                values=(
+                    "ABORTED",  # "if the client should retry at a higher level": a conflict, decided before the effect
+                    "ALREADY_EXISTS",
+                    "FAILED_PRECONDITION",
+                    "INVALID_ARGUMENT",
+                    "NOT_FOUND",
+                    "OUT_OF_RANGE",
+                    "PERMISSION_DENIED",
+                    "RESOURCE_EXHAUSTED",
+                    "UNAUTHENTICATED",
+                    "UNIMPLEMENTED",
+                ),
+                unusable=False,
+            ),
+            # CANCELLED, DATA_LOSS, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, UNKNOWN. A deadline says the same before
+            # and after the request was sent.
+            Row("grpc.RpcError", UNKNOWN, unusable=False),
+            Row("grpc.FutureCancelledError", UNKNOWN, unusable=False),
+            Row("grpc.FutureTimeoutError", UNKNOWN, unusable=False),
+            # The channel was closed: by `Cannot invoke RPC on closed channel!` and, by asyncio, `Channel is closed.`
+            Row("builtins.ValueError", NOT_SENT, says="Cannot invoke RPC", unusable=True),
+            Row("grpc._cython.cygrpc.UsageError", NOT_SENT, says="Channel is closed", unusable=True),
+            Row("grpc._cython.cygrpc.BaseError", UNKNOWN),
+        ),
+        connecting=(("grpc._utilities", "_block"),),  # channel_ready_future(...).result(timeout)
+    ),
+    Client(
+        "azure-core",
+        modules=("azure.core.exceptions",),
+        rows=(
+            # "No request was sent", says its docstring. With aiohttp it wraps a connection lost under a request, with
+            # requests a reply that breaks off. What was wrapped decides.
+            Row("azure.core.exceptions.ServiceRequestError", SEE_CAUSE, unusable=False),
+            Row("azure.core.exceptions.ServiceResponseError", SEE_CAUSE, unusable=False),
+            Row("azure.core.exceptions.DecodeError", UNKNOWN, unusable=False),  # IncompleteReadError too
+            # An operation that takes long ended badly, or a success was none that the SDK knows.
+            Row("azure.core.exceptions.HttpResponseError", UNKNOWN, where="status_code", values=("2*",)),
+            Row("azure.core.exceptions.HttpResponseError", BY_STATUS, unusable=False),
+        ),
+    ),
+    Client(
+        "openai",
+        modules=("openai",),
+        rows=(
+            # A header counts the repetitions by the client itself. After one nobody knows, whatever the last attempt
+            # came to: an earlier one may have been acted on.
+            Row(
+                "openai.APIConnectionError",
+                SEE_CAUSE,
+                where="request.headers.x-stainless-retry-count",
+                values=("0", None),
+                unusable=False,
+            ),
+            Row("openai.APIConnectionError", UNKNOWN, unusable=False),  # APITimeoutError too
+            # A stream that broke off, or a success that is none.
+            Row("openai.APIStatusError", UNKNOWN, where="status_code", values=("2*",), unusable=False),
+            Row(
+                "openai.APIStatusError",
+                BY_STATUS,
+                where="response.request.headers.x-stainless-retry-count",
+                values=("0", None),
+                unusable=False,
+            ),
+            Row("openai.APIStatusError", UNKNOWN, unusable=False),
+            Row("openai.APIError", UNKNOWN, unusable=False),  # in a stream, or a reply that cannot be read
+            # The reply came whole: the model was called.
+            Row("openai.ContentFilterFinishReasonError", UNKNOWN, unusable=False),
+            Row("openai.LengthFinishReasonError", UNKNOWN, unusable=False),
+        ),
+    ),
+    Client(
+        "anthropic",
+        modules=("anthropic",),
+        rows=(
+            # A header counts the repetitions by the client itself. After one nobody knows, whatever the last attempt
+            # came to: an earlier one may have been acted on.
+            Row(
+                "anthropic.APIConnectionError",
+                SEE_CAUSE,
+                where="request.headers.x-stainless-retry-count",
+                values=("0", None),
+                unusable=False,
+            ),
+            Row("anthropic.APIConnectionError", UNKNOWN, unusable=False),  # APITimeoutError too
+            # A stream that broke off, or a success that is none.
+            Row("anthropic.APIStatusError", UNKNOWN, where="status_code", values=("2*",), unusable=False),
+            Row(
+                "anthropic.APIStatusError",
+                BY_STATUS,
+                where="response.request.headers.x-stainless-retry-count",
+                values=("0", None),
+                unusable=False,
+            ),
+            Row("anthropic.APIStatusError", UNKNOWN, unusable=False),
+            Row("anthropic.APIError", UNKNOWN, unusable=False),  # in a stream, or a reply that cannot be read
+        ),
+    ),
+    Client(
+        "stripe",
+        modules=("stripe", "stripe._error"),
+        rows=(
+            Row("stripe._error.APIConnectionError", SEE_CAUSE, unusable=False),
+            # A reply whose body cannot be read may have the status of success. Stripe calls the outcome of any 5xx
+            # indeterminate.
+            Row("stripe._error.StripeError", UNKNOWN, where="http_status", values=("2*", "5*"), unusable=False),
+            # Without a status the error is about the call: no key, an unknown parameter.
+            Row("stripe._error.StripeError", BY_STATUS, where="http_status", values=(ANY,), unusable=False),
+        ),
+    ),
+    Client(
+        "twilio",
+        modules=("twilio.base.exceptions",),
+        rows=(
+            Row("twilio.base.exceptions.TwilioServiceException", BY_STATUS, unusable=False),
+            # Twilio's own codes have five digits. If the body is not Twilio's, the code is the status; the body is not
+            # kept, and it may be that of a proxy that lost the server.
+            Row("twilio.base.exceptions.TwilioRestException", UNKNOWN, where="code", values=(503,), unusable=False),
+            Row("twilio.base.exceptions.TwilioRestException", BY_STATUS, unusable=False),
+        ),
+    ),
+    Client(
+        "slack_sdk",
+        modules=("slack_sdk.errors",),
+        rows=(
+            Row("slack_sdk.errors.SlackClientNotConnectedError", NOT_SENT, unusable=True),
+            Row(
+                "slack_sdk.errors.SlackApiError",
+                BY_STATUS,
+                where="response.status_code",
+                values=("4*", "5*"),
+                unusable=False,
+            ),
+            # "It's possible some aspect of the operation succeeded", says Slack of these. The others are refusals,
+            # unless the answer is not Slack's: then `error` is a sentence of the client's.
+            Row(
+                "slack_sdk.errors.SlackApiError",
+                UNKNOWN,
+                where="response.data.error",
+                values=("fatal_error", "internal_error", "Received a response in a non-JSON*"),
+                unusable=False,
+            ),
+            Row("slack_sdk.errors.SlackApiError", REFUSED, where="response.data.ok", values=(False,), unusable=False),
+            Row("slack_sdk.errors.SlackApiError", UNKNOWN, unusable=False),
+        ),
+    ),
     # --- Queues -------------------------------------------------------------------------------------------------
     # pika
     # confluent-kafka

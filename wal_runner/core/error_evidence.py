@@ -7,16 +7,16 @@ name, and no client is imported.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.client_errors import CLIENTS
 from wal_runner.core.error_rows import ANY, Evidence, Row
-from wal_runner.core.http_statuses import METHODS, SAFE_METHODS, evidence_of_status, server_of
+from wal_runner.core.http_statuses import METHODS, SAFE_METHODS, evidence_of_status, head_of
 
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
 TEXT_CHARS_MAX: Final = 64 * 1024
 """So much of a reply's body is searched for what a proxy says."""
@@ -35,9 +35,17 @@ _METHOD_PATHS: Final = ("request.method", "response.request.method", "request_in
 _HEADERS_PATHS: Final = ("response.headers", "headers", "response.ResponseMetadata.HTTPHeaders")
 _BODY_PATHS: Final = ("response._content", "body", "http_body", "response._body")
 
-# What clients without rows call an error after which nobody knows. ResetPasswordError is not one.
+# What clients without rows call an error after which nobody knows: ReadTimeout, TIMEOUT, TimedOutError,
+# DeadlineExceeded, ServerDisconnected, ConnectionReset, ResetByPeer. RuntimeOutputError, ResetPasswordError and
+# PasswordResetError are none, and neither are errors about a setting: InvalidTimeout, TimeoutValueError.
 _NAME_OF_A_LOST_REPLY: Final = re.compile(
-    r"[Tt]ime[d_]?_?[Oo]ut|Deadline|Disconnect|Reset(?:s|ted)?(?:ByPeer|ByServer)?(?:Error|Exception)?$"
+    r"(?:T|(?<![A-Za-z])t)ime[d_]?_?[Oo]ut(?![a-rt-z])|TIME_?OUT|TIMED_?OUT|Deadline|Disconnect|"
+    r"(?<!Password)(?<!Account)(?<!Credentials)(?<!Factory)(?<!Quota)(?<!Token)"
+    r"Reset(?:s|ted)?(?:By[A-Z][a-z]+)?(?:Error|Exception)?$"
+)
+_NAME_OF_A_WRONG_SETTING: Final = re.compile(
+    r"^_?(?:Bad|Illegal|Invalid|Missing|Unsupported)[A-Z]|"
+    r"(?:Argument|Config|Configuration|Format|Option|Parameter|Parse|Setting|State|Type|Value)s?(?:Error|Exception)?$"
 )
 
 
@@ -79,7 +87,8 @@ def is_safe_request(error: BaseException) -> bool | None:
 
 def is_named_like_a_lost_reply(error: BaseException) -> bool:
     """Return whether the name of the error's class says that a reply was awaited in vain."""
-    return _NAME_OF_A_LOST_REPLY.search(type(error).__name__) is not None
+    name = type(error).__name__
+    return _NAME_OF_A_LOST_REPLY.search(name) is not None and _NAME_OF_A_WRONG_SETTING.search(name) is None
 
 
 # --- Reading an error -------------------------------------------------------------------------------------------
@@ -90,9 +99,9 @@ def name_of_class(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def value_at(error: BaseException, path: str) -> Any:  # noqa: ANN401 - whatever is there
-    """Return what is at *path* in *error*, or None: attributes, keys or indexes, ``()`` at the end of one calls it."""
-    value: Any = error
+def value_at(root: object, path: str) -> Any:  # noqa: ANN401 - whatever is there
+    """Return what is at *path* in *root*, or None: attributes, keys or indexes, ``()`` at the end of one calls it."""
+    value: Any = root
     for step in path.split("."):
         name = step.removesuffix("()")
         try:
@@ -118,8 +127,12 @@ def _applies(row: Row, error: BaseException) -> bool:
         return False
     if row.where is None:
         return True
-    found = value_at(error, row.where)
-    return any(_is_like(found, value) for value in row.values)
+    return is_one_of(value_at(error, row.where), row.values)
+
+
+def is_one_of(found: object, values: tuple[object, ...]) -> bool:
+    """Return whether *found* is one of the *values* of a row."""
+    return any(_is_like(found, value) for value in values)
 
 
 def _is_like(found: object, value: object) -> bool:
@@ -135,13 +148,16 @@ def _struck_while_connecting(error: BaseException) -> bool:
 
 
 def _passed_through(error: BaseException, places: set[tuple[str, str]] | frozenset[tuple[str, str]]) -> bool:
+    return any(place in places for place, _ in frames_of(error))
+
+
+def frames_of(error: BaseException) -> Iterator[tuple[tuple[str | None, str], FrameType]]:
+    """Yield the (module, function name) and the frame of each function that *error* passed through, outermost first."""
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
-        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in places:
-            return True
+        yield (frame.f_globals.get("__name__"), frame.f_code.co_name), frame
         trace = trace.tb_next
-    return False
 
 
 # --- HTTP replies -------------------------------------------------------------------------------------------------
@@ -160,10 +176,11 @@ def _evidence_of_reply(error: BaseException, status: int, statuses: Mapping[int,
         return statuses[status]
     body = next((found for path in _BODY_PATHS if (found := value_at(error, path))), None)
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
-    headers = next((found for path in _HEADERS_PATHS if isinstance(found := value_at(error, path), Mapping)), {})
+    # urllib's and http.client's headers are an email.message.Message, which is not a Mapping.
+    headers: Any = next((found for path in _HEADERS_PATHS if hasattr(found := value_at(error, path), "items")), {})
     return evidence_of_status(
         status,
         text=f"{str(error)[:TEXT_CHARS_MAX]}\n{text[:TEXT_CHARS_MAX]}",
-        server=server_of(headers),
+        head=head_of(headers.items()),
         is_body_known=body is not None,
     )

@@ -67,15 +67,48 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirect:
+    """How an error shows that its request followed a redirect, so that an earlier request had been answered.
+
+    *passed* is a (module, function name): the error came out of that function, and the paths lead through the
+    function's local variables. If it is None they lead through the error. *replies* is the path to the replies that
+    redirected; *status* and *method* lead from each of them to its status and to the method of its request. Without
+    *replies* there is one, and the paths lead to it directly. Without *method* the method is not known.
+    """
+
+    passed: tuple[str, str] | None
+    status: str
+    method: str | None = None
+    replies: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How an error shows that its client had sent the same request before, by itself.
+
+    *passed* as in `Redirect`. It shows so if for each (path, values) of *where* the local variable there is one of
+    *values*, as in a `Row`. *method* leads to the method, *error* to the error that the earlier try ended with.
+    Without *error* nobody knows what became of that try.
+    """
+
+    passed: tuple[str, str]
+    where: tuple[tuple[str, tuple[object, ...]], ...]
+    method: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
     """The rows of one client.
 
     *name* is what people call it; *modules* are those that a test imports to compare each row with the real class. An
     error, whatever its class, that came out of one of the functions *connecting*, each a (module, function name),
-    struck before any request was sent.
+    struck before any request was sent. *redirects* and *retries* tell errors of requests that were not the first.
     """
 
     name: str
     modules: tuple[str, ...]
     rows: tuple[Row, ...]
     connecting: tuple[tuple[str, str], ...] = ()
+    redirects: tuple[Redirect, ...] = ()
+    retries: tuple[Retry, ...] = ()

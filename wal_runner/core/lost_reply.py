@@ -7,8 +7,8 @@ repeated needlessly costs a second charge.
 
 An error is read from the outside in: itself, then its cause or the error that it was raised
 over, and so on. One lost reply among them is enough, unless the error that wraps it says more. What no error
-can show: a redirect, or a second request of the same fn, that fails to connect after the first had its effect;
-and a client's own retries, of which it raises the last one's error only.
+can show: a second request of the same fn that fails to connect after the first had its effect; and the retries of a
+client of which `earlier_requests` does not know, of which it raises the last one's error only.
 """
 
 from __future__ import annotations
@@ -16,29 +16,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from typing import Final, TypeAlias
 
-from wal_runner.core.error_evidence import (
-    evidence_of,
-    is_named_like_a_lost_reply,
-    is_safe_request,
-    name_of_class,
-    row_for,
-)
+from wal_runner.core.error_evidence import name_of_class, row_for
 from wal_runner.core.error_links import LINKS_READ_MAX, links
+from wal_runner.core.error_reading import Reading
 from wal_runner.core.error_rows import Evidence
 from wal_runner.errors import OutcomeUnknown
 
 
-if TYPE_CHECKING:
-    from wal_runner.core.error_links import Link
-
 # What `outcome_unknown=` takes.
 Setting: TypeAlias = Callable[[BaseException], bool] | type[BaseException] | tuple[type[BaseException], ...]
-
-# Errors of these modules are where a story starts: what lies behind one is an earlier story,
-# an attempt of fn's own that it was retrying.
-ROOT_MODULES: Final = frozenset({"builtins", "socket", "ssl", "smtplib"})
 
 ANSWERS: Final = {"unknown": Evidence.UNKNOWN, "failed": Evidence.REFUSED}
 """What `lost_reply_with` may be told about a status or a class: in doubt, or a known failure."""
@@ -49,7 +37,7 @@ STATUS_MIN, STATUS_MAX = 400, 599
 # --- The questions ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # hashable: it is a function as far as others can tell
 class LostReply:
     """`lost_reply`, adjusted; `lost_reply_with` makes one. Called with an error, it answers True or False."""
 
@@ -64,71 +52,18 @@ class LostReply:
         chain = list(links(error))
         if any(isinstance(link.error, OutcomeUnknown) for link in chain):
             return True
-        reading = _Reading(self)
+        reading = Reading(self)
         if any(reading.is_decided_by(link) for link in chain):
             return True
         return reading.is_unclear or len(chain) == LINKS_READ_MAX
 
-    def evidence_of(self, error: BaseException) -> Evidence:
-        """Return what *error* by itself says, the caller's own classes and statuses first."""
+    def own_answer(self, error: BaseException) -> Evidence | None:
+        """Return the caller's own answer for the class of *error*, or None."""
         if self.classes:
             for ancestor in type(error).__mro__:
                 if (told := self.classes.get(name_of_class(ancestor))) is not None:
                     return told
-        return evidence_of(error, self.statuses)
-
-
-class _Reading:
-    """One chain of errors, read link by link from the outside in."""
-
-    def __init__(self, rules: LostReply) -> None:
-        self._rules = rules
-        self._is_unclear = False
-        self._is_named_so = False
-        self._knows_it_was_not_done = False
-        # Between an error that says "not connected" and its root, a TimeoutError is connect()'s own.
-        self._inside_a_failed_connect = False
-        # What a safe request lost is lost without harm, and so is what it was built on, down to its root.
-        self._inside_a_safe_request = False
-
-    @property
-    def is_unclear(self) -> bool:
-        """Say whether nothing was found that decides, and something was that leaves it open."""
-        return self._is_unclear or (self._is_named_so and not self._knows_it_was_not_done)
-
-    def is_decided_by(self, link: Link) -> bool:
-        """Read the next link; return True if nobody knows, whatever follows."""
-        error = link.error
-        is_root = type(error).__module__ in ROOT_MODULES and isinstance(error, OSError)
-        if self._is_of_a_safe_request(link):
-            self._inside_a_safe_request = not is_root
-            return False
-        if self._inside_a_failed_connect and is_root and link.is_named:
-            self._inside_a_failed_connect = False
-            return False
-        evidence = self._rules.evidence_of(error)
-        match evidence:
-            case Evidence.UNKNOWN:
-                return True
-            case Evidence.NOT_SENT | Evidence.REFUSED:
-                self._is_unclear = False
-                self._knows_it_was_not_done = True
-                self._inside_a_failed_connect = evidence is Evidence.NOT_SENT and not is_root
-            case Evidence.SEE_CAUSE:
-                self._is_unclear = True
-            case Evidence.NONE:
-                self._is_named_so = self._is_named_so or (row_for(error) is None and is_named_like_a_lost_reply(error))
-            case Evidence.BY_STATUS:
-                raise AssertionError("a status was read")
-            case _:
-                assert_never(evidence)
-        return False
-
-    def _is_of_a_safe_request(self, link: Link) -> bool:
-        is_safe = is_safe_request(link.error)
-        if is_safe is None:
-            return self._inside_a_safe_request and link.is_named
-        return is_safe
+        return None
 
 
 lost_reply: Final = LostReply()
@@ -152,13 +87,22 @@ def lost_reply_with(
         statuses: ``{503: "unknown"}``: what a reply with this status means, if its request is not safe (GET, HEAD,
             OPTIONS). "unknown" leaves the item in doubt, "failed" is a known failure.
         clients: ``{"acme.errors.GoneError": "unknown"}``: the same for an exception class, or the name that it gives
-            itself (module and qualified name), and what inherits from it.
+            itself (module and qualified name), and what inherits from it. Such an answer counts for safe requests
+            too, and for the errors that this one names as its causes.
+
+    Returns:
+        What ``outcome_unknown=`` takes. It can be pickled.
 
     Raises:
-        TypeError: A status is not an int, or a class is neither a class nor text.
-        ValueError: A status is not one of an error (400 to 599), or an answer is not "unknown" or "failed".
+        TypeError: An argument is not a mapping, a status is not an int, or a class is neither an exception class nor
+            text.
+        ValueError: A status is not one of an error (400 to 599), a class is a text without its module, or an answer
+            is not "unknown" or "failed".
 
     """
+    for name, given in (("statuses", statuses), ("clients", clients)):
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f'{name} is {given!r}. Use a dictionary from each of them to "unknown" or "failed".')
     own_statuses = {_checked_status(status): _checked_answer(answer) for status, answer in (statuses or {}).items()}
     own_classes = {_checked_class(kind): _checked_answer(answer) for kind, answer in (clients or {}).items()}
     return LostReply(own_statuses, own_classes)
@@ -258,7 +202,9 @@ def _checked_status(status: object) -> int:
 def _checked_class(kind: object) -> str:
     if isinstance(kind, type) and issubclass(kind, BaseException):
         return name_of_class(kind)
-    if isinstance(kind, str) and "." in kind:
+    if isinstance(kind, str):
+        if "." not in kind.strip("."):
+            raise ValueError(f'clients has {kind!r} as a key. Name the module too, as in "acme.errors.{kind}".')
         return kind
     raise TypeError(f'clients has {kind!r} as a key. Use exception classes, or names such as "acme.errors.GoneError".')
 

@@ -6,7 +6,6 @@ import concurrent.futures
 import errno
 import http.client
 import importlib
-import itertools
 import pickle
 import smtplib
 import socket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.made_errors import chained, foreign, raised_over
 from wal_runner.core.client_errors import CLIENTS
 from wal_runner.core.error_links import LINKS_READ_MAX
 from wal_runner.core.lost_reply import lost_reply, unknown_when
@@ -169,6 +169,16 @@ def test_error_kept_as_an_argument_decides() -> None:
     assert not lost_reply(refused)
 
 
+def test_error_kept_as_an_attribute_decides() -> None:
+    """Raised after the except clause, an error of azure-core has neither cause nor context."""
+    lost, refused = RuntimeError("no answer"), RuntimeError("no answer")
+    lost.inner_exception = ConnectionResetError()  # type: ignore[attr-defined]
+    refused.inner_exception = ConnectionRefusedError()  # type: ignore[attr-defined]
+
+    assert lost_reply(lost)
+    assert not lost_reply(refused)
+
+
 def test_circle_of_causes_ends() -> None:
     """Two errors that name each other as cause are each read once."""
     one, other = ValueError(), RuntimeError()
@@ -253,6 +263,19 @@ def test_each_place_is_that_of_a_function(home: str, function: str) -> None:
     assert any(callable(getattr(holder, function, None)) for holder in [source, *classes])
 
 
+@pytest.mark.parametrize(
+    ("home", "function"),
+    sorted({entry.passed for client in CLIENTS for entry in (*client.redirects, *client.retries) if entry.passed}),
+)
+def test_each_place_that_sends_again_is_that_of_a_function(home: str, function: str) -> None:
+    """The functions that follow redirects or retry exist under these names."""
+    pytest.importorskip(home.partition(".")[0])
+    source = importlib.import_module(home)
+    classes = [value for value in vars(source).values() if isinstance(value, type)]
+
+    assert any(callable(getattr(holder, function, None)) for holder in [source, *classes])
+
+
 # --- unknown_when --------------------------------------------------------------------------------
 
 
@@ -320,26 +343,6 @@ def test_answer_that_is_no_bool_is_refused_with_advice(answer: object) -> None:
 
 
 # --- Helpers ---------------------------------------------------------------------------------------
-
-
-def chained(*errors: BaseException) -> BaseException:
-    """Make each error the cause of the one before it, and return the first."""
-    for error, cause in itertools.pairwise(errors):
-        error.__cause__ = cause
-    return errors[0]
-
-
-def raised_over(first: BaseException, second: BaseException) -> BaseException:
-    """Make *second* look raised while *first* was handled, and return it."""
-    second.__context__ = first
-    return second
-
-
-def foreign(name: str) -> BaseException:
-    """Make an error of a library that need not be installed."""
-    home, _, kind = name.rpartition(".")
-    made: type[Exception] = type(kind, (Exception,), {"__module__": home})
-    return made()
 
 
 def error_from(function: Callable[[], object]) -> Exception:

@@ -162,7 +162,8 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("urllib3.exceptions.IncompleteRead", UNKNOWN, unusable=False),
             Row("urllib3.exceptions.InvalidChunkLength", UNKNOWN, unusable=False),
             Row("urllib3.exceptions.InvalidHeader", UNKNOWN, unusable=False),  # a header of the reply
-            Row("urllib3.exceptions.ReadTimeoutError", UNKNOWN, unusable=False),
+            # Also raised for a TLS handshake that took too long, which the cause tells.
+            Row("urllib3.exceptions.ReadTimeoutError", SEE_CAUSE, unusable=False),
             # Without a proxy this is about the connection to the server. With one it may be a tunnel that was never
             # made, but also a reply that was lost: urllib3 forgets that it was connected when the connection breaks.
             Row("urllib3.exceptions.ProtocolError", SEE_CAUSE, unusable=False),
@@ -196,7 +197,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("requests.exceptions.ConnectTimeout", NOT_SENT, unusable=False),
             Row("requests.exceptions.ChunkedEncodingError", UNKNOWN, unusable=False),
             Row("requests.exceptions.ContentDecodingError", UNKNOWN, unusable=False),
-            Row("requests.exceptions.ReadTimeout", UNKNOWN, unusable=False),
+            Row("requests.exceptions.ReadTimeout", SEE_CAUSE, unusable=False),
             Row("requests.exceptions.ConnectionError", SEE_CAUSE, unusable=False),  # ProxyError, SSLError too
             Row("requests.exceptions.Timeout", SEE_CAUSE, unusable=False),
             Row("requests.exceptions.HTTPError", BY_STATUS, unusable=False),
@@ -218,7 +219,8 @@ CLIENTS: Final[tuple[Client, ...]] = (
         modules=("h11",),
         rows=(
             Row("h11._util.LocalProtocolError", NOT_SENT, says="Illegal", unusable=False),
-            Row("h11._util.ProtocolError", UNKNOWN, unusable=False),
+            Row("h11._util.LocalProtocolError", UNKNOWN, unusable=False),
+            Row("h11._util.RemoteProtocolError", UNKNOWN, unusable=False),
         ),
     ),
     Client(

@@ -18,7 +18,6 @@ from tests.clients.servers.http import HttpServer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PATH = "/effects"
 LOOP_TURN_S = 0.01
 NOT_TOLD = "the same error as after the whole request"
 
@@ -46,6 +45,7 @@ class HttpCase(Case):
     server_name = "HTTP/1.1 (protocol server)"
     gateway_answers = gateways.ALL
     method = "POST"
+    path = "/effects"
     needless: Mapping[Condition, str] = {
         Condition.CLOSED_AT_ONCE: NOT_TOLD,
         Condition.SILENT: NOT_TOLD,
@@ -69,7 +69,7 @@ class HttpCase(Case):
 
     def request(self, token: str) -> tuple[str, bytes | None]:
         """Return the path and the body of the request for the effect *token*."""
-        return (PATH, token.encode()) if self.method == "POST" else (f"{PATH}?token={token}", None)
+        return (self.path, token.encode()) if self.method == "POST" else (f"{self.path}?token={token}", None)
 
 
 class Urllib(HttpCase):
@@ -193,9 +193,10 @@ class HttpxAsync(Httpx):
 
 
 class Httpx2(Httpx):
-    """A fork of httpx, which the client of OpenAI uses."""
+    """A fork of httpx, which the client of OpenAI uses; its code is httpx's, so some replies of gateways will do."""
 
     name = "httpx2, sync"
+    gateway_answers = gateways.SOME
     packages = ("httpx2", "httpcore2")
     module = "httpx2"
 
@@ -204,6 +205,7 @@ class Httpx2Async(HttpxAsync):
     """The same, asynchronous."""
 
     name = "httpx2, async"
+    gateway_answers = gateways.SOME
     packages = ("httpx2", "httpcore2")
     module = "httpx2"
 

@@ -60,3 +60,6 @@ NO_REPLIES: Final = {
 """Replies that are none."""
 
 ALL: Final = {**AFTER_IT_WAS_DONE, **NO_REPLIES}
+
+SOME: Final = {name: ALL[name] for name in ("nginx, 502", "Envoy, 503 reset", "server, 500")}
+"""For cases that differ little from others."""

@@ -157,21 +157,86 @@ CLIENTS: Final[tuple[Client, ...]] = (
         "smtplib",
         modules=("smtplib",),
         rows=(
+            # The server says 421 and closes; -1 is smtplib's number for what is not an SMTP reply.
+            Row("smtplib.SMTPAuthenticationError", REFUSED, where="smtp_code", values=(421, -1), unusable=True),
             Row("smtplib.SMTPAuthenticationError", REFUSED),
             Row("smtplib.SMTPConnectError", REFUSED, unusable=True),
+            # Of 4xx and 5xx nobody took the mail over; 2xx, which is not 250, may mean that somebody did.
+            Row("smtplib.SMTPDataError", REFUSED, where="smtp_code", values=(421,), unusable=True),
+            Row("smtplib.SMTPDataError", REFUSED, where="smtp_code", values=("4*", "5*")),
+            Row("smtplib.SMTPDataError", UNKNOWN, unusable=True),
             Row("smtplib.SMTPHeloError", REFUSED, unusable=True),
-            Row("smtplib.SMTPNotSupportedError", NOT_SENT),
+            Row("smtplib.SMTPNotSupportedError", REFUSED),
+            # Of a recipient: {"a@example.com": (421, b"closing")}.
+            Row("smtplib.SMTPRecipientsRefused", REFUSED, says="(421, b", unusable=True),
+            Row("smtplib.SMTPRecipientsRefused", REFUSED, says="(-1, b", unusable=True),
             Row("smtplib.SMTPRecipientsRefused", REFUSED),
-            # smtplib's way to say that the reply was not an SMTP reply.
-            Row("smtplib.SMTPResponseException", UNKNOWN, where="smtp_code", values=(-1,), unusable=True),
-            Row("smtplib.SMTPResponseException", REFUSED),  # SMTPSenderRefused and SMTPDataError too
+            Row("smtplib.SMTPSenderRefused", REFUSED, where="smtp_code", values=(421, -1), unusable=True),
+            Row("smtplib.SMTPSenderRefused", REFUSED),
+            # The reply to QUIT, at the end of a `with` block: the mail before it was sent. And a reply, to whatever
+            # command, that is too long to be read.
+            Row("smtplib.SMTPResponseException", UNKNOWN, raised_in=("smtplib", "__exit__"), unusable=True),
+            Row("smtplib.SMTPResponseException", UNKNOWN, raised_in=("smtplib", "getreply"), unusable=True),
+            Row("smtplib.SMTPResponseException", REFUSED, where="smtp_code", values=(421,), unusable=True),
+            Row("smtplib.SMTPResponseException", REFUSED, where="smtp_code", values=("4*", "5*")),
+            Row("smtplib.SMTPResponseException", UNKNOWN, unusable=True),
             Row("smtplib.SMTPServerDisconnected", NOT_SENT, says="please run connect() first", unusable=True),
             Row("smtplib.SMTPServerDisconnected", UNKNOWN, unusable=True),
         ),
         connecting=(
             ("smtplib", "connect"),  # waits for the greeting, too
+            ("smtplib", "ehlo"),
+            ("smtplib", "helo"),
             ("smtplib", "starttls"),
             ("smtplib", "login"),
+            # A mail is the server's after DATA and the dot, never before (RFC 5321, 4.1.1.4).
+            ("smtplib", "mail"),
+            ("smtplib", "rcpt"),
+        ),
+    ),
+    Client(
+        "aiosmtplib",
+        modules=("aiosmtplib",),
+        rows=(
+            Row("aiosmtplib.errors.SMTPAuthenticationError", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPAuthenticationError", REFUSED),
+            Row("aiosmtplib.errors.SMTPConnectError", NOT_SENT, unusable=True),
+            Row("aiosmtplib.errors.SMTPConnectResponseError", REFUSED, unusable=True),
+            Row("aiosmtplib.errors.SMTPConnectTimeoutError", NOT_SENT, unusable=True),
+            Row("aiosmtplib.errors.SMTPDataError", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPDataError", REFUSED, where="code", values=("4*", "5*")),
+            Row("aiosmtplib.errors.SMTPDataError", UNKNOWN, unusable=True),
+            Row("aiosmtplib.errors.SMTPHeloError", REFUSED, unusable=True),
+            Row("aiosmtplib.errors.SMTPNotSupported", REFUSED),
+            Row("aiosmtplib.errors.SMTPRecipientRefused", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPRecipientRefused", REFUSED),
+            Row("aiosmtplib.errors.SMTPRecipientsRefused", REFUSED, says="(421, ", unusable=True),
+            Row("aiosmtplib.errors.SMTPRecipientsRefused", REFUSED),
+            Row("aiosmtplib.errors.SMTPSenderRefused", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPSenderRefused", REFUSED),
+            # These follow a mail. `quit` raises for a reply that smtplib would return.
+            Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "quit")),
+            Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "rset")),
+            Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "noop")),
+            Row("aiosmtplib.errors.SMTPResponseException", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPResponseException", REFUSED, where="code", values=("4*", "5*")),
+            Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, unusable=True),
+            # Every error that means "not connected" closes the client, which `connect` would open again.
+            Row("aiosmtplib.errors.SMTPServerDisconnected", UNKNOWN, unusable=True),
+            Row("aiosmtplib.errors.SMTPReadTimeoutError", UNKNOWN, unusable=True),
+            Row("aiosmtplib.errors.SMTPTimeoutError", UNKNOWN, unusable=True),
+        ),
+        connecting=(
+            ("aiosmtplib.smtp", "connect"),
+            ("aiosmtplib.smtp", "starttls"),
+            ("aiosmtplib.smtp", "login"),
+            # Not by `rset`, which says EHLO as well after a connection was lost, and comes after a mail.
+            ("aiosmtplib.smtp", "sendmail", "ehlo"),
+            ("aiosmtplib.smtp", "sendmail", "helo"),
+            ("aiosmtplib.smtp", "send_message", "ehlo"),
+            ("aiosmtplib.smtp", "send_message", "helo"),
+            ("aiosmtplib.smtp", "mail"),
+            ("aiosmtplib.smtp", "rcpt"),
         ),
     ),
     # --- Databases ----------------------------------------------------------------------------------------------
@@ -221,5 +286,4 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # --- Files and shells ---------------------------------------------------------------------------------------
     # paramiko
     # ftplib
-    # aiosmtplib
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias
 
 
 class Evidence(Enum):
@@ -66,16 +66,21 @@ class Row:
     unusable: bool | None = None
 
 
+Place: TypeAlias = tuple[str, str] | tuple[str, str, str]
+"""A function of a client: (module, function name), or (module, caller, function name)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """The rows of one client.
 
     *name* is what people call it; *modules* are those that a test imports to compare each row with the real class. An
     error, whatever its class, that came out of one of the functions *connecting*, each a (module, function name),
-    struck before any request was sent.
+    struck before any request was sent. Three names, (module, caller, function name), ask that the function was called
+    by *caller* of the same module, at any depth: for a function that runs before the request and after it.
     """
 
     name: str
     modules: tuple[str, ...]
     rows: tuple[Row, ...]
-    connecting: tuple[tuple[str, str], ...] = ()
+    connecting: tuple[Place, ...] = ()

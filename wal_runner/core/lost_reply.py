@@ -31,6 +31,8 @@ from wal_runner.errors import OutcomeUnknown
 
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from wal_runner.core.error_links import Link
 
 # What `outcome_unknown=` takes.
@@ -69,13 +71,16 @@ class LostReply:
             return True
         return reading.is_unclear or len(chain) == LINKS_READ_MAX
 
-    def evidence_of(self, error: BaseException) -> Evidence:
-        """Return what *error* by itself says, the caller's own classes and statuses first."""
+    def evidence_of(self, error: BaseException, connecting: set[FrameType]) -> Evidence:
+        """Return what *error* by itself says, the caller's own classes and statuses first.
+
+        *connecting* is as in `error_evidence.evidence_of`.
+        """
         if self.classes:
             for ancestor in type(error).__mro__:
                 if (told := self.classes.get(name_of_class(ancestor))) is not None:
                     return told
-        return evidence_of(error, self.statuses)
+        return evidence_of(error, self.statuses, connecting)
 
 
 class _Reading:
@@ -88,6 +93,8 @@ class _Reading:
         self._knows_it_was_not_done = False
         # Between an error that says "not connected" and its root, a TimeoutError is connect()'s own.
         self._inside_a_failed_connect = False
+        # Frames of functions that run before a request is sent: an error caught in one struck there.
+        self._connecting: set[FrameType] = set()
         # What a safe request lost is lost without harm, and so is what it was built on, down to its root.
         self._inside_a_safe_request = False
 
@@ -106,7 +113,7 @@ class _Reading:
         if self._inside_a_failed_connect and is_root and link.is_named:
             self._inside_a_failed_connect = False
             return False
-        evidence = self._rules.evidence_of(error)
+        evidence = self._rules.evidence_of(error, self._connecting)
         match evidence:
             case Evidence.UNKNOWN:
                 return True

@@ -41,6 +41,8 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 ),
                 unusable=True,
             ),
+            # A file made of a socket remembers its time-out: the command was sent, and its reply is not read.
+            Row("builtins.OSError", UNKNOWN, says="cannot read from timed out object", unusable=True),
             Row("socket.gaierror", NOT_SENT, unusable=True),
             Row("socket.herror", NOT_SENT, unusable=True),
             Row("ssl.SSLCertVerificationError", NOT_SENT, unusable=True),
@@ -285,5 +287,33 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # confluent-kafka
     # --- Files and shells ---------------------------------------------------------------------------------------
     # paramiko
-    # ftplib
+    Client(
+        "ftplib",
+        modules=("ftplib",),
+        rows=(
+            # The reply to QUIT, at the end of a `with` block too: the file before it was stored.
+            Row("ftplib.error_temp", UNKNOWN, raised_in=("ftplib", "quit"), unusable=True),
+            Row("ftplib.error_temp", REFUSED, where="args.0", values=("421*",), unusable=True),  # the server closes
+            Row("ftplib.error_temp", REFUSED),
+            Row("ftplib.error_perm", UNKNOWN, raised_in=("ftplib", "quit"), unusable=True),
+            Row("ftplib.error_perm", REFUSED),
+            # Replies that belong to no command, or to another one: too long, no number, 1xx or 3xx instead of 2xx.
+            Row("ftplib.error_proto", UNKNOWN, unusable=True),
+            Row("ftplib.error_reply", UNKNOWN, unusable=True),
+            Row("ftplib.Error", UNKNOWN, unusable=True),
+            Row("builtins.EOFError", UNKNOWN, raised_in=("ftplib", "getline"), unusable=True),
+            # After close() or quit() there is no socket.
+            Row("builtins.AttributeError", NOT_SENT, says="'NoneType'", raised_in=("ftplib", "putline"), unusable=True),
+        ),
+        connecting=(
+            ("ftplib", "connect"),
+            ("ftplib", "login"),
+            # TYPE, PASV or PORT, and RNFR, which come before STOR and RNTO.
+            ("ftplib", "storbinary", "voidcmd"),
+            ("ftplib", "storlines", "voidcmd"),
+            ("ftplib", "storbinary", "makepasv"),
+            ("ftplib", "storlines", "makepasv"),
+            ("ftplib", "rename", "sendcmd"),
+        ),
+    ),
 )

@@ -286,7 +286,56 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # pika
     # confluent-kafka
     # --- Files and shells ---------------------------------------------------------------------------------------
-    # paramiko
+    Client(
+        "paramiko",
+        modules=("paramiko.ssh_exception", "paramiko.sftp"),
+        rows=(
+            Row("paramiko.ssh_exception.AuthenticationException", REFUSED, unusable=True),
+            Row("paramiko.ssh_exception.BadHostKeyException", REFUSED, unusable=True),
+            Row("paramiko.ssh_exception.ChannelException", REFUSED),  # the server opens no channel
+            Row("paramiko.ssh_exception.ConfigParseError", NOT_SENT),
+            Row("paramiko.ssh_exception.CouldNotCanonicalize", NOT_SENT),
+            Row("paramiko.ssh_exception.IncompatiblePeer", REFUSED, unusable=True),
+            Row("paramiko.ssh_exception.NoValidConnectionsError", NOT_SENT, unusable=True),
+            Row("paramiko.ssh_exception.SSHException", NOT_SENT, says="SSH session not active", unusable=True),
+            Row("paramiko.ssh_exception.SSHException", NOT_SENT, says="No existing session", unusable=True),
+            Row("paramiko.ssh_exception.SSHException", NOT_SENT, says="Channel is not open", unusable=True),
+            # "Channel closed." may be a refusal of the command, or a lost connection.
+            Row("paramiko.ssh_exception.SSHException", UNKNOWN, unusable=True),
+            Row("paramiko.sftp.SFTPError", REFUSED, raised_in=("paramiko.sftp_client", "chdir")),
+            Row("paramiko.sftp.SFTPError", UNKNOWN, unusable=True),
+            # Errors of the thread that reads the connection; EOFError of a directory's or a file's end is not one.
+            Row("builtins.EOFError", UNKNOWN, raised_in=("paramiko.transport", "run"), unusable=True),
+            Row("builtins.EOFError", UNKNOWN, raised_in=("paramiko.sftp", "_write_all"), unusable=True),
+            # These are one request each, or begin with the one that failed; `put` fails in `open` first.
+            *(
+                Row("builtins.OSError", NOT_SENT, says="Socket is closed", raised_in=place, unusable=True)
+                for place in (
+                    ("paramiko.sftp_client", "open"),
+                    ("paramiko.sftp_client", "rename"),
+                    ("paramiko.sftp_client", "posix_rename"),
+                    ("paramiko.sftp_client", "remove"),
+                    ("paramiko.sftp_client", "mkdir"),
+                    ("paramiko.sftp_client", "rmdir"),
+                    ("paramiko.sftp_client", "symlink"),
+                )
+            ),
+            Row(
+                "builtins.OSError",
+                UNKNOWN,
+                says="Socket is closed",
+                raised_in=("paramiko.channel", "_send"),
+                unusable=True,
+            ),
+        ),
+        connecting=(
+            ("paramiko.client", "connect"),
+            ("paramiko.transport", "start_client"),
+            ("paramiko.transport", "open_channel"),
+            ("paramiko.channel", "invoke_subsystem"),
+            ("paramiko.sftp_client", "from_transport"),
+        ),
+    ),
     Client(
         "ftplib",
         modules=("ftplib",),

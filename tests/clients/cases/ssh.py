@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_EXIT_STATUS = -1
+REPLY_S = 2 * TIMEOUT_S
+"""Time-out for replies: a command is a process or two more than a request."""
 
 # What goes wrong is looked at in the errors; paramiko's thread would print it as well.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
@@ -70,7 +72,7 @@ class ParamikoCommand(_Ssh):
     def act(self, connection: Any, token: str) -> None:
         # The server says that the command has begun before the effect, which waits a little for that.
         command = f"sleep 0.05; echo {token} >> {sshd.shared().log}"
-        _, stdout, _ = connection.exec_command(command, timeout=TIMEOUT_S)
+        _, stdout, _ = connection.exec_command(command, timeout=REPLY_S)
         stdout.read()
         status = stdout.channel.recv_exit_status()
         if status == NO_EXIT_STATUS:
@@ -90,7 +92,7 @@ class ParamikoSftp(_Ssh):
     def connect(self, host: str, port: int) -> Any:
         client = super().connect(host, port)
         sftp = client.open_sftp()
-        sftp.get_channel().settimeout(TIMEOUT_S)
+        sftp.get_channel().settimeout(REPLY_S)
         return client, sftp
 
     def act(self, connection: Any, token: str) -> None:

@@ -22,6 +22,7 @@ PATIENCE_S = 10.0
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 """A folder that sshd asks for if root runs it; Debian's unit makes it, a container has none."""
 
+# Another HOME: bash reads ~/.bashrc for ssh, and that of a developer may take seconds.
 CONFIGURATION = """\
 ListenAddress {host}:{port}
 HostKey {home}/host_key
@@ -35,6 +36,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PrintMotd no
 PrintLastLog no
+SetEnv HOME={home}
 Subsystem sftp internal-sftp
 MaxStartups 100
 LogLevel ERROR

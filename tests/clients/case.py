@@ -47,6 +47,10 @@ class Case:
     needless: Mapping[Condition, str] = {}
     """Conditions in which nothing happened, or that of a safe request, and the item is in doubt all the same; and why
     that cannot be told."""
+    is_answered_before: bool = False
+    """Whether the server replies to the request before the effect as well (FTP: 150); those replies pass."""
+    writes_before: int | None = None
+    """For an encrypted stream, where no marker is seen: how many writes of `act` pass before the one that is broken."""
     gateway_answers: Mapping[str, bytes] = {}
     """Replies that a gateway sends in the server's place, by name; HTTP only."""
 

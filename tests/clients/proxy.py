@@ -126,12 +126,10 @@ class Proxy:
             plan = self._plan
             # The marker may lie across two chunks.
             window = (window + chunk)[-len(chunk) - 256 :]
-            if plan is not None and plan.pair is None and plan.marker in window:
+            if plan is not None and plan.pair is None and plan.is_about(window):
                 plan.pair = pair
                 if plan.how is Break.HALF_REQUEST:
-                    half = chunk[
-                        : max(1, window.find(plan.marker) - (len(window) - len(chunk)) + len(plan.marker) // 2)
-                    ]
+                    half = chunk[: plan.half_of(chunk, window)]
                     with contextlib.suppress(OSError):
                         pair.server.sendall(half)
                     # The server must have read the half before the connection ends, or it would see less.
@@ -148,7 +146,7 @@ class Proxy:
         assert pair.server is not None
         while chunk := pair.read(pair.server):
             plan = self._plan
-            if plan is not None and plan.pair is pair:
+            if plan is not None and plan.pair is pair and (not plan.is_answered_before or plan.happened()):
                 plan.held += chunk
                 plan.came_at = time.monotonic()
                 continue
@@ -195,11 +193,26 @@ class Plan:
         self.marker = marker
         self.happened = happened
         self.answer = answer
+        self.is_answered_before = False
+        self.writes_before: int | None = None
         self.pair: _Pair | None = None
         self.held = b""
         self.came_at = 0.0
         self.has_struck = threading.Event()
         self.failure: str | None = None
+
+    def is_about(self, window: bytes) -> bool:
+        """Return whether the request to break is in *window*, the last bytes that came."""
+        if self.writes_before is None:
+            return self.marker in window
+        self.writes_before -= 1
+        return self.writes_before < 0
+
+    def half_of(self, chunk: bytes, window: bytes) -> int:
+        """Return how many bytes of *chunk*, the last ones of *window*, are sent of a request that is cut."""
+        if self.writes_before is not None:
+            return len(chunk) // 2
+        return max(1, window.find(self.marker) - (len(window) - len(chunk)) + len(self.marker) // 2)
 
 
 class _Pair:

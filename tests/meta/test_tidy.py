@@ -28,6 +28,9 @@ TOP_LEVEL = {"pyproject.toml", "README.md", "wal_runner", "tests", "tools", "doc
 # Over 350 lines a file is likely to hold two things; over this many it does.
 LINES_MAX = 400
 
+# A table that people extend row by row: it is looked up, not read, and is to stay in one place.
+TABLES = {"wal_runner/core/client_errors.py"}
+
 # One word per idea: we say batch, item and snapshot.
 BANNED_WORDS = {"job", "jobs", "workflow", "workflows", "checkpoint", "checkpoints"}
 
@@ -48,7 +51,7 @@ def unexpected_entries(paths: Iterable[str]) -> Iterator[str]:
 
 def too_long(path: str, text: str) -> Iterator[str]:
     """Yield a complaint about a file that no one reads in one sitting."""
-    if (lines := len(text.splitlines())) > LINES_MAX:
+    if path not in TABLES and (lines := len(text.splitlines())) > LINES_MAX:
         yield f"{path}: has {lines} lines; {LINES_MAX} are the most"
 
 

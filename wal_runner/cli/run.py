@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
+from wal_runner.cli.exit_presets import PRESETS, exit_codes_of
 from wal_runner.cli.exits import Exit, exit_of
 from wal_runner.cli.items import FORMATS, Items, known_fields, open_items
 from wal_runner.cli.options import accept_copy_option, json_option, log_argument
@@ -49,7 +50,6 @@ LOST: Final = "lost"
 RENEW: Final[dict[str, bool | None]] = {LOST: None, "always": True, "never": False}
 """What ``--renew`` takes, and what that is as ``renew=``."""
 
-EXIT_CODE_MAX: Final = 255
 FIELDS_SHOWN_MAX: Final = 10
 
 
@@ -73,11 +73,11 @@ class _RunCommand(click.Command):
 
 
 def _exit_codes(ctx: click.Context, param: click.Parameter, value: str | None) -> frozenset[int]:
-    """Read ``28,52``. A callback of click."""
-    codes = [] if value is None else [part.strip() for part in value.split(",")]
-    if not all(code.isascii() and code.isdigit() and 1 <= int(code) <= EXIT_CODE_MAX for code in codes):
-        raise click.BadParameter(f"{value!r} is no list of exit codes. Give numbers from 1 to 255: 28,52.", ctx, param)
-    return frozenset(map(int, codes))
+    """Read ``28,52`` or ``curl,99``. A callback of click."""
+    try:
+        return frozenset() if value is None else exit_codes_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -123,7 +123,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) ->
     "in_doubt_exits",
     metavar="CODES",
     callback=_exit_codes,
-    help="Exit codes that mean in doubt: 28,52.",
+    help=f"Exit codes that mean in doubt (28,52), or programs whose codes are known: {', '.join(PRESETS)}.",
 )
 @click.option(
     "--max-in-doubt",

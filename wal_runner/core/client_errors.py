@@ -102,6 +102,8 @@ CLIENTS: Final[tuple[Client, ...]] = (
             ),
             # http.client, and what is built on it, when a proxy refuses a CONNECT.
             Row("builtins.OSError", NOT_SENT, says="Tunnel connection failed", unusable=True),
+            # A file made of a socket remembers its time-out: the command was sent, and its reply is not read.
+            Row("builtins.OSError", UNKNOWN, says="cannot read from timed out object", unusable=True),
             Row("socket.gaierror", NOT_SENT, unusable=True),
             Row("socket.herror", NOT_SENT, unusable=True),
             Row("ssl.SSLCertVerificationError", NOT_SENT, unusable=True),
@@ -276,21 +278,86 @@ CLIENTS: Final[tuple[Client, ...]] = (
         "smtplib",
         modules=("smtplib",),
         rows=(
+            # The server says 421 and closes; -1 is smtplib's number for what is not an SMTP reply.
+            Row("smtplib.SMTPAuthenticationError", REFUSED, where="smtp_code", values=(421, -1), unusable=True),
             Row("smtplib.SMTPAuthenticationError", REFUSED),
             Row("smtplib.SMTPConnectError", REFUSED, unusable=True),
+            # Of 4xx and 5xx nobody took the mail over; 2xx, which is not 250, may mean that somebody did.
+            Row("smtplib.SMTPDataError", REFUSED, where="smtp_code", values=(421,), unusable=True),
+            Row("smtplib.SMTPDataError", REFUSED, where="smtp_code", values=("4*", "5*")),
+            Row("smtplib.SMTPDataError", UNKNOWN, unusable=True),
             Row("smtplib.SMTPHeloError", REFUSED, unusable=True),
-            Row("smtplib.SMTPNotSupportedError", NOT_SENT),
+            Row("smtplib.SMTPNotSupportedError", REFUSED),
+            # Of a recipient: {"a@example.com": (421, b"closing")}.
+            Row("smtplib.SMTPRecipientsRefused", REFUSED, says="(421, b", unusable=True),
+            Row("smtplib.SMTPRecipientsRefused", REFUSED, says="(-1, b", unusable=True),
             Row("smtplib.SMTPRecipientsRefused", REFUSED),
-            # smtplib's way to say that the reply was not an SMTP reply.
-            Row("smtplib.SMTPResponseException", UNKNOWN, where="smtp_code", values=(-1,), unusable=True),
-            Row("smtplib.SMTPResponseException", REFUSED),  # SMTPSenderRefused and SMTPDataError too
+            Row("smtplib.SMTPSenderRefused", REFUSED, where="smtp_code", values=(421, -1), unusable=True),
+            Row("smtplib.SMTPSenderRefused", REFUSED),
+            # The reply to QUIT, at the end of a `with` block: the mail before it was sent. And a reply, to whatever
+            # command, that is too long to be read.
+            Row("smtplib.SMTPResponseException", UNKNOWN, raised_in=("smtplib", "__exit__"), unusable=True),
+            Row("smtplib.SMTPResponseException", UNKNOWN, raised_in=("smtplib", "getreply"), unusable=True),
+            Row("smtplib.SMTPResponseException", REFUSED, where="smtp_code", values=(421,), unusable=True),
+            Row("smtplib.SMTPResponseException", REFUSED, where="smtp_code", values=("4*", "5*")),
+            Row("smtplib.SMTPResponseException", UNKNOWN, unusable=True),
             Row("smtplib.SMTPServerDisconnected", NOT_SENT, says="please run connect() first", unusable=True),
             Row("smtplib.SMTPServerDisconnected", UNKNOWN, unusable=True),
         ),
         connecting=(
             ("smtplib", "connect"),  # waits for the greeting, too
+            ("smtplib", "ehlo"),
+            ("smtplib", "helo"),
             ("smtplib", "starttls"),
             ("smtplib", "login"),
+            # A mail is the server's after DATA and the dot, never before (RFC 5321, 4.1.1.4).
+            ("smtplib", "mail"),
+            ("smtplib", "rcpt"),
+        ),
+    ),
+    Client(
+        "aiosmtplib",
+        modules=("aiosmtplib",),
+        rows=(
+            Row("aiosmtplib.errors.SMTPAuthenticationError", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPAuthenticationError", REFUSED),
+            Row("aiosmtplib.errors.SMTPConnectError", NOT_SENT, unusable=True),
+            Row("aiosmtplib.errors.SMTPConnectResponseError", REFUSED, unusable=True),
+            Row("aiosmtplib.errors.SMTPConnectTimeoutError", NOT_SENT, unusable=True),
+            Row("aiosmtplib.errors.SMTPDataError", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPDataError", REFUSED, where="code", values=("4*", "5*")),
+            Row("aiosmtplib.errors.SMTPDataError", UNKNOWN, unusable=True),
+            Row("aiosmtplib.errors.SMTPHeloError", REFUSED, unusable=True),
+            Row("aiosmtplib.errors.SMTPNotSupported", REFUSED),
+            Row("aiosmtplib.errors.SMTPRecipientRefused", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPRecipientRefused", REFUSED),
+            Row("aiosmtplib.errors.SMTPRecipientsRefused", REFUSED, says="(421, ", unusable=True),
+            Row("aiosmtplib.errors.SMTPRecipientsRefused", REFUSED),
+            Row("aiosmtplib.errors.SMTPSenderRefused", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPSenderRefused", REFUSED),
+            # These follow a mail. `quit` raises for a reply that smtplib would return.
+            Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "quit")),
+            Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "rset")),
+            Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "noop")),
+            Row("aiosmtplib.errors.SMTPResponseException", REFUSED, where="code", values=(421,), unusable=True),
+            Row("aiosmtplib.errors.SMTPResponseException", REFUSED, where="code", values=("4*", "5*")),
+            Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, unusable=True),
+            # Every error that means "not connected" closes the client, which `connect` would open again.
+            Row("aiosmtplib.errors.SMTPServerDisconnected", UNKNOWN, unusable=True),
+            Row("aiosmtplib.errors.SMTPReadTimeoutError", UNKNOWN, unusable=True),
+            Row("aiosmtplib.errors.SMTPTimeoutError", UNKNOWN, unusable=True),
+        ),
+        connecting=(
+            ("aiosmtplib.smtp", "connect"),
+            ("aiosmtplib.smtp", "starttls"),
+            ("aiosmtplib.smtp", "login"),
+            # Not by `rset`, which says EHLO as well after a connection was lost, and comes after a mail.
+            ("aiosmtplib.smtp", "sendmail", "ehlo"),
+            ("aiosmtplib.smtp", "sendmail", "helo"),
+            ("aiosmtplib.smtp", "send_message", "ehlo"),
+            ("aiosmtplib.smtp", "send_message", "helo"),
+            ("aiosmtplib.smtp", "mail"),
+            ("aiosmtplib.smtp", "rcpt"),
         ),
     ),
     # --- Databases ----------------------------------------------------------------------------------------------
@@ -577,7 +644,83 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # pika
     # confluent-kafka
     # --- Files and shells ---------------------------------------------------------------------------------------
-    # paramiko
-    # ftplib
-    # aiosmtplib
+    Client(
+        "paramiko",
+        modules=("paramiko.ssh_exception", "paramiko.sftp"),
+        rows=(
+            Row("paramiko.ssh_exception.AuthenticationException", REFUSED, unusable=True),
+            Row("paramiko.ssh_exception.BadHostKeyException", REFUSED, unusable=True),
+            Row("paramiko.ssh_exception.ChannelException", REFUSED),  # the server opens no channel
+            Row("paramiko.ssh_exception.ConfigParseError", NOT_SENT),
+            Row("paramiko.ssh_exception.CouldNotCanonicalize", NOT_SENT),
+            Row("paramiko.ssh_exception.IncompatiblePeer", REFUSED, unusable=True),
+            Row("paramiko.ssh_exception.NoValidConnectionsError", NOT_SENT, unusable=True),
+            Row("paramiko.ssh_exception.SSHException", NOT_SENT, says="SSH session not active", unusable=True),
+            Row("paramiko.ssh_exception.SSHException", NOT_SENT, says="No existing session", unusable=True),
+            Row("paramiko.ssh_exception.SSHException", NOT_SENT, says="Channel is not open", unusable=True),
+            # "Channel closed." may be a refusal of the command, or a lost connection.
+            Row("paramiko.ssh_exception.SSHException", UNKNOWN, unusable=True),
+            Row("paramiko.sftp.SFTPError", REFUSED, raised_in=("paramiko.sftp_client", "chdir")),
+            Row("paramiko.sftp.SFTPError", UNKNOWN, unusable=True),
+            # Errors of the thread that reads the connection; EOFError of a directory's or a file's end is not one.
+            Row("builtins.EOFError", UNKNOWN, raised_in=("paramiko.transport", "run"), unusable=True),
+            Row("builtins.EOFError", UNKNOWN, raised_in=("paramiko.sftp", "_write_all"), unusable=True),
+            # These are one request each, or begin with the one that failed; `put` fails in `open` first.
+            *(
+                Row("builtins.OSError", NOT_SENT, says="Socket is closed", raised_in=place, unusable=True)
+                for place in (
+                    ("paramiko.sftp_client", "open"),
+                    ("paramiko.sftp_client", "rename"),
+                    ("paramiko.sftp_client", "posix_rename"),
+                    ("paramiko.sftp_client", "remove"),
+                    ("paramiko.sftp_client", "mkdir"),
+                    ("paramiko.sftp_client", "rmdir"),
+                    ("paramiko.sftp_client", "symlink"),
+                )
+            ),
+            Row(
+                "builtins.OSError",
+                UNKNOWN,
+                says="Socket is closed",
+                raised_in=("paramiko.channel", "_send"),
+                unusable=True,
+            ),
+        ),
+        connecting=(
+            ("paramiko.client", "connect"),
+            ("paramiko.transport", "start_client"),
+            ("paramiko.transport", "open_channel"),
+            ("paramiko.channel", "invoke_subsystem"),
+            ("paramiko.sftp_client", "from_transport"),
+        ),
+    ),
+    Client(
+        "ftplib",
+        modules=("ftplib",),
+        rows=(
+            # The reply to QUIT, at the end of a `with` block too: the file before it was stored.
+            Row("ftplib.error_temp", UNKNOWN, raised_in=("ftplib", "quit"), unusable=True),
+            Row("ftplib.error_temp", REFUSED, where="args.0", values=("421*",), unusable=True),  # the server closes
+            Row("ftplib.error_temp", REFUSED),
+            Row("ftplib.error_perm", UNKNOWN, raised_in=("ftplib", "quit"), unusable=True),
+            Row("ftplib.error_perm", REFUSED),
+            # Replies that belong to no command, or to another one: too long, no number, 1xx or 3xx instead of 2xx.
+            Row("ftplib.error_proto", UNKNOWN, unusable=True),
+            Row("ftplib.error_reply", UNKNOWN, unusable=True),
+            Row("ftplib.Error", UNKNOWN, unusable=True),
+            Row("builtins.EOFError", UNKNOWN, raised_in=("ftplib", "getline"), unusable=True),
+            # After close() or quit() there is no socket.
+            Row("builtins.AttributeError", NOT_SENT, says="'NoneType'", raised_in=("ftplib", "putline"), unusable=True),
+        ),
+        connecting=(
+            ("ftplib", "connect"),
+            ("ftplib", "login"),
+            # TYPE, PASV or PORT, and RNFR, which come before STOR and RNTO.
+            ("ftplib", "storbinary", "voidcmd"),
+            ("ftplib", "storlines", "voidcmd"),
+            ("ftplib", "storbinary", "makepasv"),
+            ("ftplib", "storlines", "makepasv"),
+            ("ftplib", "rename", "sendcmd"),
+        ),
+    ),
 )

@@ -26,7 +26,15 @@ for _client in CLIENTS:
     for _row in _client.rows:
         _ROWS.setdefault(_row.error, []).append(_row)
 
-_CONNECTING: Final = frozenset(place for client in CLIENTS for place in client.connecting)
+_CONNECTING: Final[set[tuple[str, str]]] = set()
+# (module, function name) -> the callers of which one must be there.
+_CONNECTING_UNDER: Final[dict[tuple[str, str], set[tuple[str, str]]]] = {}
+for _client in CLIENTS:
+    for _home, *_callers, _function in _client.connecting:
+        if _callers:
+            _CONNECTING_UNDER.setdefault((_home, _function), set()).update((_home, caller) for caller in _callers)
+        else:
+            _CONNECTING.add((_home, _function))
 
 # Where clients keep these; the first place that holds one counts. A body is taken only if it was read already.
 _STATUS_PATHS: Final = ("status_code", "response.status_code", "http_status", "response.status")
@@ -61,8 +69,13 @@ def row_for(error: BaseException) -> Row | None:
     return None
 
 
-def evidence_of(error: BaseException, statuses: Mapping[int, Evidence]) -> Evidence:
-    """Return what *error* by itself says about its request; *statuses* go before the usual meaning of a status."""
+def evidence_of(error: BaseException, statuses: Mapping[int, Evidence], connecting: set[FrameType]) -> Evidence:
+    """Return what *error* by itself says about its request; *statuses* go before the usual meaning of a status.
+
+    *connecting* holds the frames in which the errors before this one were connecting, and gets those of this one. An
+    error that was caught in one of them struck while connecting as well.
+    """
+    is_connecting = _struck_while_connecting(error, connecting)
     row = row_for(error)
     if row is None:
         # A class that the table does not know may still carry the status of a reply.
@@ -71,7 +84,7 @@ def evidence_of(error: BaseException, statuses: Mapping[int, Evidence]) -> Evide
     if row.verdict is Evidence.BY_STATUS:
         status = _status_at(error, _STATUS_PATHS_OF_KNOWN)
         return Evidence.SEE_CAUSE if status is None else _evidence_of_reply(error, status, statuses)
-    if row.verdict in (Evidence.UNKNOWN, Evidence.SEE_CAUSE) and _struck_while_connecting(error):
+    if row.verdict in (Evidence.UNKNOWN, Evidence.SEE_CAUSE) and is_connecting:
         return Evidence.NOT_SENT
     return row.verdict
 
@@ -123,7 +136,7 @@ def value_at(root: object, path: str) -> Any:  # noqa: ANN401 - whatever is ther
 def _applies(row: Row, error: BaseException) -> bool:
     if row.says is not None and row.says.lower() not in str(error).lower():
         return False
-    if row.raised_in is not None and not _passed_through(error, {row.raised_in}):
+    if row.raised_in is not None and not _passed_through(error, row.raised_in):
         return False
     if row.where is None:
         return True
@@ -143,21 +156,34 @@ def _is_like(found: object, value: object) -> bool:
     return type(found) is type(value) and found == value
 
 
-def _struck_while_connecting(error: BaseException) -> bool:
-    return _passed_through(error, _CONNECTING)
+def _struck_while_connecting(error: BaseException, connecting: set[FrameType]) -> bool:
+    # smtplib raises its own error over the socket's, whose traceback begins where smtplib caught it.
+    is_connecting = error.__traceback__ is not None and error.__traceback__.tb_frame in connecting
+    callers: set[tuple[str, str]] = set()
+    for function, frame in frames_of(error):
+        if function in _CONNECTING or not callers.isdisjoint(_CONNECTING_UNDER.get(function, ())):
+            is_connecting = True
+        if is_connecting:
+            connecting.add(frame)
+        callers.add(function)
+    return is_connecting
 
 
-def _passed_through(error: BaseException, places: set[tuple[str, str]] | frozenset[tuple[str, str]]) -> bool:
-    return any(place in places for place, _ in frames_of(error))
+def _passed_through(error: BaseException, place: tuple[str, str]) -> bool:
+    return any(passed == place for passed, _ in frames_of(error))
 
 
-def frames_of(error: BaseException) -> Iterator[tuple[tuple[str | None, str], FrameType]]:
+def frames_of(error: BaseException) -> Iterator[tuple[tuple[str, str], FrameType]]:
     """Yield the (module, function name) and the frame of each function that *error* passed through, outermost first."""
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
-        frame = trace.tb_frame
-        yield (frame.f_globals.get("__name__"), frame.f_code.co_name), frame
+        yield _function_of(trace), trace.tb_frame
         trace = trace.tb_next
+
+
+def _function_of(trace: TracebackType) -> tuple[str, str]:
+    """Return the module and the name of the function that an error passed through."""
+    return str(trace.tb_frame.f_globals.get("__name__")), trace.tb_frame.f_code.co_name
 
 
 # --- HTTP replies -------------------------------------------------------------------------------------------------

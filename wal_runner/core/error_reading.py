@@ -16,6 +16,7 @@ from wal_runner.core.error_rows import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
 
     from wal_runner.core.error_links import Link
 
@@ -62,6 +63,8 @@ class Reading:
         self._stories: dict[int, _Story] = {}
         self._stories_of_links: list[int] = []
         self._insides: list[_Inside] = []
+        # Frames of functions that run before a request is sent: an error that was caught in one struck there.
+        self._connecting: set[FrameType] = set()
 
     @property
     def is_unclear(self) -> bool:
@@ -115,7 +118,7 @@ class Reading:
     def _is_decided_by_evidence(
         self, error: BaseException, story: _Story, inside: _Inside, *, is_the_systems_own: bool
     ) -> bool:
-        evidence = evidence_of(error, self._rules.statuses)
+        evidence = evidence_of(error, self._rules.statuses, self._connecting)
         match evidence:
             case Evidence.UNKNOWN:
                 return True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias
 
 
 class Evidence(Enum):
@@ -66,6 +66,10 @@ class Row:
     unusable: bool | None = None
 
 
+Place: TypeAlias = tuple[str, str] | tuple[str, str, str]
+"""A function of a client: (module, function name), or (module, caller, function name)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Redirect:
     """How an error shows that its request followed a redirect, so that an earlier request had been answered.
@@ -103,12 +107,14 @@ class Client:
 
     *name* is what people call it; *modules* are those that a test imports to compare each row with the real class. An
     error, whatever its class, that came out of one of the functions *connecting*, each a (module, function name),
-    struck before any request was sent. *redirects* and *retries* tell errors of requests that were not the first.
+    struck before any request was sent. Three names, (module, caller, function name), ask that the function was called
+    by *caller* of the same module, at any depth: for a function that runs before the request and after it. *redirects*
+    and *retries* tell errors of requests that were not the first.
     """
 
     name: str
     modules: tuple[str, ...]
     rows: tuple[Row, ...]
-    connecting: tuple[tuple[str, str], ...] = ()
+    connecting: tuple[Place, ...] = ()
     redirects: tuple[Redirect, ...] = ()
     retries: tuple[Retry, ...] = ()

@@ -44,6 +44,8 @@ class Case:
     """Conditions that make no sense for this client, and why."""
     needless: Mapping[Condition, str] = {}
     """Conditions in which nothing happened and the item is in doubt all the same, and why that cannot be told."""
+    breaks_every_request: bool = False
+    """Whether a request that the client repeats by itself is broken again, each time; else it passes."""
     gateway_answers: Mapping[str, bytes] = {}
     """Replies that a gateway sends in the server's place, by name; HTTP only."""
 

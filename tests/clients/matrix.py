@@ -236,7 +236,9 @@ def _break(case: Case, server: Server, proxy: Proxy, connection: Any, condition:
     else:
         how = Break.ANSWER if condition is Condition.GATEWAY else BREAKS.get(condition, Break.NO_REPLY)
         answer = case.gateway_answers.get(variant, b"")
-        plan = proxy.arm(how, case.marker(token), lambda: server.happened(token), answer)
+        plan = proxy.arm(
+            how, case.marker(token), lambda: server.happened(token), answer, every=case.breaks_every_request
+        )
     error = _error_of(case, connection, token)
     if plan is not None:
         assert plan.has_struck.wait(10), f"{case.name}: the marker never came, so nothing was broken: {error!r}"

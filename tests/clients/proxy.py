@@ -65,9 +65,17 @@ class Proxy:
         self.drop_all()
         self._thread.join(PATIENCE_S)
 
-    def arm(self, how: Break, marker: bytes, happened: Callable[[], bool], answer: bytes = b"") -> Plan:
-        """Break the next request that carries *marker*; pass everything again after that."""
-        self._plan = Plan(how, marker, happened, answer)
+    def arm(
+        self,
+        how: Break,
+        marker: bytes,
+        happened: Callable[[], bool],
+        answer: bytes = b"",
+        *,
+        every: bool = False,
+    ) -> Plan:
+        """Break the next request that carries *marker*; pass everything again after that, unless *every*."""
+        self._plan = Plan(how, marker, happened, answer, is_for_every_request=every)
         return self._plan
 
     def disarm(self) -> None:
@@ -126,8 +134,8 @@ class Proxy:
             plan = self._plan
             # The marker may lie across two chunks.
             window = (window + chunk)[-len(chunk) - 256 :]
-            if plan is not None and plan.pair is None and plan.marker in window:
-                plan.pair = pair
+            if plan is not None and plan.is_about(pair) and plan.marker in window:
+                plan.pairs.append(pair)
                 if plan.how is Break.HALF_REQUEST:
                     half = chunk[
                         : max(1, window.find(plan.marker) - (len(window) - len(chunk)) + len(plan.marker) // 2)
@@ -139,7 +147,10 @@ class Proxy:
                     plan.has_struck.set()
                     pair.close()
                     return
+                with contextlib.suppress(OSError):
+                    pair.server.sendall(chunk)
                 threading.Thread(target=self._strike, args=(plan, pair), daemon=True).start()
+                continue
             with contextlib.suppress(OSError):
                 pair.server.sendall(chunk)
         pair.end_of_requests()
@@ -148,14 +159,14 @@ class Proxy:
         assert pair.server is not None
         while chunk := pair.read(pair.server):
             plan = self._plan
-            if plan is not None and plan.pair is pair:
-                plan.held += chunk
-                plan.came_at = time.monotonic()
+            if plan is not None and pair in plan.pairs:
+                pair.held += chunk
+                pair.came_at = time.monotonic()
                 continue
             with contextlib.suppress(OSError):
                 pair.client.sendall(chunk)
         plan = self._plan
-        if plan is None or plan.pair is not pair:
+        if plan is None or pair not in plan.pairs:
             pair.close()
 
     def _strike(self, plan: Plan, pair: _Pair) -> None:
@@ -168,13 +179,13 @@ class Proxy:
                 return
             time.sleep(0.002)
         if plan.how is Break.HALF_REPLY:
-            while not plan.held or time.monotonic() - plan.came_at < QUIET_S:
+            while not pair.held or time.monotonic() - pair.came_at < QUIET_S:
                 if time.monotonic() > deadline:
                     plan.failure = "the server sent no reply"
                     break
                 time.sleep(0.002)
             with contextlib.suppress(OSError):
-                pair.client.sendall(plan.held[: max(1, len(plan.held) // 2)] if len(plan.held) > 1 else b"")
+                pair.client.sendall(pair.held[: max(1, len(pair.held) // 2)] if len(pair.held) > 1 else b"")
                 time.sleep(QUIET_S)
         if plan.how is Break.ANSWER:
             with contextlib.suppress(OSError):
@@ -188,18 +199,23 @@ class Proxy:
 
 
 class Plan:
-    """One request to break, and what became of it."""
+    """One request to break, or each request that carries the marker, and what became of it."""
 
-    def __init__(self, how: Break, marker: bytes, happened: Callable[[], bool], answer: bytes) -> None:
+    def __init__(
+        self, how: Break, marker: bytes, happened: Callable[[], bool], answer: bytes, *, is_for_every_request: bool
+    ) -> None:
         self.how = how
         self.marker = marker
         self.happened = happened
         self.answer = answer
-        self.pair: _Pair | None = None
-        self.held = b""
-        self.came_at = 0.0
+        self.is_for_every_request = is_for_every_request
+        self.pairs: list[_Pair] = []
         self.has_struck = threading.Event()
         self.failure: str | None = None
+
+    def is_about(self, pair: _Pair) -> bool:
+        """Return whether a request on *pair* is to be broken."""
+        return not self.pairs or (self.is_for_every_request and pair not in self.pairs)
 
 
 class _Pair:
@@ -208,6 +224,8 @@ class _Pair:
     def __init__(self, client: socket.socket, server: socket.socket | None) -> None:
         self.client = client
         self.server = server
+        self.held = b""
+        self.came_at = 0.0
 
     def read(self, one: socket.socket) -> bytes:
         try:

@@ -20,7 +20,8 @@ class Link(NamedTuple):
     """One error of a chain.
 
     *is_named* says that the error before it names it, as its cause or an argument: both tell of the same event. An
-    error that was only being handled meanwhile (its context) tells of an earlier one.
+    error that was only being handled meanwhile (its context) tells of an earlier one, unless the client that caught it
+    raised its own in the same call, without ``from``.
     """
 
     error: BaseException
@@ -45,7 +46,8 @@ def _behind(error: BaseException) -> list[Link]:
     if error.__cause__ is not None:
         behind.append(Link(error.__cause__, is_named=True))
     elif error.__context__ is not None and not error.__suppress_context__:
-        behind.append(Link(error.__context__, is_named=_is_argument(error.__context__, error)))
+        is_same_event = _is_argument(error.__context__, error) or _is_translation(error.__context__, error)
+        behind.append(Link(error.__context__, is_named=is_same_event))
     if isinstance(error, BaseExceptionGroup):
         behind.extend(Link(member, is_named=True) for member in error.exceptions)
     # URLError and requests keep the real error as an argument as well, and there it survives
@@ -56,3 +58,15 @@ def _behind(error: BaseException) -> list[Link]:
 
 def _is_argument(context: BaseException, error: BaseException) -> bool:
     return any(argument is context for argument in error.args)
+
+
+def _is_translation(context: BaseException, error: BaseException) -> bool:
+    """Return whether the package that defines *error* caught *context*, and raised *error* in the same call."""
+    trace = error.__traceback__
+    if trace is None or context.__traceback__ is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    raised_in, caught_in = trace.tb_frame, context.__traceback__.tb_frame
+    package = type(error).__module__.partition(".")[0]
+    return raised_in is caught_in and str(raised_in.f_globals.get("__name__")).partition(".")[0] == package

@@ -38,7 +38,7 @@ Setting: TypeAlias = Callable[[BaseException], bool] | type[BaseException] | tup
 
 # Errors of these modules are where a story starts: what lies behind one is an earlier story,
 # an attempt of fn's own that it was retrying.
-ROOT_MODULES: Final = frozenset({"builtins", "socket", "ssl", "smtplib"})
+ROOT_MODULES: Final = frozenset({"asyncio.exceptions", "builtins", "socket", "ssl", "smtplib"})
 
 ANSWERS: Final = {"unknown": Evidence.UNKNOWN, "failed": Evidence.REFUSED}
 """What `lost_reply_with` may be told about a status or a class: in doubt, or a known failure."""
@@ -99,7 +99,7 @@ class _Reading:
     def is_decided_by(self, link: Link) -> bool:
         """Read the next link; return True if nobody knows, whatever follows."""
         error = link.error
-        is_root = type(error).__module__ in ROOT_MODULES and isinstance(error, OSError)
+        is_root = type(error).__module__ in ROOT_MODULES and isinstance(error, OSError | EOFError)
         if self._is_of_a_safe_request(link):
             self._inside_a_safe_request = not is_root
             return False

@@ -203,7 +203,54 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # SQLAlchemy
     # PyMySQL
     # mysqlclient
-    # redis-py
+    Client(
+        "redis-py",
+        modules=("redis.exceptions", "redis.sentinel"),
+        rows=(
+            # What the server answers instead of doing it. Each is a ConnectionError or a ResponseError.
+            Row("redis.exceptions.AuthenticationError", REFUSED, unusable=False),
+            Row("redis.exceptions.AuthorizationError", REFUSED, unusable=False),
+            Row("redis.exceptions.BusyLoadingError", REFUSED, unusable=False),
+            Row("redis.exceptions.ExternalAuthProviderError", REFUSED, unusable=False),
+            Row("redis.exceptions.ConnectionError", REFUSED, says="max number of clients reached", unusable=False),
+            # One command of a pipeline or a MULTI failed when it was executed: the others had their effect.
+            *(
+                Row("redis.exceptions.ResponseError", UNKNOWN, raised_in=place, unusable=False)
+                for place in (
+                    ("redis.client", "raise_first_error"),
+                    ("redis.cluster", "_raise_first_error"),
+                    ("redis.asyncio.client", "raise_first_error"),
+                    ("redis.asyncio.cluster", "_raise_first_error"),
+                )
+            ),
+            # A script or function that failed after it had begun: what it wrote before stays.
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="on @user_", unusable=False),
+            Row("redis.exceptions.ResponseError", UNKNOWN, says=": @user_", unusable=False),  # before Redis 7
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="wrong number of response items", unusable=False),
+            Row("redis.exceptions.ResponseError", REFUSED, unusable=False),
+            Row("redis.exceptions.WatchError", SEE_CAUSE, says="occurred while watching", unusable=False),
+            Row("redis.exceptions.WatchError", REFUSED, unusable=False),
+            # The lock was lost while something was done under it.
+            Row("redis.exceptions.LockNotOwnedError", UNKNOWN, unusable=False),
+            Row("redis.exceptions.DataError", NOT_SENT, unusable=False),
+            Row("redis.exceptions.MaxConnectionsError", NOT_SENT, unusable=False),
+            Row("redis.exceptions.InvalidResponse", UNKNOWN, unusable=False),
+            Row("redis.exceptions.ClusterError", UNKNOWN, unusable=False),
+            # redis-py repeats a command by itself and raises the last error only. It makes sure of a connection before
+            # the first time, in get_connection. What fails to connect later may be a repetition.
+            *(
+                Row(error, verdict, raised_in=place, unusable=False)
+                for error in ("redis.exceptions.ConnectionError", "redis.exceptions.TimeoutError")
+                for place, verdict in (
+                    (("redis.cluster", "get_connection"), UNKNOWN),
+                    (("redis.connection", "get_connection"), NOT_SENT),
+                    (("redis.asyncio.connection", "get_connection"), NOT_SENT),
+                )
+            ),
+            Row("redis.exceptions.ConnectionError", UNKNOWN, unusable=False),
+            Row("redis.exceptions.TimeoutError", UNKNOWN, unusable=False),
+        ),
+    ),
     # pymongo
     # --- Clouds and APIs ----------------------------------------------------------------------------------------
     # botocore

@@ -1,0 +1,118 @@
+"""Rows of redis-py, pymongo, pika and confluent-kafka that the real clients are hard to bring to raise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wal_runner.core.lost_reply import connection_unusable, lost_reply
+
+
+def made(name: str, message: str = "", base: type[BaseException] = Exception, **attributes: object) -> Any:
+    """Return an error whose class calls itself *name*; no client is needed for it."""
+    home, _, kind = name.rpartition(".")
+    error = type(kind, (base,), {"__module__": home})(message)
+    for attribute, value in attributes.items():
+        setattr(error, attribute, value)
+    return error
+
+
+def raised_by(module: str, *functions: str, error: BaseException, over: BaseException | None = None) -> BaseException:
+    """Return *error* as it comes out of *functions* of *module*, outermost first; *over*: what the last one caught."""
+    namespace: dict[str, Any] = {"__name__": module, "error": error, "over": over}
+    body = "raise error" if over is None else "try:\n        raise over\n    except Exception:\n        raise error"
+    for function in reversed(functions):
+        exec(f"def {function}():\n    {body}", namespace)  # noqa: S102  # only a frame of that name will do
+        body = f"{function}()"
+    try:
+        namespace[functions[0]]()
+    except BaseException as raised:  # noqa: BLE001 - whatever it is
+        return raised
+    raise AssertionError("nothing was raised")
+
+
+# --- redis-py ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        made("redis.exceptions.BusyLoadingError", "Redis is loading the dataset in memory"),
+        made("redis.exceptions.ConnectionError", "max number of clients reached"),
+        made("redis.exceptions.ReadOnlyError", "...", type(made("redis.exceptions.ResponseError"))),
+        made("redis.exceptions.MaxConnectionsError", "Too many connections"),
+        made("redis.exceptions.WatchError", "Watched variable changed."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_redis_refusal_is_a_failure(error: Exception) -> None:
+    """The server, or the client before it sent anything, says no; the connection stays usable."""
+    assert (False, False) == (lost_reply(error), connection_unusable(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        made("redis.exceptions.ConnectionError", "Connection closed by server."),
+        made("redis.exceptions.TimeoutError", "Timeout writing to socket"),
+        made("redis.exceptions.InvalidResponse", "Protocol Error: b'?'"),
+        made("redis.exceptions.LockNotOwnedError", "Cannot release a lock that's no longer owned"),
+        made("redis.exceptions.WatchError", "A TimeoutError occurred while watching one or more keys"),
+        made("redis.exceptions.ResponseError", "WRONGTYPE ... script: 5ab, on @user_script:1."),
+    ],
+    ids=lambda error: f"{type(error).__name__}-{error}"[:40],
+)
+def test_redis_error_after_sending_is_in_doubt(error: Exception) -> None:
+    """The command, or a part of a script or of what a lock guards, may have been executed."""
+    assert lost_reply(error)
+
+
+def test_redis_login_that_times_out_is_a_failure() -> None:
+    """The time-out behind it is that of the login, before the command, though redis-py does not say ``from``."""
+    error = made("redis.exceptions.TimeoutError", "Timeout reading from localhost:6379")
+    functions = ("get_connection", "connect_check_health", "read_response")
+
+    caught = raised_by("redis.connection", *functions, error=error, over=TimeoutError())
+
+    assert not lost_reply(caught)
+
+
+def test_redis_repetition_that_cannot_connect_is_in_doubt() -> None:
+    """Without get_connection, the connecting may follow a command that redis-py sent before."""
+    error = made("redis.exceptions.ConnectionError", "Error 111 connecting to localhost:6379.")
+
+    caught = raised_by("redis.connection", "send_packed_command", "connect_check_health", error=error)
+
+    assert lost_reply(caught)
+
+
+def test_redis_cluster_that_cannot_connect_is_in_doubt() -> None:
+    """The client of a cluster repeats a command on another node, and takes a connection each time."""
+    error = made("redis.exceptions.ConnectionError", "Error 111 connecting to localhost:6379.")
+    inner: dict[str, Any] = {"__name__": "redis.connection", "error": error}
+    exec("def get_connection():\n    raise error", inner)  # noqa: S102
+    outer: dict[str, Any] = {"__name__": "redis.cluster", "inner": inner["get_connection"]}
+    exec("def get_connection():\n    inner()", outer)  # noqa: S102
+    with pytest.raises(Exception, match="111") as raised:
+        outer["get_connection"]()
+
+    assert lost_reply(raised.value)
+
+
+def test_error_over_an_earlier_lost_reply_is_in_doubt() -> None:
+    """A retry of fn's own that cannot connect does not hide the try before, in whose handler it was made."""
+    refused = made("redis.exceptions.ConnectionError", "Error 111 connecting to localhost:6379.")
+    namespace: dict[str, Any] = {"__name__": "redis.connection", "error": refused}
+    exec("def get_connection():\n    raise error", namespace)  # noqa: S102
+
+    def attempt_twice() -> None:
+        try:
+            raise TimeoutError  # noqa: TRY301
+        except TimeoutError:
+            namespace["get_connection"]()
+
+    with pytest.raises(Exception, match="111") as raised:
+        attempt_twice()
+
+    assert lost_reply(raised.value)

@@ -251,7 +251,109 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("redis.exceptions.TimeoutError", UNKNOWN, unusable=False),
         ),
     ),
-    # pymongo
+    Client(
+        "pymongo",
+        modules=("pymongo.errors", "pymongo.pool_shared"),
+        rows=(
+            Row("pymongo.errors.InvalidOperation", NOT_SENT, says="after close", unusable=True),
+            Row("pymongo.pool_shared._PoolClosedError", NOT_SENT, unusable=True),
+            # pymongo raises the error of the first attempt if there is no server for a second one. A commit that is
+            # repeated by the caller, or by with_transaction, is another matter.
+            Row(
+                "pymongo.errors.ServerSelectionTimeoutError",
+                UNKNOWN,
+                where="_error_labels",
+                values=("UnknownTransactionCommitResult",),
+                unusable=False,
+            ),
+            Row("pymongo.errors.ServerSelectionTimeoutError", NOT_SENT, unusable=False),
+            # Any other error of a second attempt hides the first attempt's. A first error with the label
+            # RetryableWriteError would have been repeated, so an error that has it may be the second.
+            Row(
+                "pymongo.errors.AutoReconnect",
+                UNKNOWN,
+                where="_error_labels",
+                values=("RetryableWriteError", "UnknownTransactionCommitResult"),
+                unusable=False,
+            ),
+            # Not committed, and aborted by the server.
+            Row(
+                "pymongo.errors.AutoReconnect",
+                NOT_SENT,
+                where="_error_labels",
+                values=("TransientTransactionError",),
+                unusable=False,
+            ),
+            Row(
+                "pymongo.errors.AutoReconnect",
+                NOT_SENT,
+                raised_in=("pymongo.synchronous.pool", "_get_conn"),
+                unusable=False,
+            ),
+            Row(
+                "pymongo.errors.AutoReconnect",
+                NOT_SENT,
+                raised_in=("pymongo.asynchronous.pool", "_get_conn"),
+                unusable=False,
+            ),
+            # A server that steps down says so before it does something (these codes), or in the middle.
+            Row(
+                "pymongo.errors.NotPrimaryError",
+                UNKNOWN,
+                where="_error_labels",
+                values=("RetryableWriteError", "UnknownTransactionCommitResult"),
+                unusable=False,
+            ),
+            Row(
+                "pymongo.errors.NotPrimaryError",
+                REFUSED,
+                where="details.code",
+                values=(10058, 10107, 13435, 13436),
+                unusable=False,
+            ),
+            # The pool may have been too small for the second attempt.
+            Row("pymongo.errors.ConnectionFailure", UNKNOWN, unusable=False),
+            Row("pymongo.errors.ProtocolError", UNKNOWN, unusable=False),
+            # --- What the server answers -------------------------------------------------------------------------
+            # insert_many of which nothing was inserted; what else a batch had done before its error stays.
+            *(
+                Row(
+                    "pymongo.errors.BulkWriteError",
+                    REFUSED,
+                    says="'writeConcernErrors': [], 'nInserted': 0,",
+                    raised_in=(home, "insert_many"),
+                    unusable=False,
+                )
+                for home in ("pymongo.synchronous.collection", "pymongo.asynchronous.collection")
+            ),
+            Row("pymongo.errors.BulkWriteError", UNKNOWN, unusable=False),
+            Row("pymongo.errors.ClientBulkWriteException", UNKNOWN, unusable=False),
+            Row("pymongo.errors.ExecutionTimeout", UNKNOWN, unusable=False),
+            Row("pymongo.errors.WriteConcernError", UNKNOWN, unusable=False),  # done, and perhaps not kept
+            # Documents that were changed before the one that was refused stay changed.
+            *(
+                Row("pymongo.errors.WriteError", UNKNOWN, raised_in=(home, function), unusable=False)
+                for home in ("pymongo.synchronous.collection", "pymongo.asynchronous.collection")
+                for function in ("update_many", "delete_many")
+            ),
+            Row(
+                "pymongo.errors.OperationFailure",
+                UNKNOWN,
+                where="_error_labels",
+                values=("RetryableWriteError", "UnknownTransactionCommitResult"),
+                unusable=False,
+            ),
+            # Interrupted, stepped down, or a mongos that lost the server behind it.
+            Row(
+                "pymongo.errors.OperationFailure",
+                UNKNOWN,
+                where="code",
+                values=(6, 7, 50, 64, 79, 89, 91, 100, 134, 189, 202, 262, 279, 9001, 11600, 11601, 11602),
+                unusable=False,
+            ),
+            Row("pymongo.errors.OperationFailure", REFUSED, unusable=False),
+        ),
+    ),
     # --- Clouds and APIs ----------------------------------------------------------------------------------------
     # botocore
     # google-api-core

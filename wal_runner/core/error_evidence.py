@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.client_errors import CLIENTS
@@ -125,6 +126,8 @@ def _applies(row: Row, error: BaseException) -> bool:
 def _is_like(found: object, value: object) -> bool:
     if value == ANY:
         return found is not None
+    if isinstance(found, AbstractSet):
+        return value in found
     if isinstance(value, str) and value.endswith("*"):
         return found is not None and str(found).startswith(value[:-1])
     return type(found) is type(value) and found == value

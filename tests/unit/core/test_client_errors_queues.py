@@ -116,3 +116,91 @@ def test_error_over_an_earlier_lost_reply_is_in_doubt() -> None:
         attempt_twice()
 
     assert lost_reply(raised.value)
+
+
+# --- pymongo ----------------------------------------------------------------------------------------------------
+
+FAILURE = type(made("pymongo.errors.ConnectionFailure"))
+RECONNECT = type(made("pymongo.errors.AutoReconnect", base=FAILURE))
+OPERATION = type(made("pymongo.errors.OperationFailure"))
+WRITE = type(made("pymongo.errors.WriteError", base=OPERATION))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        made("pymongo.errors.ServerSelectionTimeoutError", base=RECONNECT, _error_labels={"RetryableWriteError"}),
+        made("pymongo.errors.NotPrimaryError", "not primary", RECONNECT, details={"code": 10107}),
+        made("pymongo.errors.AutoReconnect", base=FAILURE, _error_labels={"TransientTransactionError"}),
+        made("pymongo.errors.DuplicateKeyError", base=WRITE, code=11000),
+        made("pymongo.errors.OperationFailure", "not authorized", code=13),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_mongo_refusal_is_a_failure(error: Exception) -> None:
+    """It was not sent, not done, or is aborted with its transaction."""
+    assert (False, False) == (lost_reply(error), connection_unusable(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        made(
+            "pymongo.errors.ServerSelectionTimeoutError",
+            base=RECONNECT,
+            _error_labels={"RetryableWriteError", "UnknownTransactionCommitResult"},
+        ),
+        made("pymongo.errors.NotPrimaryError", "stepping down", RECONNECT, details={"code": 11602}),
+        made(
+            "pymongo.errors.NotPrimaryError",
+            "not primary, twice",
+            RECONNECT,
+            details={"code": 10107},
+            _error_labels={"RetryableWriteError"},
+        ),
+        made("pymongo.errors.NetworkTimeout", base=RECONNECT),
+        made("pymongo.errors.WaitQueueTimeoutError", base=FAILURE),
+        made("pymongo.errors.ProtocolError"),
+        made("pymongo.errors.WTimeoutError", base=type(made("pymongo.errors.WriteConcernError", base=OPERATION))),
+        made("pymongo.errors.ExecutionTimeout", base=OPERATION, code=50),
+        made("pymongo.errors.BulkWriteError", "{'writeConcernErrors': [], 'nInserted': 0,", base=OPERATION),
+        made("pymongo.errors.OperationFailure", "interrupted", code=11601),
+    ],
+    ids=lambda error: f"{type(error).__name__}-{error}"[:40],
+)
+def test_mongo_error_that_may_follow_a_write_is_in_doubt(error: Exception) -> None:
+    """The write, or a part of it, may be done."""
+    assert lost_reply(error)
+
+
+def test_mongo_batch_of_which_nothing_was_inserted_is_a_failure() -> None:
+    """An insert is done whole or not at all; its neighbours in the batch are counted."""
+    nothing = made("pymongo.errors.BulkWriteError", "'writeConcernErrors': [], 'nInserted': 0, ...", base=OPERATION)
+    some = made("pymongo.errors.BulkWriteError", "'writeConcernErrors': [], 'nInserted': 3, ...", base=OPERATION)
+    home = "pymongo.synchronous.collection"
+
+    assert not lost_reply(raised_by(home, "insert_many", error=nothing))
+    assert lost_reply(raised_by(home, "insert_many", error=some))
+
+
+def test_mongo_update_of_many_that_fails_is_in_doubt() -> None:
+    """The documents before the refused one stay changed."""
+    home = "pymongo.synchronous.collection"
+
+    assert lost_reply(raised_by(home, "update_many", error=made("pymongo.errors.WriteError", base=OPERATION)))
+    assert not lost_reply(raised_by(home, "update_one", error=made("pymongo.errors.WriteError", base=OPERATION)))
+
+
+def test_mongo_connection_that_cannot_be_made_is_a_failure() -> None:
+    """Unless pymongo had sent the write before."""
+    home, over = "pymongo.synchronous.pool", ConnectionResetError()
+    first = made("pymongo.errors.AutoReconnect", base=FAILURE)
+    second = made("pymongo.errors.AutoReconnect", base=FAILURE, _error_labels={"RetryableWriteError"})
+
+    assert not lost_reply(raised_by(home, "_get_conn", error=_from(first, over)))
+    assert lost_reply(raised_by(home, "_get_conn", error=_from(second, over)))
+
+
+def _from(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error

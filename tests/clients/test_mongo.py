@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore"),  # clients forget sockets when a connection breaks
+    pytest.mark.usefixtures("sockets_may_leak"),
     pytest.mark.xdist_group(Pymongo.server_name),
 ]
 

@@ -365,7 +365,40 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # twilio
     # slack_sdk
     # --- Queues -------------------------------------------------------------------------------------------------
-    # pika
+    Client(
+        "pika",
+        modules=("pika.exceptions", "pika.adapters.utils.connection_workflow"),
+        rows=(
+            # "Channel is closed.": what follows a lost connection, too.
+            Row("pika.exceptions.ChannelWrongStateError", NOT_SENT, unusable=True),
+            Row("pika.exceptions.ConnectionWrongStateError", NOT_SENT, unusable=True),
+            Row("pika.exceptions.NoFreeChannels", NOT_SENT, unusable=False),
+            Row("pika.exceptions.AuthenticationError", REFUSED, unusable=True),
+            Row("pika.exceptions.ConnectionOpenAborted", NOT_SENT, unusable=True),
+            Row("pika.exceptions.IncompatibleProtocolError", NOT_SENT, unusable=True),
+            Row("pika.exceptions.ProbableAccessDeniedError", NOT_SENT, unusable=True),
+            Row("pika.exceptions.ProbableAuthenticationError", NOT_SENT, unusable=True),
+            Row("pika.adapters.utils.connection_workflow.AMQPConnectorException", NOT_SENT, unusable=True),
+            # AMQPHeartbeatTimeout, ConnectionBlockedTimeout, ConnectionClosedByBroker and StreamLostError too.
+            Row("pika.exceptions.AMQPConnectionError", UNKNOWN, unusable=True),
+            Row("pika.exceptions.ProtocolSyntaxError", UNKNOWN, unusable=True),
+            # The server closes a channel for a message that it refuses, and, at any time, for another one that was not
+            # acknowledged in time.
+            Row("pika.exceptions.ChannelClosed", UNKNOWN, says="delivery acknowledgement", unusable=True),
+            Row(
+                "pika.exceptions.ChannelClosed", REFUSED, where="reply_code", values=(403, 404, 405, 406), unusable=True
+            ),
+            Row("pika.exceptions.ChannelClosed", UNKNOWN, unusable=True),
+            # One queue did not take it; others that it was routed to may have.
+            Row("pika.exceptions.NackError", UNKNOWN, unusable=False),
+            Row("pika.exceptions.UnroutableError", REFUSED, unusable=False),
+        ),
+        connecting=(
+            ("pika.adapters.blocking_connection", "_create_connection"),
+            ("pika.adapters.blocking_connection", "channel"),
+            ("pika.adapters.blocking_connection", "confirm_delivery"),
+        ),
+    ),
     # confluent-kafka
     # --- Files and shells ---------------------------------------------------------------------------------------
     # paramiko

@@ -204,3 +204,49 @@ def test_mongo_connection_that_cannot_be_made_is_a_failure() -> None:
 def _from(error: BaseException, cause: BaseException) -> BaseException:
     error.__cause__ = cause
     return error
+
+
+# --- pika -------------------------------------------------------------------------------------------------------
+
+CONNECTION = type(made("pika.exceptions.AMQPConnectionError"))
+CHANNEL_CLOSED = type(made("pika.exceptions.ChannelClosed"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        made("pika.exceptions.AMQPHeartbeatTimeout", base=CONNECTION),
+        made("pika.exceptions.ConnectionBlockedTimeout", base=CONNECTION),
+        made("pika.exceptions.ConnectionClosedByBroker", base=CONNECTION, reply_code=320),
+        made("pika.exceptions.ChannelClosedByBroker", "internal error", CHANNEL_CLOSED, reply_code=541),
+        made(
+            "pika.exceptions.ChannelClosedByBroker",
+            "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out",
+            CHANNEL_CLOSED,
+            reply_code=406,
+        ),
+    ],
+    ids=lambda error: f"{type(error).__name__}-{error}"[:40],
+)
+def test_pika_error_after_publishing_is_in_doubt(error: Exception) -> None:
+    """The message may have come in before the connection or the channel was closed."""
+    assert (True, True) == (lost_reply(error), connection_unusable(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        made("pika.exceptions.ConnectionWrongStateError", base=CONNECTION),
+        made("pika.exceptions.ProbableAuthenticationError", base=CONNECTION),
+        made("pika.exceptions.ChannelClosedByBroker", "PRECONDITION_FAILED", CHANNEL_CLOSED, reply_code=406),
+        raised_by(
+            "pika.adapters.blocking_connection",
+            "_create_connection",
+            error=made("pika.exceptions.ConnectionClosedByBroker", base=CONNECTION, reply_code=320),
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_pika_error_before_publishing_is_a_failure(error: Exception) -> None:
+    """Nothing was published, and the connection or the channel is gone."""
+    assert (False, True) == (lost_reply(error), connection_unusable(error))

@@ -69,6 +69,10 @@ class Case:
         """Close the connection; errors do not matter."""
         connection.close()
 
+    def through_proxy(self, reply: bytes, server_port: int, proxy_port: int) -> bytes:  # noqa: ARG002
+        """Return *reply* as the client is to see it; for servers that say at which address they are to be reached."""
+        return reply
+
     def marker(self, token: str) -> bytes:
         """Return the bytes that only the request with the effect holds; it is the one that is broken."""
         return token.encode()

@@ -212,7 +212,7 @@ def _untrusted_tls(_port: int) -> Iterator[int]:
 
 
 def _run_on_a_connection(case: Case, server: Server, condition: Condition, variant: str) -> Cell:
-    with Proxy(server.port) as proxy:
+    with Proxy(server.port, case.through_proxy) as proxy:
         connection = case.connect(HOST, proxy.port)
         try:
             # One effect that goes well: lazy clients are connected then, and the case is seen to work at all.

@@ -38,10 +38,14 @@ class Break(Enum):
 
 
 class Proxy:
-    """Pass everything between clients and *port*, until `arm` says what to break."""
+    """Pass everything between clients and *port*, until `arm` says what to break.
 
-    def __init__(self, port: int) -> None:
+    *see_reply* returns what a client is to see of a reply; it is called with the reply, *port* and the proxy's port.
+    """
+
+    def __init__(self, port: int, see_reply: Callable[[bytes, int, int], bytes] = lambda reply, *_: reply) -> None:
         self._target = port
+        self._see_reply = see_reply
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -164,7 +168,7 @@ class Proxy:
                 pair.came_at = time.monotonic()
                 continue
             with contextlib.suppress(OSError):
-                pair.client.sendall(chunk)
+                pair.client.sendall(self._see_reply(chunk, self._target, self.port))
         plan = self._plan
         if plan is None or pair not in plan.pairs:
             pair.close()

@@ -399,7 +399,65 @@ CLIENTS: Final[tuple[Client, ...]] = (
             ("pika.adapters.blocking_connection", "confirm_delivery"),
         ),
     ),
-    # confluent-kafka
+    Client(
+        "confluent-kafka",
+        modules=("confluent_kafka.cimpl",),
+        rows=(
+            # list_topics, before anything was produced, and produce itself, which puts nothing into its queue then.
+            Row("cimpl.KafkaException", NOT_SENT, says='str="Failed to get metadata', unusable=False),
+            Row("cimpl.KafkaException", NOT_SENT, says='{code=_FATAL,val=-150,str="Unable to produce', unusable=True),
+            Row("cimpl.KafkaException", NOT_SENT, says='str="Unable to produce', unusable=False),
+            Row(
+                "cimpl.KafkaException",
+                NOT_SENT,
+                where="args.0.name()",
+                values=(
+                    "_INVALID_ARG",
+                    "_KEY_SERIALIZATION",
+                    "_QUEUE_FULL",
+                    "_STATE",
+                    "_UNKNOWN_PARTITION",
+                    "_UNKNOWN_TOPIC",
+                    "_VALUE_SERIALIZATION",
+                ),
+                unusable=False,
+            ),
+            # Answers that librdkafka does not retry. Those that it does may follow an attempt whose reply was lost.
+            Row(
+                "cimpl.KafkaException",
+                REFUSED,
+                where="args.0.name()",
+                values=(
+                    "CLUSTER_AUTHORIZATION_FAILED",
+                    "INVALID_MSG",
+                    "INVALID_MSG_SIZE",
+                    "INVALID_RECORD",
+                    "INVALID_REQUIRED_ACKS",
+                    "INVALID_TIMESTAMP",
+                    "MSG_SIZE_TOO_LARGE",
+                    "POLICY_VIOLATION",
+                    "RECORD_LIST_TOO_LARGE",
+                    "TOPIC_AUTHORIZATION_FAILED",
+                    "TOPIC_EXCEPTION",
+                    "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+                    "UNKNOWN_TOPIC_OR_PART",
+                    "UNSUPPORTED_COMPRESSION_TYPE",
+                    "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+                    "UNSUPPORTED_VERSION",
+                ),
+                unusable=False,
+            ),
+            # The producer is of no use after these.
+            Row(
+                "cimpl.KafkaException",
+                UNKNOWN,
+                where="args.0.name()",
+                values=("_FATAL", "_FENCED", "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"),
+                unusable=True,
+            ),
+            Row("cimpl.KafkaException", UNKNOWN, unusable=False),
+        ),
+    ),
     # --- Files and shells ---------------------------------------------------------------------------------------
     # paramiko
     # ftplib

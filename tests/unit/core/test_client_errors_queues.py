@@ -250,3 +250,61 @@ def test_pika_error_after_publishing_is_in_doubt(error: Exception) -> None:
 def test_pika_error_before_publishing_is_a_failure(error: Exception) -> None:
     """Nothing was published, and the connection or the channel is gone."""
     assert (False, True) == (lost_reply(error), connection_unusable(error))
+
+
+# --- confluent-kafka --------------------------------------------------------------------------------------------
+
+
+class KafkaError:
+    """As much of librdkafka's error as the table reads."""
+
+    def __init__(self, name: str, text: str = "") -> None:
+        self._name = name
+        self._text = text
+
+    def name(self) -> str:
+        """Return its code, as a name."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f'KafkaError{{code={self._name},val=-1,str="{self._text}"}}'
+
+
+def kafka_exception(name: str, text: str = "") -> BaseException:
+    """Return the exception that holds it."""
+    return type(made("cimpl.KafkaException"))(KafkaError(name, text))
+
+
+@pytest.mark.parametrize("name", ["_QUEUE_FULL", "_UNKNOWN_TOPIC", "MSG_SIZE_TOO_LARGE", "TOPIC_AUTHORIZATION_FAILED"])
+def test_kafka_refusal_is_a_failure(name: str) -> None:
+    """It was not sent, or no attempt of it can have been written."""
+    assert not lost_reply(kafka_exception(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_ALL_BROKERS_DOWN",
+        "_MSG_TIMED_OUT",
+        "_PURGE_INFLIGHT",
+        "_TIMED_OUT",
+        "_TRANSPORT",
+        "NOT_ENOUGH_REPLICAS",
+        "NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+        "REQUEST_TIMED_OUT",
+    ],
+)
+def test_kafka_error_after_sending_is_in_doubt(name: str) -> None:
+    """An attempt of it may have been written."""
+    assert lost_reply(kafka_exception(name))
+
+
+def test_kafka_without_metadata_has_sent_nothing() -> None:
+    """list_topics fails with the code of a lost connection, and says what it wanted."""
+    assert not lost_reply(kafka_exception("_TRANSPORT", "Failed to get metadata: Local: Broker transport failure"))
+
+
+def test_kafka_producer_that_was_fenced_is_unusable() -> None:
+    """It has to be made again; others connect again by themselves."""
+    assert connection_unusable(kafka_exception("_FENCED"))
+    assert not connection_unusable(kafka_exception("_TRANSPORT"))

@@ -115,6 +115,27 @@ def test_failed_repetition_does_not_hide_the_first(server: redis_.Redis, proxy: 
     assert (1, True) == (server.count(token), lost_reply(error))
 
 
+def test_refused_repetition_hides_the_first(server: redis_.Redis, proxy: Proxy) -> None:
+    """The server executes the command and becomes a replica: what nobody can see, and the page warns of."""
+    client, token = RedisPyDefault().connect(HOST, proxy.port), new_token()
+    client.ping()
+
+    def has_happened() -> bool:
+        if not server.happened(token):
+            return False
+        server.ask(f"REPLICAOF {HOST} 1")
+        return True
+
+    proxy.arm(Break.NO_REPLY, token.encode(), has_happened)
+
+    try:
+        error = _error_of(lambda: client.rpush(token, "1"))
+    finally:
+        server.ask("REPLICAOF NO ONE")
+
+    assert ("ReadOnlyError", True, False) == (type(error).__name__, server.happened(token), lost_reply(error))
+
+
 def test_transaction_repeats_a_lost_exec(server: redis_.Redis, proxy: Proxy) -> None:
     """Redis.transaction() takes a lost reply for a change of the watched key, and repeats, whatever `retry` says."""
     client, token = RedisPy().connect(HOST, proxy.port), new_token()

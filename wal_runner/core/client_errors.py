@@ -205,7 +205,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
     # mysqlclient
     Client(
         "redis-py",
-        modules=("redis.exceptions", "redis.sentinel"),
+        modules=("redis.exceptions",),
         rows=(
             # What the server answers instead of doing it. Each is a ConnectionError or a ResponseError.
             Row("redis.exceptions.AuthenticationError", REFUSED, unusable=False),
@@ -233,7 +233,6 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # The lock was lost while something was done under it.
             Row("redis.exceptions.LockNotOwnedError", UNKNOWN, unusable=False),
             Row("redis.exceptions.DataError", NOT_SENT, unusable=False),
-            Row("redis.exceptions.MaxConnectionsError", NOT_SENT, unusable=False),
             Row("redis.exceptions.InvalidResponse", UNKNOWN, unusable=False),
             Row("redis.exceptions.ClusterError", UNKNOWN, unusable=False),
             # redis-py repeats a command by itself and raises the last error only. It makes sure of a connection before

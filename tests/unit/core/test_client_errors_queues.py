@@ -41,7 +41,11 @@ def raised_by(module: str, *functions: str, error: BaseException, over: BaseExce
         made("redis.exceptions.BusyLoadingError", "Redis is loading the dataset in memory"),
         made("redis.exceptions.ConnectionError", "max number of clients reached"),
         made("redis.exceptions.ReadOnlyError", "...", type(made("redis.exceptions.ResponseError"))),
-        made("redis.exceptions.MaxConnectionsError", "Too many connections"),
+        raised_by(
+            "redis.connection",
+            "get_connection",
+            error=made("redis.exceptions.MaxConnectionsError", base=type(made("redis.exceptions.ConnectionError"))),
+        ),
         made("redis.exceptions.WatchError", "Watched variable changed."),
     ],
     ids=lambda error: type(error).__name__,

@@ -51,6 +51,8 @@ class Case:
     """Whether the server replies to the request before the effect as well (FTP: 150); those replies pass."""
     writes_before: int | None = None
     """For an encrypted stream, where no marker is seen: how many writes of `act` pass before the one that is broken."""
+    breaks_every_request: bool = False
+    """Whether a request that the client repeats by itself is broken again, each time; else it passes."""
     gateway_answers: Mapping[str, bytes] = {}
     """Replies that a gateway sends in the server's place, by name; HTTP only."""
 
@@ -73,6 +75,10 @@ class Case:
     def close(self, connection: Any) -> None:
         """Close the connection; errors do not matter."""
         connection.close()
+
+    def through_proxy(self, reply: bytes, server_port: int, proxy_port: int) -> bytes:  # noqa: ARG002
+        """Return *reply* as the client is to see it; for servers that say at which address they are to be reached."""
+        return reply
 
     def marker(self, token: str) -> bytes:
         """Return the bytes that only the request with the effect holds; it is the one that is broken."""

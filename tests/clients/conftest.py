@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
+from typing import TYPE_CHECKING
 
 import pytest
 
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REQUIRED = os.environ.get("WAL_RUNNER_CLIENTS") == "required"
 """Set where every client and server must be there: then a missing one is a failure, not a skip."""
@@ -17,3 +23,12 @@ def skip_or_fail(what: str) -> None:
     if REQUIRED:
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture
+def sockets_may_leak() -> Iterator[None]:
+    """Collect the sockets that a client forgot when its connection broke; the next test would be blamed for them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+        gc.collect()

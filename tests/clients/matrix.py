@@ -212,7 +212,7 @@ def _untrusted_tls(_port: int) -> Iterator[int]:
 
 
 def _run_on_a_connection(case: Case, server: Server, condition: Condition, variant: str) -> Cell:
-    with Proxy(server.port) as proxy:
+    with Proxy(server.port, case.through_proxy) as proxy:
         connection = case.connect(HOST, proxy.port)
         try:
             # One effect that goes well: lazy clients are connected then, and the case is seen to work at all.
@@ -236,7 +236,9 @@ def _break(case: Case, server: Server, proxy: Proxy, connection: Any, condition:
     else:
         how = Break.ANSWER if condition is Condition.GATEWAY else BREAKS.get(condition, Break.NO_REPLY)
         answer = case.gateway_answers.get(variant, b"")
-        plan = proxy.arm(how, case.marker(token), lambda: server.happened(token), answer)
+        plan = proxy.arm(
+            how, case.marker(token), lambda: server.happened(token), answer, every=case.breaks_every_request
+        )
         plan.is_answered_before = case.is_answered_before
         plan.writes_before = case.writes_before
     error = _error_of(case, connection, token)

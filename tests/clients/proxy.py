@@ -38,10 +38,14 @@ class Break(Enum):
 
 
 class Proxy:
-    """Pass everything between clients and *port*, until `arm` says what to break."""
+    """Pass everything between clients and *port*, until `arm` says what to break.
 
-    def __init__(self, port: int) -> None:
+    *see_reply* returns what a client is to see of a reply; it is called with the reply, *port* and the proxy's port.
+    """
+
+    def __init__(self, port: int, see_reply: Callable[[bytes, int, int], bytes] = lambda reply, *_: reply) -> None:
         self._target = port
+        self._see_reply = see_reply
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -65,9 +69,17 @@ class Proxy:
         self.drop_all()
         self._thread.join(PATIENCE_S)
 
-    def arm(self, how: Break, marker: bytes, happened: Callable[[], bool], answer: bytes = b"") -> Plan:
-        """Break the next request that carries *marker*; pass everything again after that."""
-        self._plan = Plan(how, marker, happened, answer)
+    def arm(
+        self,
+        how: Break,
+        marker: bytes,
+        happened: Callable[[], bool],
+        answer: bytes = b"",
+        *,
+        every: bool = False,
+    ) -> Plan:
+        """Break the next request that carries *marker*; pass everything again after that, unless *every*."""
+        self._plan = Plan(how, marker, happened, answer, is_for_every_request=every)
         return self._plan
 
     def disarm(self) -> None:
@@ -126,8 +138,8 @@ class Proxy:
             plan = self._plan
             # The marker may lie across two chunks.
             window = (window + chunk)[-len(chunk) - 256 :]
-            if plan is not None and plan.pair is None and plan.is_about(window):
-                plan.pair = pair
+            if plan is not None and plan.may_be_about(pair) and plan.is_in(window):
+                plan.pairs.append(pair)
                 if plan.how is Break.HALF_REQUEST:
                     half = chunk[: plan.half_of(chunk, window)]
                     with contextlib.suppress(OSError):
@@ -137,7 +149,10 @@ class Proxy:
                     plan.has_struck.set()
                     pair.close()
                     return
+                with contextlib.suppress(OSError):
+                    pair.server.sendall(chunk)
                 threading.Thread(target=self._strike, args=(plan, pair), daemon=True).start()
+                continue
             with contextlib.suppress(OSError):
                 pair.server.sendall(chunk)
         pair.end_of_requests()
@@ -146,14 +161,14 @@ class Proxy:
         assert pair.server is not None
         while chunk := pair.read(pair.server):
             plan = self._plan
-            if plan is not None and plan.pair is pair and (not plan.is_answered_before or plan.happened()):
-                plan.held += chunk
-                plan.came_at = time.monotonic()
+            if plan is not None and pair in plan.pairs and (not plan.is_answered_before or plan.happened()):
+                pair.held += chunk
+                pair.came_at = time.monotonic()
                 continue
             with contextlib.suppress(OSError):
-                pair.client.sendall(chunk)
+                pair.client.sendall(self._see_reply(chunk, self._target, self.port))
         plan = self._plan
-        if plan is None or plan.pair is not pair:
+        if plan is None or pair not in plan.pairs:
             pair.close()
 
     def _strike(self, plan: Plan, pair: _Pair) -> None:
@@ -166,13 +181,13 @@ class Proxy:
                 return
             time.sleep(0.002)
         if plan.how is Break.HALF_REPLY:
-            while not plan.held or time.monotonic() - plan.came_at < QUIET_S:
+            while not pair.held or time.monotonic() - pair.came_at < QUIET_S:
                 if time.monotonic() > deadline:
                     plan.failure = "the server sent no reply"
                     break
                 time.sleep(0.002)
             with contextlib.suppress(OSError):
-                pair.client.sendall(plan.held[: max(1, len(plan.held) // 2)] if len(plan.held) > 1 else b"")
+                pair.client.sendall(pair.held[: max(1, len(pair.held) // 2)] if len(pair.held) > 1 else b"")
                 time.sleep(QUIET_S)
         if plan.how is Break.ANSWER:
             with contextlib.suppress(OSError):
@@ -186,22 +201,27 @@ class Proxy:
 
 
 class Plan:
-    """One request to break, and what became of it."""
+    """One request to break, or each request that carries the marker, and what became of it."""
 
-    def __init__(self, how: Break, marker: bytes, happened: Callable[[], bool], answer: bytes) -> None:
+    def __init__(
+        self, how: Break, marker: bytes, happened: Callable[[], bool], answer: bytes, *, is_for_every_request: bool
+    ) -> None:
         self.how = how
         self.marker = marker
         self.happened = happened
         self.answer = answer
+        self.is_for_every_request = is_for_every_request
         self.is_answered_before = False
         self.writes_before: int | None = None
-        self.pair: _Pair | None = None
-        self.held = b""
-        self.came_at = 0.0
+        self.pairs: list[_Pair] = []
         self.has_struck = threading.Event()
         self.failure: str | None = None
 
-    def is_about(self, window: bytes) -> bool:
+    def may_be_about(self, pair: _Pair) -> bool:
+        """Return whether a request on *pair* is to be broken."""
+        return not self.pairs or (self.is_for_every_request and pair not in self.pairs)
+
+    def is_in(self, window: bytes) -> bool:
         """Return whether the request to break is in *window*, the last bytes that came."""
         if self.writes_before is None:
             return self.marker in window
@@ -221,6 +241,8 @@ class _Pair:
     def __init__(self, client: socket.socket, server: socket.socket | None) -> None:
         self.client = client
         self.server = server
+        self.held = b""
+        self.came_at = 0.0
 
     def read(self, one: socket.socket) -> bytes:
         try:

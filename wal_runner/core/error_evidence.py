@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final
 
 from wal_runner.core.client_errors import CLIENTS
@@ -35,6 +36,8 @@ for _client in CLIENTS:
             _CONNECTING_UNDER.setdefault((_home, _function), set()).update((_home, caller) for caller in _callers)
         else:
             _CONNECTING.add((_home, _function))
+
+_PACKAGES: Final = frozenset(row.error.partition(".")[0] for client in CLIENTS for row in client.rows) - {"builtins"}
 
 # Where clients keep these; the first place that holds one counts. A body is taken only if it was read already.
 _STATUS_PATHS: Final = ("status_code", "response.status_code", "http_status", "response.status")
@@ -104,6 +107,22 @@ def is_named_like_a_lost_reply(error: BaseException) -> bool:
     return _NAME_OF_A_LOST_REPLY.search(name) is not None and _NAME_OF_A_WRONG_SETTING.search(name) is None
 
 
+def is_translation(error: BaseException, context: BaseException) -> bool:
+    """Return whether a client raised *error* in place of *context*, and left out the ``from``.
+
+    So it is if the frame that caught *context* raised *error*, and belongs to the client whose class *error* is. Then
+    both tell of the same event. A client that tries again raises the error of the second try in a frame below.
+    """
+    caught_in, raised_in = context.__traceback__, error.__traceback__
+    if caught_in is None or raised_in is None:
+        return False
+    while raised_in.tb_next is not None:
+        raised_in = raised_in.tb_next
+    package = type(error).__module__.partition(".")[0]
+    home = str(raised_in.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    return caught_in.tb_frame is raised_in.tb_frame and home == package and package in _PACKAGES
+
+
 # --- Reading an error -------------------------------------------------------------------------------------------
 
 
@@ -151,6 +170,8 @@ def is_one_of(found: object, values: tuple[object, ...]) -> bool:
 def _is_like(found: object, value: object) -> bool:
     if value == ANY:
         return found is not None
+    if isinstance(found, AbstractSet):
+        return value in found
     if isinstance(value, str) and value.endswith("*"):
         return found is not None and str(found).startswith(value[:-1])
     return type(found) is type(value) and found == value

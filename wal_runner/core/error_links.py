@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wal_runner.core.earlier_requests import errors_of_earlier_tries
+from wal_runner.core.error_evidence import is_translation
 
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class Link(NamedTuple):
     *parent* is the number of the error before it in the chain, -1 for the first one.
 
     *is_named* says that the error before it names it, as its cause or an argument: both tell of the same event. An
-    error that was only being handled meanwhile (its context) tells of an earlier one. *is_same_request* says that both
-    tell of the same request: also true for an earlier try of a client that retries by itself.
+    error that was only being handled meanwhile (its context) tells of an earlier one, unless the client that caught it
+    raised its own in the same call, without ``from``. *is_same_request* says that both tell of the same request: also
+    true for an earlier try of a client that retries by itself.
 
     *story* is a number of its own for each member of a group, with what lies behind it: one of them says nothing of
     the others.
@@ -64,8 +66,9 @@ def _behind(error: BaseException) -> list[Link]:
     if error.__cause__ is not None:
         behind.append(_named(error.__cause__))
     elif error.__context__ is not None and not error.__suppress_context__:
-        is_argument = any(argument is error.__context__ for argument in error.args)
-        behind.append(_named(error.__context__) if is_argument else Link(error.__context__))
+        context = error.__context__
+        is_same_event = any(argument is context for argument in error.args) or is_translation(error, context)
+        behind.append(_named(context) if is_same_event else Link(context))
     # URLError and requests keep the real error as an argument as well, and there it survives
     # pickling, which drops causes.
     behind.extend(_named(argument) for argument in error.args if isinstance(argument, BaseException))

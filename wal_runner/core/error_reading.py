@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wal_runner.core.error_links import Link
 
 # Where the system's own errors live.
-SYSTEM_MODULES: Final = frozenset({"builtins", "socket", "ssl", "smtplib"})
+SYSTEM_MODULES: Final = frozenset({"asyncio.exceptions", "builtins", "socket", "ssl", "smtplib"})
 
 
 class Rules(Protocol):
@@ -96,7 +96,7 @@ class Reading:
 
     def _read(self, link: Link, story: _Story, inside: _Inside) -> bool:
         error = link.error
-        is_the_systems_own = type(error).__module__ in SYSTEM_MODULES and isinstance(error, OSError)
+        is_the_systems_own = type(error).__module__ in SYSTEM_MODULES and isinstance(error, OSError | EOFError)
         own = self._rules.own_answer(error)
         if own is not None:
             story.is_unclear, story.knows_it_was_not_done = False, True

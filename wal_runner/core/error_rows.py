@@ -50,8 +50,9 @@ class Row:
     their own count too. A row applies only if *says*, a text, occurs in ``str(error)`` (upper and lower case are the
     same), and if the attribute at *where* is one of *values*. *where* is a path such as ``"sqlstate"``, ``"args.0"``
     or ``"code().name"``. A value is compared as it is; a text that ends in ``*`` matches what begins with the rest.
-    None matches an attribute that is None or missing. *raised_in*, a (module, function name), asks that the error
-    passed through that function. Of several rows for a class the first that applies counts.
+    None matches an attribute that is None or missing; a set matches if it holds the value. *raised_in*, a (module,
+    function name), asks that the error passed through that function. Of several rows for a class the first that
+    applies counts.
 
     *unusable* says whether the connection that raised the error cannot be used again: the next call on it would fail
     too, or would read the reply of this one. None: the row does not say, ask the cause.

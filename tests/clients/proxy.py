@@ -126,12 +126,13 @@ class Proxy:
             plan = self._plan
             # The marker may lie across two chunks.
             window = (window + chunk)[-len(chunk) - 256 :]
-            if plan is not None and plan.pair is None and plan.marker in window:
+            seen = len(window) - len(chunk)
+            # A marker such as COMMIT was in earlier requests, too: one that ended in an earlier chunk does not count.
+            found = -1 if plan is None else window.find(plan.marker, max(0, seen - len(plan.marker) + 1))
+            if plan is not None and plan.pair is None and found >= 0:
                 plan.pair = pair
                 if plan.how is Break.HALF_REQUEST:
-                    half = chunk[
-                        : max(1, window.find(plan.marker) - (len(window) - len(chunk)) + len(plan.marker) // 2)
-                    ]
+                    half = chunk[: max(1, found - seen + len(plan.marker) // 2)]
                     with contextlib.suppress(OSError):
                         pair.server.sendall(half)
                     # The server must have read the half before the connection ends, or it would see less.

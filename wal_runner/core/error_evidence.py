@@ -27,6 +27,7 @@ for _client in CLIENTS:
         _ROWS.setdefault(_row.error, []).append(_row)
 
 _CONNECTING: Final = frozenset(place for client in CLIENTS for place in client.connecting)
+_PACKAGES: Final = frozenset(row.error.partition(".")[0] for client in CLIENTS for row in client.rows) - {"builtins"}
 
 # Where clients keep these; the first place that holds one counts. A body is taken only if it was read already.
 _STATUS_PATHS: Final = ("status_code", "response.status_code", "http_status", "response.status")
@@ -80,6 +81,22 @@ def is_safe_request(error: BaseException) -> bool | None:
 def is_named_like_a_lost_reply(error: BaseException) -> bool:
     """Return whether the name of the error's class says that a reply was awaited in vain."""
     return _NAME_OF_A_LOST_REPLY.search(type(error).__name__) is not None
+
+
+def is_translation(error: BaseException, context: BaseException) -> bool:
+    """Return whether a client raised *error* in place of *context*, and left out the ``from``.
+
+    So it is if the frame that caught *context* raised *error*, and belongs to the client whose class *error* is. Then
+    both tell of the same event. A client that tries again raises the error of the second try in a frame below.
+    """
+    caught_in, raised_in = context.__traceback__, error.__traceback__
+    if caught_in is None or raised_in is None:
+        return False
+    while raised_in.tb_next is not None:
+        raised_in = raised_in.tb_next
+    package = type(error).__module__.partition(".")[0]
+    home = str(raised_in.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    return caught_in.tb_frame is raised_in.tb_frame and home == package and package in _PACKAGES
 
 
 # --- Reading an error -------------------------------------------------------------------------------------------

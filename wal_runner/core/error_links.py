@@ -19,12 +19,14 @@ LINKS_READ_MAX: Final = 1_000
 class Link(NamedTuple):
     """One error of a chain.
 
-    *is_named* says that the error before it names it, as its cause or an argument: both tell of the same event. An
-    error that was only being handled meanwhile (its context) tells of an earlier one.
+    *is_named* says that the error before it, *over*, names it, as its cause or an argument: both tell of the same
+    event. An error that was only being handled meanwhile (its context) tells of an earlier one. *over* is None for the
+    first.
     """
 
     error: BaseException
     is_named: bool
+    over: BaseException | None = None
 
 
 def links(error: BaseException) -> Iterator[Link]:
@@ -43,14 +45,15 @@ def links(error: BaseException) -> Iterator[Link]:
 def _behind(error: BaseException) -> list[Link]:
     behind = []
     if error.__cause__ is not None:
-        behind.append(Link(error.__cause__, is_named=True))
+        behind.append(Link(error.__cause__, is_named=True, over=error))
     elif error.__context__ is not None and not error.__suppress_context__:
-        behind.append(Link(error.__context__, is_named=_is_argument(error.__context__, error)))
+        behind.append(Link(error.__context__, is_named=_is_argument(error.__context__, error), over=error))
     if isinstance(error, BaseExceptionGroup):
-        behind.extend(Link(member, is_named=True) for member in error.exceptions)
-    # URLError and requests keep the real error as an argument as well, and there it survives
+        behind.extend(Link(member, is_named=True, over=error) for member in error.exceptions)
+    # URLError and requests keep the real error as an argument as well, SQLAlchemy as `orig`, and there it survives
     # pickling, which drops causes.
-    behind.extend(Link(argument, is_named=True) for argument in error.args if isinstance(argument, BaseException))
+    kept = (*error.args, vars(error).get("orig"))
+    behind.extend(Link(one, is_named=True, over=error) for one in kept if isinstance(one, BaseException))
     return behind
 
 

@@ -22,6 +22,7 @@ from wal_runner.core.error_evidence import (
     evidence_of,
     is_named_like_a_lost_reply,
     is_safe_request,
+    is_translation,
     name_of_class,
     row_for,
 )
@@ -103,7 +104,7 @@ class _Reading:
         if self._is_of_a_safe_request(link):
             self._inside_a_safe_request = not is_root
             return False
-        if self._inside_a_failed_connect and is_root and link.is_named:
+        if self._inside_a_failed_connect and is_root and _is_same_event(link):
             self._inside_a_failed_connect = False
             return False
         evidence = self._rules.evidence_of(error)
@@ -127,8 +128,13 @@ class _Reading:
     def _is_of_a_safe_request(self, link: Link) -> bool:
         is_safe = is_safe_request(link.error)
         if is_safe is None:
-            return self._inside_a_safe_request and link.is_named
+            return self._inside_a_safe_request and _is_same_event(link)
         return is_safe
+
+
+def _is_same_event(link: Link) -> bool:
+    """Return whether *link* and the error before it tell of the same event."""
+    return link.is_named or (link.over is not None and is_translation(link.over, link.error))
 
 
 lost_reply: Final = LostReply()

@@ -309,6 +309,8 @@ CLIENTS: Final[tuple[Client, ...]] = (
         modules=("sqlalchemy.exc", "sqlalchemy.pool"),
         rows=(
             Row("sqlalchemy.exc.PendingRollbackError", NOT_SENT, unusable=True),
+            # A Session whose COMMIT failed, and that was not rolled back.
+            Row("sqlalchemy.exc.InvalidRequestError", NOT_SENT, says="no further SQL can be emitted", unusable=True),
             Row("sqlalchemy.exc.ResourceClosedError", NOT_SENT, says="connection is closed", unusable=True),
             Row("sqlalchemy.exc.ResourceClosedError", NOT_SENT, says="transaction is closed", unusable=True),
             Row("sqlalchemy.exc.TimeoutError", NOT_SENT, unusable=False),  # no connection of the pool came free
@@ -333,15 +335,17 @@ CLIENTS: Final[tuple[Client, ...]] = (
         rows=(
             Row("pymysql.err.InterfaceError", NOT_SENT, where="args.0", values=(0,), unusable=True),  # it is closed
             Row("pymysql.err.Error", NOT_SENT, where="args.0", values=("Already closed",), unusable=True),
-            # The last bytes of the statement were not taken by the system, and the server acts on whole ones only.
+            # While a local file is sent the server already has the statement.
             Row(
                 "pymysql.err.OperationalError",
-                NOT_SENT,
+                UNKNOWN,
                 where="args.0",
                 values=(2006,),
-                raised_in=("pymysql.connections", "query"),
+                raised_in=("pymysql.connections", "_read_load_local_packet"),
                 unusable=True,
             ),
+            # The system did not take the last bytes of the statement, and the server acts on whole ones only.
+            Row("pymysql.err.OperationalError", NOT_SENT, where="args.0", values=(2006,), unusable=True),
             Row("pymysql.err.InternalError", UNKNOWN, says="Packet sequence number wrong", unusable=True),
             Row("pymysql.err.Error", UNKNOWN, where="args.0", values=MYSQL_CODES_UNKNOWN, unusable=True),
             Row("pymysql.err.Error", REFUSED, where="args.0", values=MYSQL_CODES_NOT_DONE, unusable=True),
@@ -353,9 +357,8 @@ CLIENTS: Final[tuple[Client, ...]] = (
         "mysqlclient",
         modules=("MySQLdb", "MySQLdb.connections"),
         rows=(
-            Row(
-                "MySQLdb.OperationalError", NOT_SENT, where="args", values=((2006, ""),), unusable=True
-            ),  # it is closed
+            # "The client couldn't send a question to the server", say the manuals of both C libraries.
+            Row("MySQLdb.OperationalError", NOT_SENT, where="args.0", values=(2006,), unusable=True),
             Row("MySQLdb.InterfaceError", UNKNOWN, where="args.0", values=(0,), unusable=True),
             Row("MySQLdb.Error", UNKNOWN, where="args.0", values=MYSQL_CODES_UNKNOWN, unusable=True),
             Row("MySQLdb.Error", REFUSED, where="args.0", values=MYSQL_CODES_NOT_DONE, unusable=True),

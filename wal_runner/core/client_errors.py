@@ -36,8 +36,15 @@ MYSQL_CODES_UNKNOWN: Final = (
 )
 """What may follow a COMMIT that MySQL or MariaDB did."""
 
-MYSQL_CODES_NOT_DONE: Final = (1040, 1129, 1130, 1203, 4031)
-"""It was not done, and the connection is of no more use: too many connections, host blocked, idle for too long."""
+MYSQL_CODES_NOT_DONE: Final = (
+    *(1040, 1129, 1130, 1203),  # too many connections, host blocked
+    4031,  # idle for too long
+    *(1205, 1317, 1969, 3024),  # waited or ran for too long, or was killed
+)
+"""It was not done, and the connection is renewed: it is closed, or may be left with an open transaction.
+
+If fn does not roll back, the COMMIT of the next item would commit what this one did before it failed.
+"""
 
 
 CLIENTS: Final[tuple[Client, ...]] = (

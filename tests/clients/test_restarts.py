@@ -7,14 +7,12 @@ say why in their own ways.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import socket
 import subprocess
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
@@ -27,6 +25,7 @@ from tests.clients.matrix import describe
 from tests.clients.proxy import HOST
 from tests.clients.servers.mariadb import MariaDb
 from tests.clients.servers.postgres import Postgres
+from tests.clients.writers import PATIENCE_S, WORKERS, Writers
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
 
 
@@ -35,81 +34,13 @@ if TYPE_CHECKING:
 
     from tests.clients.case import Case
 
-WORKERS: Final = 4
 EFFECTS_BETWEEN: Final = 20
-"""How many effects are done between two blows, so that each hits writers that are under way."""
+"""How many effects are done between two faults, so that each hits writers that are under way."""
 VOLLEY: Final = 100
 """How often in a row each running statement is ended, a millisecond apart; a single shot rarely hits one."""
-PATIENCE_S: Final = 30.0
 
 
-@dataclass
-class Tally:
-    """What the writers were told, token by token."""
-
-    done: set[str] = field(default_factory=set)
-    failed: dict[str, BaseException] = field(default_factory=dict)
-    in_doubt: dict[str, BaseException] = field(default_factory=dict)
-    tries: Iterator[int] = field(default_factory=itertools.count)
-
-
-class Writers:
-    """Threads that have effects as quickly as they can, each on a connection of its own, renewed when it must be."""
-
-    def __init__(self, case: Case, port: int) -> None:
-        self.tally = Tally()
-        self._case, self._port = case, port
-        self._stopped = threading.Event()
-        self._progress = threading.Condition()
-        self._threads = [threading.Thread(target=self._write, daemon=True) for _ in range(WORKERS)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join(PATIENCE_S)
-
-    def wait_for_effects(self, count: int) -> None:
-        """Return when *count* more effects were reported as done."""
-        with self._progress:
-            wanted = len(self.tally.done) + count
-            assert self._progress.wait_for(lambda: len(self.tally.done) >= wanted, PATIENCE_S), "the writers are stuck"
-
-    def _write(self) -> None:
-        connection = self._connected()
-        while not self._stopped.is_set():
-            token = f"effect{next(self.tally.tries)}"
-            try:
-                self._case.act(connection, token)
-            except Exception as error:  # noqa: BLE001 - whatever the client raises is what is looked at
-                (self.tally.in_doubt if lost_reply(error) else self.tally.failed)[token] = error
-                if connection_unusable(error):
-                    self._close(connection)
-                    connection = self._connected()
-            else:
-                with self._progress:
-                    self.tally.done.add(token)
-                    self._progress.notify_all()
-        self._close(connection)
-
-    def _connected(self) -> Any:
-        while not self._stopped.is_set():
-            try:
-                return self._case.connect(HOST, self._port)
-            except Exception:  # noqa: BLE001 - the server is down
-                self._stopped.wait(0.02)
-        return None
-
-    def _close(self, connection: Any) -> None:
-        with contextlib.suppress(Exception):
-            self._case.close(connection)
-
-
-# --- Blows ------------------------------------------------------------------------------------------------------
+# --- Faults -----------------------------------------------------------------------------------------------------
 
 
 def restart_in_order(server: Postgres | MariaDb) -> None:
@@ -151,7 +82,7 @@ def kill_each(server: MariaDb, what: str, times: int) -> None:
         server.execute(volley * times)
 
 
-BLOWS: Final[dict[str, tuple[Callable[[Postgres | MariaDb], None], int]]] = {
+FAULTS: Final[dict[str, tuple[Callable[[Postgres | MariaDb], None], int]]] = {
     "restart": (restart_in_order, 1),
     "crash": (crash, 1),
     "connections": (end_connections, 5),
@@ -217,15 +148,15 @@ def cases(server: Postgres | MariaDb) -> tuple[Case, ...]:
 
 
 @pytest.mark.filterwarnings("ignore")  # clients forget sockets when a connection breaks
-@pytest.mark.parametrize("blow", BLOWS)
-def test_failed_effects_are_not_in_the_table(server: Any, cases: tuple[Case, ...], blow: str) -> None:
-    """What was called failed did not happen, and a blow leaves no more in doubt than one effect of each writer."""
-    strike, times = BLOWS[blow]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_failed_effects_are_not_in_the_table(server: Any, cases: tuple[Case, ...], fault: str) -> None:
+    """What was called failed did not happen, and a fault leaves no more in doubt than one effect of each writer."""
+    inject, times = FAULTS[fault]
     for case in cases:
         with Writers(case, server.port) as writers:
             for _ in range(times):
                 writers.wait_for_effects(EFFECTS_BETWEEN)
-                strike(server)
+                inject(server)
             writers.wait_for_effects(EFFECTS_BETWEEN)
         tally, rows = writers.tally, set(server.tokens())
         server.execute(EMPTY[type(server)])

@@ -138,7 +138,7 @@ class Proxy:
             plan = self._plan
             # The marker may lie across two chunks.
             window = (window + chunk)[-len(chunk) - 256 :]
-            if plan is not None and plan.may_be_about(pair) and plan.is_in(window):
+            if plan is not None and plan.may_be_about(pair) and plan.is_in(window, new=len(chunk)):
                 plan.pairs.append(pair)
                 if plan.how is Break.HALF_REQUEST:
                     half = chunk[: plan.half_of(chunk, window)]
@@ -221,10 +221,10 @@ class Plan:
         """Return whether a request on *pair* is to be broken."""
         return not self.pairs or (self.is_for_every_request and pair not in self.pairs)
 
-    def is_in(self, window: bytes) -> bool:
-        """Return whether the request to break is in *window*, the last bytes that came."""
+    def is_in(self, window: bytes, *, new: int) -> bool:
+        """Return whether the request to break is in *window*, the last bytes that came; *new* of them came just now."""
         if self.writes_before is None:
-            return self.marker in window
+            return self._found_in(window, len(window) - new) >= 0
         self.writes_before -= 1
         return self.writes_before < 0
 
@@ -232,7 +232,12 @@ class Plan:
         """Return how many bytes of *chunk*, the last ones of *window*, are sent of a request that is cut."""
         if self.writes_before is not None:
             return len(chunk) // 2
-        return max(1, window.find(self.marker) - (len(window) - len(chunk)) + len(self.marker) // 2)
+        seen = len(window) - len(chunk)
+        return max(1, self._found_in(window, seen) - seen + len(self.marker) // 2)
+
+    def _found_in(self, window: bytes, seen: int) -> int:
+        # A marker such as COMMIT was in earlier requests, too: one that ended in an earlier chunk does not count.
+        return window.find(self.marker, max(0, seen - len(self.marker) + 1))
 
 
 class _Pair:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 # that is longer was not read to its end, so nobody knows.
 LINKS_READ_MAX: Final = 1_000
 
-KEPT_AT: Final = "inner_exception"
-"""The attribute in which some clients keep the error that they translate."""
+KEPT_AT: Final = ("inner_exception", "orig")
+"""Attributes in which clients keep the error that they translate.
+
+azure-core raises its errors after the except clause, so they have no context; those of SQLAlchemy survive pickling.
+"""
 
 
 class Link(NamedTuple):
@@ -72,10 +75,8 @@ def _behind(error: BaseException) -> list[Link]:
     # URLError and requests keep the real error as an argument as well, and there it survives
     # pickling, which drops causes.
     behind.extend(_named(argument) for argument in error.args if isinstance(argument, BaseException))
-    # azure-core raises its errors after the except clause, so that they have no context.
-    kept = getattr(error, "__dict__", {}).get(KEPT_AT)
-    if isinstance(kept, BaseException):
-        behind.append(_named(kept))
+    attributes = getattr(error, "__dict__", {})
+    behind.extend(_named(kept) for name in KEPT_AT if isinstance(kept := attributes.get(name), BaseException))
     behind.extend(Link(earlier, is_same_request=True) for earlier in errors_of_earlier_tries(error))
     return behind
 

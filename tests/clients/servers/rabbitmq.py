@@ -48,12 +48,11 @@ class RabbitMQ:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._home / "enabled_plugins"),
             "RABBITMQ_FEATURE_FLAGS_FILE": str(self._home / "feature_flags"),
             "RABBITMQ_PID_FILE": str(self._home / "pid"),
-            # Run erl itself, without a shell around it that would have to be stopped as well. A node that has its
-            # name and its port already does not start epmd, which would outlive it.
+            # Run erl itself, without a shell around it that would have to be stopped as well.
             "RABBITMQ_ALLOW_INPUT": "1",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-                f"-noinput -sname {node} -setcookie effects -start_epmd false -erl_epmd_port {free_port()}"
-            ),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput -sname {node} -setcookie effects",
+            # No epmd, which would outlive the node: also not by the erl that a node starts for that once a minute.
+            "ERL_FLAGS": f"-start_epmd false -erl_epmd_port {free_port()}",
         }
         self._process = subprocess.Popen(
             [program],

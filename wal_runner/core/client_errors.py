@@ -100,8 +100,9 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 ),
                 unusable=True,
             ),
-            # http.client, and what is built on it, when a proxy refuses a CONNECT.
-            Row("builtins.OSError", NOT_SENT, says="Tunnel connection failed", unusable=True),
+            # A proxy refused a CONNECT. By the place and not by the text: an OSError whose text cannot be read is none.
+            Row("builtins.OSError", NOT_SENT, raised_in=("http.client", "_tunnel"), unusable=True),
+            Row("builtins.OSError", NOT_SENT, raised_in=("urllib3.connection", "_tunnel"), unusable=True),
             Row("socket.gaierror", NOT_SENT, unusable=True),
             Row("socket.herror", NOT_SENT, unusable=True),
             Row("ssl.SSLCertVerificationError", NOT_SENT, unusable=True),

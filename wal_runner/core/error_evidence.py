@@ -153,7 +153,7 @@ def _passed_through(error: BaseException, places: set[tuple[str, str]] | frozens
 
 def frames_of(error: BaseException) -> Iterator[tuple[tuple[str | None, str], FrameType]]:
     """Yield the (module, function name) and the frame of each function that *error* passed through, outermost first."""
-    trace: TracebackType | None = error.__traceback__
+    trace: TracebackType | None = value_at(error, "__traceback__")  # a property of the error's class may raise
     while trace is not None:
         frame = trace.tb_frame
         yield (frame.f_globals.get("__name__"), frame.f_code.co_name), frame

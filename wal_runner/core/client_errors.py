@@ -135,10 +135,11 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 ),
                 unusable=True,
             ),
-            # http.client, and what is built on it, when a proxy refuses a CONNECT.
-            Row("builtins.OSError", NOT_SENT, says="Tunnel connection failed", unusable=True),
+            # A proxy refused a CONNECT. By the place and not by the text: an OSError whose text cannot be read is none.
+            Row("builtins.OSError", NOT_SENT, raised_in=("http.client", "_tunnel"), unusable=True),
+            Row("builtins.OSError", NOT_SENT, raised_in=("urllib3.connection", "_tunnel"), unusable=True),
             # A file made of a socket remembers its time-out: the command was sent, and its reply is not read.
-            Row("builtins.OSError", UNKNOWN, says="cannot read from timed out object", unusable=True),
+            Row("builtins.OSError", UNKNOWN, raised_in=("socket", "readinto"), unusable=True),
             Row("socket.gaierror", NOT_SENT, unusable=True),
             Row("socket.herror", NOT_SENT, unusable=True),
             Row("ssl.SSLCertVerificationError", NOT_SENT, unusable=True),

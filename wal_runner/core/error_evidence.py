@@ -196,7 +196,7 @@ def _passed_through(error: BaseException, place: tuple[str, str]) -> bool:
 
 def frames_of(error: BaseException) -> Iterator[tuple[tuple[str, str], FrameType]]:
     """Yield the (module, function name) and the frame of each function that *error* passed through, outermost first."""
-    trace: TracebackType | None = error.__traceback__
+    trace: TracebackType | None = value_at(error, "__traceback__")  # a property of the error's class may raise
     while trace is not None:
         yield _function_of(trace), trace.tb_frame
         trace = trace.tb_next

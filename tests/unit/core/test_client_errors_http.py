@@ -18,14 +18,8 @@ FAILED = {
     "http.client, not connected": http.client.NotConnected(),
     "http.client, URL": http.client.InvalidURL("two words"),
     "urllib, scheme": urllib.error.URLError("unknown url type: ftps"),
-    "tunnel": OSError("Tunnel connection failed: 403 Forbidden"),
     "urllib3, closed pool": foreign("urllib3.exceptions.ClosedPoolError"),
     "urllib3, empty pool": foreign("urllib3.exceptions.EmptyPoolError"),
-    "urllib3, tunnel": chained(
-        foreign("urllib3.exceptions.MaxRetryError"),
-        foreign("urllib3.exceptions.ProxyError"),
-        OSError("Tunnel connection failed: 502 Bad Gateway"),
-    ),
     "requests, host name in the certificate": chained(
         foreign("requests.exceptions.SSLError"),
         foreign("urllib3.exceptions.MaxRetryError"),

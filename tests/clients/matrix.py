@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.clients.case import Case, new_token
 from tests.clients.certificate import untrusted_certificate
 from tests.clients.conditions import NEVER_IN_DOUBT, WHILE_CONNECTING, Condition
-from tests.clients.proxy import HOST, Break, Proxy
+from tests.clients.proxy import HOST, QUIET_S, Break, Proxy
 from tests.effects.lossy_server import UNRESOLVABLE_NAME, refusing_port, silent_port
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
 
@@ -98,6 +98,8 @@ def applies(case: Case, condition: Condition) -> bool:
 
 def run(case: Case, server: Server, condition: Condition, variant: str = "") -> Cell:
     """Have one effect under *condition*; return what came of it."""
+    if not gc.get_freeze_count():
+        gc.freeze()  # the modules of thirty clients: a collection after each cell is quick without them
     with warnings.catch_warnings():
         # Clients forget sockets when connecting fails; that is theirs.
         warnings.simplefilter("ignore")
@@ -150,8 +152,7 @@ def _run_while_connecting(case: Case, server: Server, condition: Condition) -> C
             case.act(connection, token)
         except Exception as raised:  # noqa: BLE001 - whatever the client raises is what is looked at
             error = raised
-        time.sleep(SETTLE_S)
-        happened = server.happened(token)
+        happened = _has_happened(server, token)
         _close(case, connection)
     return _cell(case, condition, "", happened=happened, error=error, is_usable=None)
 
@@ -229,9 +230,10 @@ def _break(case: Case, server: Server, proxy: Proxy, connection: Any, condition:
     token = new_token()
     if condition in (Condition.CLOSED_WHILE_IDLE, Condition.DOWN_WHILE_IDLE):
         if condition is Condition.DOWN_WHILE_IDLE:
-            proxy.close_new_connections()
+            proxy.refuse_new_connections()
         proxy.drop_all()
-        time.sleep(SETTLE_S)
+        # Until the client's system knows of it.
+        time.sleep(QUIET_S)
         plan = None
     else:
         how = Break.ANSWER if condition is Condition.GATEWAY else BREAKS.get(condition, Break.NO_REPLY)
@@ -248,17 +250,23 @@ def _break(case: Case, server: Server, proxy: Proxy, connection: Any, condition:
     proxy.disarm()
     if plan is not None and plan.how is Break.HANG:
         proxy.drop_all()
-    time.sleep(SETTLE_S)
-    happened = server.happened(token)
+    happened = _has_happened(server, token)
 
     again = new_token()
     error_again = _error_of(case, connection, again)
-    time.sleep(SETTLE_S)
-    happened_again = server.happened(again)
+    happened_again = _has_happened(server, again)
     if condition is Condition.USED_AGAIN:
         return _cell(case, condition, variant, happened=happened_again, error=error_again, is_usable=None)
     is_usable = error_again is None and happened_again
     return _cell(case, condition, variant, happened=happened, error=error, is_usable=is_usable)
+
+
+def _has_happened(server: Server, token: str) -> bool:
+    """Return whether the effect happened: at once if it did, else when the server has had time to do what it got."""
+    deadline = time.monotonic() + SETTLE_S
+    while not (happened := server.happened(token)) and time.monotonic() < deadline:
+        time.sleep(SETTLE_S / 10)
+    return happened
 
 
 def _error_of(case: Case, connection: Any, token: str) -> BaseException | None:

@@ -51,23 +51,19 @@ class Proxy:
         self._lock = threading.Lock()
         self._pairs: list[_Pair] = []
         self._plan: Plan | None = None
-        self._is_refusing = False
         self._is_closing_at_once = False
         self._is_silent = False
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._listen()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self.refuse_new_connections()
         self.drop_all()
-        self._thread.join(PATIENCE_S)
 
     def arm(
         self,
@@ -85,7 +81,19 @@ class Proxy:
     def disarm(self) -> None:
         """Pass everything from now on."""
         self._plan = None
-        self._is_refusing = self._is_closing_at_once = self._is_silent = False
+        self._is_closing_at_once = self._is_silent = False
+        if self._thread is None:
+            self._listener = socket.create_server((HOST, self.port))
+            self._listen()
+
+    def refuse_new_connections(self) -> None:
+        """Let the system refuse whoever connects from now on."""
+        if self._thread is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._thread.join(PATIENCE_S)
+            self._thread = None
 
     def close_new_connections(self) -> None:
         """Accept and close at once whoever connects from now on."""
@@ -104,10 +112,14 @@ class Proxy:
 
     # --- Inside ---------------------------------------------------------------------------------------------
 
-    def _accept(self) -> None:
+    def _listen(self) -> None:
+        self._thread = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._thread.start()
+
+    def _accept(self, listener: socket.socket) -> None:
         while not self._stopped.is_set():
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

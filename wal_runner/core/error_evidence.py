@@ -113,7 +113,7 @@ def is_translation(error: BaseException, context: BaseException) -> bool:
     So it is if the frame that caught *context* raised *error*, and belongs to the client whose class *error* is. Then
     both tell of the same event. A client that tries again raises the error of the second try in a frame below.
     """
-    caught_in, raised_in = context.__traceback__, error.__traceback__
+    caught_in, raised_in = traceback_of(context), traceback_of(error)
     if caught_in is None or raised_in is None:
         return False
     while raised_in.tb_next is not None:
@@ -153,13 +153,12 @@ def value_at(root: object, path: str) -> Any:  # noqa: ANN401 - whatever is ther
 
 
 def _applies(row: Row, error: BaseException) -> bool:
-    if row.says is not None and row.says.lower() not in str(error).lower():
-        return False
     if row.raised_in is not None and not _passed_through(error, row.raised_in):
         return False
-    if row.where is None:
-        return True
-    return is_one_of(value_at(error, row.where), row.values)
+    if row.where is not None and not is_one_of(value_at(error, row.where), row.values):
+        return False
+    # Last: the text of a user's own exception may raise, and is read only if everything else fits.
+    return row.says is None or row.says.lower() in str(error).lower()
 
 
 def is_one_of(found: object, values: tuple[object, ...]) -> bool:
@@ -179,7 +178,8 @@ def _is_like(found: object, value: object) -> bool:
 
 def _struck_while_connecting(error: BaseException, connecting: set[FrameType]) -> bool:
     # smtplib raises its own error over the socket's, whose traceback begins where smtplib caught it.
-    is_connecting = error.__traceback__ is not None and error.__traceback__.tb_frame in connecting
+    trace = traceback_of(error)
+    is_connecting = trace is not None and trace.tb_frame in connecting
     callers: set[tuple[str, str]] = set()
     for function, frame in frames_of(error):
         if function in _CONNECTING or not callers.isdisjoint(_CONNECTING_UNDER.get(function, ())):
@@ -196,10 +196,20 @@ def _passed_through(error: BaseException, place: tuple[str, str]) -> bool:
 
 def frames_of(error: BaseException) -> Iterator[tuple[tuple[str, str], FrameType]]:
     """Yield the (module, function name) and the frame of each function that *error* passed through, outermost first."""
-    trace: TracebackType | None = value_at(error, "__traceback__")  # a property of the error's class may raise
+    trace = traceback_of(error)
     while trace is not None:
         yield _function_of(trace), trace.tb_frame
         trace = trace.tb_next
+
+
+def traceback_of(error: BaseException) -> TracebackType | None:
+    """Return the traceback of *error*, or None: also if reading it raises, as it may for a user's own class."""
+    try:
+        return error.__traceback__
+    except KeyboardInterrupt:  # Ctrl-C, and not the error's doing
+        raise
+    except BaseException:  # noqa: BLE001 - a property may raise anything, SystemExit too
+        return None
 
 
 def _function_of(trace: TracebackType) -> tuple[str, str]:

@@ -132,15 +132,16 @@ class MariaDb:
         self.close()
 
     def _run(self, command: list[str]) -> None:
-        subprocess.run(
+        done = subprocess.run(
             command,
-            check=True,
+            check=False,
             cwd=self._home,
             env={"PATH": os.environ["PATH"], "HOME": str(self._home)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             **self._as,
         )
+        assert done.returncode == 0, f"{command[0]}: {done.stdout[-2000:].decode(errors='replace')}"
 
 
 @functools.cache

@@ -717,3 +717,13 @@ def paste(folder, line):
     return subprocess.run(
         ["sh", "-c", line], cwd=folder, env=environment(), check=False, capture_output=True
     ).returncode
+
+
+def test_run_with_doubts_says_what_idempotent_would_do(folder):
+    """The last line names the option; a run that has it does not need to be told."""
+    items = write(folder, "items.txt", "one")
+    told = run(folder, "--items", items, *shell("kill -9 $$"))
+    silent = run(folder, "--items", items, "--idempotent", *shell("kill -9 $$"))
+
+    assert "add --idempotent" in told.err.splitlines()[-1]
+    assert "add --idempotent" not in silent.err

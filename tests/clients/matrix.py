@@ -250,6 +250,8 @@ def _break(case: Case, server: Server, proxy: Proxy, connection: Any, condition:
     proxy.disarm()
     if plan is not None and plan.how is Break.HANG:
         proxy.drop_all()
+        # A channel of gRPC needs a moment to see that it must connect again.
+        time.sleep(SETTLE_S)
     happened = _has_happened(server, token)
 
     again = new_token()

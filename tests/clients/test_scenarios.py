@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import smtplib
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
+from tests.clients import proxy
 from tests.clients.conftest import skip_or_fail
-from tests.clients.servers import postgres
+from tests.clients.servers import mariadb, postgres, redis_, smtp
 from wal_runner import Runner, Status
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+T = TypeVar("T")
 
 WORKERS: Final = 4
 IN_DOUBT_MAX: Final = 2 * WORKERS
@@ -42,7 +47,7 @@ pytestmark = [
 def test_postgres_restarts_under_four_workers(mode: str, tmp_path: Path) -> None:
     """Each worker loses the row that it was at, and connects again; the rest is done."""
     psycopg = imported("psycopg")
-    server = own_postgres()
+    server = or_skip(postgres.Postgres)
 
     @contextlib.contextmanager
     def connect() -> Iterator[Any]:
@@ -64,7 +69,7 @@ def test_postgres_restarts_under_four_workers(mode: str, tmp_path: Path) -> None
 def test_server_that_is_down_for_ten_seconds_costs_what_was_in_flight(tmp_path: Path) -> None:
     """The workers wait for it without an item; nobody's item fails meanwhile."""
     psycopg = imported("psycopg")
-    server = own_postgres()
+    server = or_skip(postgres.Postgres)
 
     @contextlib.contextmanager
     def connect() -> Iterator[Any]:
@@ -85,7 +90,7 @@ def test_server_that_is_down_for_ten_seconds_costs_what_was_in_flight(tmp_path: 
 def test_postgres_restarts_twice_under_a_hundred_coroutines(tmp_path: Path) -> None:
     """asyncpg: at most what was in flight, for each restart."""
     asyncpg = imported("asyncpg")
-    server = own_postgres()
+    server = or_skip(postgres.Postgres)
     coroutines = 100
 
     @contextlib.asynccontextmanager
@@ -110,6 +115,90 @@ def test_postgres_restarts_twice_under_a_hundred_coroutines(tmp_path: Path) -> N
     look.check(doubts_max=2 * coroutines, failures_max=2 * coroutines)
 
 
+@pytest.mark.parametrize("down_s", [0.3, pytest.param(10, marks=pytest.mark.slow)])
+def test_mail_server_goes_away_under_four_workers(down_s: float, tmp_path: Path) -> None:
+    """400 mails: each worker loses one, and connects again."""
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[smtplib.SMTP]:
+        with smtplib.SMTP(proxy.HOST, between.port, local_hostname="localhost", timeout=5) as session:
+            yield session
+
+    def send(token: str, session: smtplib.SMTP) -> None:
+        session.sendmail("from@example.org", ["to@example.org"], f"Subject: hello\r\n\r\n{token}\r\n")
+
+    mails = 400
+    with smtp.SmtpServer() as server, proxy.Proxy(server.port) as between:
+        restart = Restart(lambda: cut_off(between), between.disarm, down_s=down_s)
+        look = run_through(
+            tmp_path,
+            send,
+            restart,
+            lambda: [token for token in tokens_of(mails) for _ in range(server.times(token))],
+            workers=WORKERS,
+            per_worker=connect,
+            rows=mails,
+        )
+
+    look.check(doubts_max=WORKERS, failures_max=WORKERS)
+
+
+@pytest.mark.xdist_group("Redis 7 (real server)")
+@pytest.mark.parametrize("down_s", [0.3, pytest.param(10, marks=pytest.mark.slow)])
+def test_redis_goes_away_under_four_workers(down_s: float, tmp_path: Path) -> None:
+    """A pool that connects by itself is asked whether it can, and the worker waits until it can."""
+    redis = imported("redis")
+    backoff, retry = imported("redis.backoff"), imported("redis.retry")
+    server = or_skip(redis_.Redis)
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[Any]:
+        never = retry.Retry(backoff.NoBackoff(), 0)
+        with redis.Redis(host=proxy.HOST, port=between.port, socket_timeout=2, retry=never) as client:
+            client.ping()
+            yield client
+
+    def push(token: str, client: Any) -> None:
+        client.rpush(token, "1")
+
+    with contextlib.closing(server), proxy.Proxy(server.port) as between:
+        restart = Restart(lambda: cut_off(between), between.disarm, down_s=down_s)
+        look = run_through(
+            tmp_path,
+            push,
+            restart,
+            lambda: [token for token in tokens_of(ROWS) for _ in range(server.count(token))],
+            done=server.size,
+            workers=WORKERS,
+            per_worker=connect,
+        )
+
+    look.check(doubts_max=IN_DOUBT_MAX, failures_max=IN_DOUBT_MAX)
+
+
+@pytest.mark.xdist_group("MariaDB 10.11 (real server)")
+def test_mariadb_restarts_under_four_workers(tmp_path: Path) -> None:
+    """As PostgreSQL."""
+    pymysql = imported("pymysql")
+    server = or_skip(mariadb.MariaDb)
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[Any]:
+        options = {"user": mariadb.USER, "database": mariadb.DATABASE, "autocommit": True}
+        with pymysql.connect(host=mariadb.HOST, port=server.port, connect_timeout=2, **options) as connection:
+            yield connection
+
+    def store(token: str, connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO effects VALUES (%s)", [token])
+
+    with contextlib.closing(server):
+        restart = Restart(server.stop, server.start, down_s=0.5)
+        look = run_through(tmp_path, store, restart, server.tokens, workers=WORKERS, per_worker=connect)
+
+    look.check(doubts_max=IN_DOUBT_MAX, failures_max=IN_DOUBT_MAX)
+
+
 # --- How it is done ---------------------------------------------------------------------------------------------
 
 
@@ -125,16 +214,16 @@ class Restart:
         self.times = times
         self.error: BaseException | None = None
 
-    def watch(self, tokens: Callable[[], Sequence[str]], rows: int) -> threading.Thread:
-        """Do it on a thread, each time when another part of *rows* is done."""
-        thread = threading.Thread(target=self._work, args=(tokens, rows), daemon=True)
+    def watch(self, done: Callable[[], int], rows: int) -> threading.Thread:
+        """Do it on a thread, each time when another part of *rows* is *done*."""
+        thread = threading.Thread(target=self._work, args=(done, rows), daemon=True)
         thread.start()
         return thread
 
-    def _work(self, tokens: Callable[[], Sequence[str]], rows: int) -> None:
+    def _work(self, done: Callable[[], int], rows: int) -> None:
         try:
             for n in range(1, self.times + 1):
-                while len(tokens()) < rows * n // (self.times + 2):
+                while done() < rows * n // (self.times + 2):
                     time.sleep(0.02)
                 self._stop()
                 time.sleep(self._down_s)
@@ -172,13 +261,17 @@ def run_through(
     restart: Restart,
     tokens: Callable[[], Sequence[str]],
     *,
+    done: Callable[[], int] | None = None,
     workers: int = 0,
     coroutines: int = 0,
     rows: int = ROWS,
     **options: Any,
 ) -> Look:
-    """Run *rows* items while the server restarts, then once more without trouble; return what is to be seen."""
-    items = [f"row{n:05}" for n in range(rows)]
+    """Run *rows* items while the server restarts, then once more without trouble; return what is to be seen.
+
+    *tokens* returns what happened, each as often as it did; *done* how much that is, where it can be asked quickly.
+    """
+    items = tokens_of(rows)
     with Runner(folder / "batch.wal") as runner:
 
         def run() -> None:
@@ -187,7 +280,7 @@ def run_through(
             else:
                 runner.run(items, store, workers=workers, **options)
 
-        thread = restart.watch(tokens, rows)
+        thread = restart.watch(done or (lambda: len(tokens())), rows)
         run()
         thread.join(60)
         assert not thread.is_alive(), "the run ended before the server went down, so this shows nothing"
@@ -201,15 +294,26 @@ def run_through(
 def imported(name: str) -> Any:
     """Return the module *name*; skip the test, or fail it where it must be there."""
     try:
-        return __import__(name)
+        return importlib.import_module(name)
     except ImportError:
         skip_or_fail(name)
 
 
-def own_postgres() -> postgres.Postgres:
-    """Return a server for this test alone: it is stopped under it."""
+def tokens_of(rows: int) -> list[str]:
+    """Return the ids of *rows* items, as servers look for them."""
+    return [f"effect{n:016x}" for n in range(rows)]
+
+
+def cut_off(between: proxy.Proxy) -> None:
+    """Let the server be gone, as far as its clients can see."""
+    between.refuse_new_connections()
+    between.drop_all()
+
+
+def or_skip(start: Callable[[], T]) -> T:
+    """Return the server that *start* starts; skip the test, or fail it, if its program is missing."""
     try:
-        return postgres.Postgres()
+        return start()
     except FileNotFoundError as error:
         skip_or_fail(str(error))
         raise

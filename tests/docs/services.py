@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import re
 import threading
+import time
 import urllib.parse
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tests.clients.servers import postgres
+from tests.clients import proxy
+from tests.clients.servers import postgres, smtp
 
 
 if TYPE_CHECKING:
@@ -156,10 +159,37 @@ def databases() -> Iterator[dict[str, str]]:
     assert "500|500" == server.execute("SELECT count(*), count(DISTINCT number) FROM paid").strip()
 
 
+# --- Mail ------------------------------------------------------------------------------------------------------
+
+
+class _MailServer(smtp.SmtpServer):
+    token = re.compile(rb"Message-ID: <([0-9a-f]{64})@example.org>")
+
+
+@contextlib.contextmanager
+def mail() -> Iterator[dict[str, str]]:
+    """Run a mail server that goes away once; when the page is done, none was sent twice, and few are missing."""
+    with _MailServer() as server, proxy.Proxy(server.port) as between:
+
+        def go_away() -> None:
+            while len(server.tokens()) < 10:
+                time.sleep(0.001)
+            between.drop_all()
+
+        thread = threading.Thread(target=go_away, daemon=True)
+        thread.start()
+        yield {"SMTP_HOST": proxy.HOST, "SMTP_PORT": str(between.port)}
+        thread.join(1)
+
+        assert {1} == {server.times(token) for token in server.tokens()}, "a mail was sent twice"
+        assert 36 <= len(server.tokens()) <= 40, "each of four workers loses one mail at most"
+
+
 SERVICES: Final[dict[str, Needs]] = {
     "call-models.md": Needs(("openai", "httpx"), model),
     "charge-cards.md": Needs(("stripe",), payments),
     "copy-between-databases.md": Needs(("psycopg",), databases),
+    "send-mail.md": Needs((), mail),
 }
 """By the name of the page; one that is not here needs nothing."""
 

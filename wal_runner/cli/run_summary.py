@@ -34,16 +34,18 @@ MESSAGE_CHARS_MAX: Final = 160
 SAVED_WORTH_SAYING_S: Final = 1.0
 
 RESUME: Final = "--resume"
+IDEMPOTENT: Final = "--idempotent"
 DASHES: Final = "--"
 
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """How to run the same again: *log* as it was given, the *command*, and whether it reads stdin."""
+    """How to run the same again: *log* as it was given, the *command*, and whether it reads stdin and is idempotent."""
 
     log: str
     command: str
     reads_stdin: bool
+    is_idempotent: bool = False
 
     @classmethod
     def of(cls, log: str, items_spec: str, given: Sequence[str]) -> Rerun:
@@ -55,7 +57,12 @@ class Rerun:
         if RESUME not in ours:
             ours.insert(0, RESUME)
         words = ours + words[at:]
-        return cls(log, shell_words([*_program(), "run", *words]), reads_stdin=items_spec == STDIN)
+        return cls(
+            log,
+            shell_words([*_program(), "run", *words]),
+            reads_stdin=items_spec == STDIN,
+            is_idempotent=IDEMPOTENT in ours,
+        )
 
     @property
     def with_same_items(self) -> str:
@@ -98,6 +105,8 @@ def summary(
     if elsewhere:
         yield f"{_items_are(elsewhere)} running in another session:"
         yield f"  {_pasteable(f'walrun status {shell_word(rerun.log)}')}"
+    if report.totals.get(Status.IN_DOUBT.word) and not rerun.is_idempotent:
+        yield "If running an item again is harmless, add --idempotent: lost replies are failures, doubts are run again."
     if interrupted:
         yield f"{_left(report, total)}Resume with this command{rerun.with_same_items}:"
         yield f"  {rerun.command}"

@@ -567,7 +567,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # What the server answers instead of doing it. Each is a ConnectionError or a ResponseError.
             Row("redis.exceptions.AuthenticationError", REFUSED, unusable=False),
             Row("redis.exceptions.AuthorizationError", REFUSED, unusable=False),
-            Row("redis.exceptions.BusyLoadingError", REFUSED, unusable=False),
+            Row("redis.exceptions.BusyLoadingError", REFUSED, unusable=True),  # it starts
             Row("redis.exceptions.ExternalAuthProviderError", REFUSED, unusable=False),
             Row("redis.exceptions.ConnectionError", REFUSED, says="max number of clients reached", unusable=False),
             # One command of a pipeline or a MULTI failed when it was executed: the others had their effect.
@@ -595,12 +595,13 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # redis-py repeats a command by itself and raises the last error only. It makes sure of a connection before
             # the first time, in get_connection. What fails to connect later may be a repetition.
             *(
-                Row(error, verdict, raised_in=place, unusable=False)
+                Row(error, verdict, raised_in=place, unusable=is_down)
                 for error in ("redis.exceptions.ConnectionError", "redis.exceptions.TimeoutError")
-                for place, verdict in (
-                    (("redis.cluster", "get_connection"), UNKNOWN),
-                    (("redis.connection", "get_connection"), NOT_SENT),
-                    (("redis.asyncio.connection", "get_connection"), NOT_SENT),
+                for place, verdict, is_down in (
+                    (("redis.cluster", "get_connection"), UNKNOWN, False),
+                    # The server is down: the worker waits for it, instead of failing one item after the other.
+                    (("redis.connection", "get_connection"), NOT_SENT, True),
+                    (("redis.asyncio.connection", "get_connection"), NOT_SENT, True),
                 )
             ),
             Row("redis.exceptions.ConnectionError", UNKNOWN, unusable=False),

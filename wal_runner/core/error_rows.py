@@ -54,8 +54,8 @@ class Row:
     function name), asks that the error passed through that function. Of several rows for a class the first that
     applies counts.
 
-    *unusable* says whether the connection that raised the error cannot be used again: the next call on it would fail
-    too, or would read the reply of this one. None: the row does not say, ask the cause.
+    *unusable* says whether the connection that raised the error cannot be used again, or not yet: the next call on it
+    would fail too, or would read the reply of this one. None: the row does not say, ask the cause.
     """
 
     error: str

@@ -55,8 +55,13 @@ if TYPE_CHECKING:
 
 logger = ShieldedLogger(__name__)
 
-ENDED_NOT_OK: Final = "The run of %s ended with %s."
+ENDED_NOT_OK: Final = "The run of %s ended with %s.%s"
 """The one warning at the end of a run; the command line leaves it out, for it says so itself."""
+
+DOUBTS_ADVICE: Final = (
+    " Settle what is in doubt with reconcile=, runner.resolve or `walrun resolve`; or, if running an item again is "
+    "harmless, use idempotent=True: lost replies are failures then, and doubts are run again."
+)
 
 RESULTS_OMITTED: Final = "The run of %s could not keep the results of %d items; they have succeeded. The first, %s: %s"
 """The one warning of a run about all omitted results; the command line leaves it out, too."""
@@ -324,7 +329,8 @@ class Run:
         if report.first_omitted is not None:
             logger.warning(RESULTS_OMITTED, self._writer.log.path, report.results_omitted, *report.first_omitted)
         if not report.ok:
-            logger.warning(ENDED_NOT_OK, self._writer.log.path, _in_words(report))
+            advice = DOUBTS_ADVICE if report.in_doubt and not self.options.idempotent else ""
+            logger.warning(ENDED_NOT_OK, self._writer.log.path, _in_words(report), advice)
 
     def _raise_what_is_due(self) -> None:
         if self.stopping.is_asked:

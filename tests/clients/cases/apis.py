@@ -31,7 +31,6 @@ class Sdk(Case):
         Condition.CLOSED_AT_ONCE: "the same error as after the whole request",
         Condition.SILENT: "the same error as after the whole request",
         Condition.HALF_REQUEST: "the same error as after the whole request",
-        Condition.DOWN_WHILE_IDLE: "the same error as after the whole request",
     }
 
     @contextlib.contextmanager

@@ -50,7 +50,6 @@ class HttpCase(Case):
         Condition.CLOSED_AT_ONCE: NOT_TOLD,
         Condition.SILENT: NOT_TOLD,
         Condition.HALF_REQUEST: NOT_TOLD,
-        Condition.DOWN_WHILE_IDLE: NOT_TOLD,
     }
 
     @contextlib.contextmanager
@@ -93,7 +92,7 @@ class HttpClient(HttpCase):
     """One connection, kept; fn raises an error of its own for a status."""
 
     name = "http.client"
-    needless = {**HttpCase.needless, Condition.CLOSED_WHILE_IDLE: NOT_TOLD}
+    needless = {**HttpCase.needless, Condition.CLOSED_WHILE_IDLE: NOT_TOLD, Condition.DOWN_WHILE_IDLE: NOT_TOLD}
 
     def connect_to(self, scheme: str, host: str, port: int) -> Any:
         kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection

@@ -24,7 +24,6 @@ LOST = (
     Condition.HALF_REPLY,
     Condition.RESET,
     Condition.HANG,
-    Condition.DOWN_WHILE_IDLE,
 )
 # aiohttp sends a GET again if the connection that it had kept breaks.
 SENT_AGAIN_BY_AIOHTTP = {Condition.HALF_REQUEST, Condition.NO_REPLY, Condition.RESET}
@@ -42,7 +41,10 @@ def safe(case: http_clients.HttpCase, needless: Mapping[Condition, str]) -> http
 
 CASES = (
     safe(http_clients.Urllib(), dict.fromkeys((*LOST, Condition.GATEWAY), NOT_NAMED)),
-    safe(http_clients.HttpClient(), dict.fromkeys((*LOST, Condition.CLOSED_WHILE_IDLE), NOT_NAMED)),
+    safe(
+        http_clients.HttpClient(),
+        dict.fromkeys((*LOST, Condition.CLOSED_WHILE_IDLE, Condition.DOWN_WHILE_IDLE), NOT_NAMED),
+    ),
     safe(http_clients.Urllib3(), dict.fromkeys(LOST, NOT_NAMED)),
     safe(http_clients.Requests(), {Condition.HALF_REPLY: NOT_NAMED}),
     safe(http_clients.Httpx(), {}),

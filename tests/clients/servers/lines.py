@@ -39,6 +39,11 @@ class LineServer:
         with self._lock:
             return self._tokens[token]
 
+    def tokens(self) -> list[str]:
+        """Return the effects that happened."""
+        with self._lock:
+            return list(self._tokens)
+
     def note(self, token: str) -> None:
         """Remember that the effect named *token* happened; called before the reply is written."""
         with self._lock:

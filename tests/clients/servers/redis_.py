@@ -64,6 +64,10 @@ class Redis:
         """Return how often *token* was pushed."""
         return int(self.ask(f"LLEN {token}").removeprefix(":"))
 
+    def size(self) -> int:
+        """Return how many keys there are."""
+        return int(self.ask("DBSIZE").removeprefix(":"))
+
     def happened(self, token: str) -> bool:
         """Return whether *token* was pushed."""
         return self.count(token) > 0

@@ -14,14 +14,15 @@ from tests.clients.servers.lines import LineServer
 if TYPE_CHECKING:
     from tests.clients.servers.lines import Conversation
 
-TOKEN = re.compile(rb"effect[0-9a-f]{16}")
-
 
 class SmtpServer(LineServer):
     """A mail happened when the line with the single dot was read, unless the reply to it is a refusal.
 
     *answers* may name EHLO, HELO, STARTTLS, MAIL, RCPT, DATA, RSET, NOOP, QUIT and ``"."``, the end of a mail.
     """
+
+    token = re.compile(rb"effect[0-9a-f]{16}")
+    """What is looked for in a mail."""
 
     def talk(self, conversation: Conversation) -> None:
         """Take mails until the client leaves."""
@@ -52,7 +53,7 @@ class SmtpServer(LineServer):
         usual = b"250 queued"
         # A hangup or an unreadable reply (answers) comes from a server that took the mail over; 4xx and 5xx do not.
         if not conversation.answer_to(".", usual).startswith((b"4", b"5")):
-            for token in TOKEN.findall(b"\n".join(lines)):
+            for token in self.token.findall(b"\n".join(lines)):
                 self.note(token.decode())
         conversation.reply(".", usual)
 

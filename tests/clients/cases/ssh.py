@@ -50,7 +50,7 @@ class _Ssh(Case):
                 server.user,
                 pkey=paramiko.Ed25519Key.from_private_key_file(str(server.user_key)),
                 timeout=TIMEOUT_S,
-                banner_timeout=TIMEOUT_S,
+                banner_timeout=3 * TIMEOUT_S,
                 auth_timeout=10 * TIMEOUT_S,
                 channel_timeout=TIMEOUT_S,
                 allow_agent=False,

@@ -45,6 +45,8 @@ class MariaDb:
                 install,
                 "--no-defaults",
                 f"--datadir={self._home / 'data'}",
+                # Two servers that are made at the same time would take each other's temporary tables away.
+                f"--tmpdir={self._home}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 "--skip-name-resolve",
@@ -64,6 +66,7 @@ class MariaDb:
                 self._server,
                 "--no-defaults",
                 f"--datadir={self._home / 'data'}",
+                f"--tmpdir={self._home}",
                 f"--socket={self._home / 'socket'}",
                 f"--pid-file={self._home / 'pid'}",
                 f"--log-error={self._home / 'log'}",

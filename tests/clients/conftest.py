@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import warnings
 from typing import TYPE_CHECKING
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 REQUIRED = os.environ.get("WAL_RUNNER_CLIENTS") == "required"
 """Set where every client and server must be there: then a missing one is a failure, not a skip."""
+
+
+def has_the_extra() -> bool:
+    """Return whether this environment is the one for the clients; in another the matrix would be a part of itself."""
+    return importlib.util.find_spec("psycopg") is not None
 
 
 def skip_or_fail(what: str) -> None:

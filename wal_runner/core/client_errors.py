@@ -609,6 +609,50 @@ CLIENTS: Final[tuple[Client, ...]] = (
         ),
     ),
     Client(
+        "pymemcache",
+        modules=("pymemcache.exceptions",),
+        rows=(
+            # Several keys are several commands: some may have had their effect before the one that failed.
+            *(
+                Row(error, UNKNOWN, raised_in=place, unusable=False)
+                for error in (
+                    "pymemcache.exceptions.MemcacheError",
+                    "pymemcache.exceptions.MemcacheClientError",
+                    "pymemcache.exceptions.MemcacheIllegalInputError",
+                    "pymemcache.exceptions.MemcacheServerError",
+                    "pymemcache.exceptions.MemcacheUnknownCommandError",
+                )
+                for place in (
+                    ("pymemcache.client.hash", "_safely_run_set_many"),
+                    ("pymemcache.client.hash", "delete_many"),
+                    ("pymemcache.client.hash", "flush_all"),
+                )
+            ),
+            *(
+                Row(error, UNKNOWN, raised_in=("pymemcache.client.base", function), unusable=False)
+                for error in (
+                    "pymemcache.exceptions.MemcacheClientError",
+                    "pymemcache.exceptions.MemcacheServerError",
+                    "pymemcache.exceptions.MemcacheUnknownCommandError",
+                )
+                for function in ("set_many", "delete_many")
+            ),
+            # Each of them closes its connection, and the next call makes a new one.
+            Row("pymemcache.exceptions.MemcacheIllegalInputError", NOT_SENT, unusable=False),
+            Row("pymemcache.exceptions.MemcacheUnknownCommandError", REFUSED, unusable=False),
+            Row("pymemcache.exceptions.MemcacheClientError", REFUSED, unusable=False),
+            # Other texts are those of proxies (mcrouter, twemproxy), which say so of a reply that they lost too.
+            Row("pymemcache.exceptions.MemcacheServerError", REFUSED, says="out of memory", unusable=False),
+            Row("pymemcache.exceptions.MemcacheServerError", REFUSED, says="object too large", unusable=False),
+            Row("pymemcache.exceptions.MemcacheServerError", UNKNOWN, unusable=False),
+            Row("pymemcache.exceptions.MemcacheUnexpectedCloseError", UNKNOWN, unusable=False),
+            Row("pymemcache.exceptions.MemcacheUnknownError", UNKNOWN, unusable=False),
+            Row("pymemcache.exceptions.MemcacheError", NOT_SENT, says="All servers seem to be down", unusable=True),
+            Row("pymemcache.exceptions.MemcacheError", UNKNOWN, unusable=False),
+        ),
+        connecting=(("pymemcache.client.base", "_connect"),),
+    ),
+    Client(
         "pymongo",
         modules=("pymongo.errors", "pymongo.pool_shared"),
         rows=(

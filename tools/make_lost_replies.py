@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.clients import matrix, page  # noqa: E402
 from tests.clients.conditions import Condition  # noqa: E402
+from wal_runner.core.error_evidence import name_of_class, row_for  # noqa: E402
 
 
 if TYPE_CHECKING:
@@ -56,8 +57,14 @@ def show(case: Case) -> int:
         print(f"{took:4.1f} s {' | '.join(cell.parts)} | {matrix.describe(cell.error)!r:.300}")
         for complaint in matrix.complaints(case, cell):
             wrong += 1
-            print(f"       WRONG: {complaint.partition(':')[0]}")
+            print(f"       WRONG: {complaint.partition(':')[0]}{_hint(cell)}")
     return wrong
+
+
+def _hint(cell: matrix.Cell) -> str:
+    if cell.error is None or row_for(cell.error) is not None:
+        return ""
+    return f" (no row applies to {name_of_class(type(cell.error))})"
 
 
 def print_json(case: Case) -> None:
@@ -75,7 +82,11 @@ def print_json(case: Case) -> None:
 def section_of(name: str) -> tuple[str, list[str]]:
     """Return the page's section about the case called *name*, and what is wrong with its cells."""
     case = next(case for case in matrix.cases() if case.name == name)
-    cells = [cell for cell, _ in cells_of(case)]
+    try:
+        cells = [cell for cell, _ in cells_of(case)]
+    except Exception as error:
+        error.add_note(f"while {name} was tried")
+        raise
     wrong = [complaint for cell in cells for complaint in matrix.complaints(case, cell)]
     return page.section(case, cells), wrong
 
@@ -91,6 +102,10 @@ def main() -> int:
         return 0
     if given.show is not None:
         shown = [case for case in matrix.cases() if given.show in case.name]
+        if not shown:
+            known = ", ".join(case.name for case in matrix.cases())
+            print(f"No case has {given.show!r} in its name. There are: {known}.", file=sys.stderr)
+            return 2
         for case in shown:
             if (missing := case.missing()) is not None:
                 print(f"{case.name}: {missing} is not installed", file=sys.stderr)

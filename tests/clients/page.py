@@ -54,8 +54,16 @@ def row(cell: matrix.Cell) -> str:
 
 def whole(sections: Sequence[str], measured: dt.date) -> str:
     """Return the whole page."""
-    head = HEAD.read_text().replace("{date}", f"{measured:%-d %B %Y}")
-    return "\n".join([head.rstrip(), "", *sections]).rstrip() + "\n"
+    head = HEAD.read_text().replace("{date}", f"{measured:%-d %B %Y}").replace("{notes}", _notes())
+    assert "{notes}" not in head, "the head has a place for the notes"
+    ends = [path.read_text().rstrip() + "\n" for path in sorted(NOTES.glob("zz_*.md"))]
+    return "\n".join([head.rstrip(), "", *sections, *ends]).rstrip() + "\n"
+
+
+def _notes() -> str:
+    """Return what users of each client must know, written by hand, one client after the other."""
+    paths = [path for path in sorted(NOTES.glob("*.md")) if not path.name.startswith("zz_")]
+    return "\n\n".join(path.read_text().strip() for path in paths)
 
 
 def rows_of(text: str, case: Case) -> list[tuple[str, str, str, str]]:

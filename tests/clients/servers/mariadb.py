@@ -45,6 +45,8 @@ class MariaDb:
                 install,
                 "--no-defaults",
                 f"--datadir={self._home / 'data'}",
+                # In the system's folder, two installations at once remove each other's temporary tables.
+                f"--tmpdir={self._home}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 "--skip-name-resolve",

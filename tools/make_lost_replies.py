@@ -14,6 +14,7 @@ import argparse
 import datetime as dt
 import json
 import multiprocessing
+import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +26,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.clients import matrix, page  # noqa: E402
+from tests.clients.case import NotTried  # noqa: E402
 from tests.clients.conditions import Condition  # noqa: E402
 from wal_runner.core.error_evidence import name_of_class, row_for  # noqa: E402
 
@@ -37,16 +39,33 @@ if TYPE_CHECKING:
 WORKERS: Final = 4
 """Cells wait more than they work, so more than the machine has cores."""
 
+NOT_INSTALLED: Final = 2
+"""Exit code if a package of the case is missing."""
+
+CELL_SECONDS_MAX: Final = 30
+"""Maximum time for one cell of `--json`, which takes a few seconds; an old version may wait without end."""
+
+
+class CellTookTooLong(BaseException):
+    """Raised by an alarm in the middle of a cell."""
+
+
+def conditions_of(case: Case) -> list[tuple[Condition, str]]:
+    """Return the conditions that make sense for *case*, each with its variants."""
+    return [
+        (condition, variant)
+        for condition in Condition
+        if matrix.applies(case, condition)
+        for variant in matrix.variants(case, condition)
+    ]
+
 
 def cells_of(case: Case) -> Iterator[tuple[matrix.Cell, float]]:
     """Yield each cell of *case*, and the seconds that it took."""
     with case.serving() as server:
-        for condition in Condition:
-            if not matrix.applies(case, condition):
-                continue
-            for variant in matrix.variants(case, condition):
-                began = time.monotonic()
-                yield matrix.run(case, server, condition, variant), time.monotonic() - began
+        for condition, variant in conditions_of(case):
+            began = time.monotonic()
+            yield matrix.run(case, server, condition, variant), time.monotonic() - began
 
 
 def show(case: Case) -> int:
@@ -68,15 +87,38 @@ def _hint(cell: matrix.Cell) -> str:
 
 
 def print_json(case: Case) -> None:
-    """Print what the page would say of *case*, the versions, and what is wrong."""
-    cells = [cell for cell, _ in cells_of(case)]
+    """Print what the page would say of *case*, the versions, what is wrong, and the conditions that could not be tried.
+
+    A cell that fails or takes too long, as may be with an old version, does not end the others.
+    """
+    cells: list[matrix.Cell] = []
+    not_tried: dict[str, str] = {}
+    signal.signal(signal.SIGALRM, _raise_that_it_took_too_long)
+    with case.serving() as server:
+        for condition, variant in conditions_of(case):
+            what = condition.value + (f": {variant}" if variant else "")
+            try:
+                # Again and again: closing such a client may wait without end, too.
+                signal.setitimer(signal.ITIMER_REAL, CELL_SECONDS_MAX, CELL_SECONDS_MAX / 10)
+                cells.append(matrix.run(case, server, condition, variant))
+            except CellTookTooLong:
+                not_tried[what] = "the client waits without end"
+            except (NotTried, Exception) as raised:  # noqa: BLE001 - an old version may fail in any way
+                not_tried[what] = str(raised) or type(raised).__name__
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
     shown = {
         "versions": case.versions(),
         "rows": [cell.parts for cell in cells],
         "wrong": [complaint for cell in cells for complaint in matrix.complaints(case, cell)],
-        "repeated": [" ".join(cell.parts) for cell in cells if cell.happened and cell.verdict == matrix.FAILED],
+        "repeated": [" ".join(cell.parts) for cell in cells if matrix.is_repeated(case, cell)],
+        "not_tried": not_tried,
     }
     print(json.dumps(shown))
+
+
+def _raise_that_it_took_too_long(*_: object) -> None:
+    raise CellTookTooLong
 
 
 def section_of(name: str) -> tuple[str, list[str]]:
@@ -98,7 +140,11 @@ def main() -> int:
     parser.add_argument("--json", metavar="NAME", help="print the cells of the case NAME as JSON")
     given = parser.parse_args()
     if given.json is not None:
-        print_json(next(case for case in matrix.cases() if case.name == given.json))
+        case = next(case for case in matrix.cases() if case.name == given.json)
+        if (missing := case.missing()) is not None:
+            print(f"{missing} is not installed", file=sys.stderr)
+            return NOT_INSTALLED
+        print_json(case)
         return 0
     if given.show is not None:
         shown = [case for case in matrix.cases() if given.show in case.name]
@@ -109,7 +155,7 @@ def main() -> int:
         for case in shown:
             if (missing := case.missing()) is not None:
                 print(f"{case.name}: {missing} is not installed", file=sys.stderr)
-                return 2
+                return NOT_INSTALLED
         return 1 if sum(show(case) for case in shown) else 0
     names = [case.name for case in matrix.cases()]
     # Not forked: gRPC and librdkafka have threads.

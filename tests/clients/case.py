@@ -22,6 +22,10 @@ TIMEOUT_S: Final = 0.6
 """Time-out of clients for connecting and for replies: long enough for a busy machine, short enough for 400 cells."""
 
 
+class NotTried(BaseException):
+    """The case cannot run with the version that is installed; the text says why."""
+
+
 class Server(Protocol):
     """A server that runs, and can say whether an effect happened."""
 

@@ -116,7 +116,7 @@ def complaints(case: Case, cell: Cell) -> list[str]:
     """Return what is wrong with *cell*: an effect that would be repeated, or a doubt that nobody explained."""
     wrong = []
     shown = f"{case.name}, {cell.condition.value} {cell.variant}: {describe(cell.error)}"
-    if cell.happened and cell.verdict == FAILED and not case.is_safe:
+    if is_repeated(case, cell):
         wrong.append(f"happened and called failed, so it would be repeated: {shown}")
     is_needless = (case.is_safe or not cell.happened) and cell.verdict == IN_DOUBT
     if is_needless and cell.condition in NEVER_IN_DOUBT:
@@ -128,6 +128,11 @@ def complaints(case: Case, cell: Cell) -> list[str]:
     if cell.is_usable is False and cell.error is not None and not cell.called_unusable:
         wrong.append(f"the connection cannot be used again, and the table does not say so: {shown}")
     return wrong
+
+
+def is_repeated(case: Case, cell: Cell) -> bool:
+    """Return whether an effect that happened is called failed, so that the next run would repeat it."""
+    return cell.happened and cell.verdict == FAILED and not case.is_safe
 
 
 def describe(error: BaseException | None) -> str:

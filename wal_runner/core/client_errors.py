@@ -24,6 +24,15 @@ from wal_runner.core.error_rows import (
 from wal_runner.core.http_statuses import UNKNOWN_STATUSES
 
 
+def _reading_json(place: tuple[str, str], status: str, method: str) -> Retry:
+    """Return the entry of a function that reads the reply to a request as JSON: the request was answered before.
+
+    A reply that is cut short fails only there if the client does not compare its length with what was said, as
+    urllib3 before 2 and all that use it. So does the page of a gateway. *status* and *method* are paths as in `Retry`.
+    """
+    return Retry(place, where=((status, ("2*", *sorted(UNKNOWN_STATUSES))),), method=method)
+
+
 def _httpx(name: str, core: str) -> Client:
     """Return the rows of httpx, or of a fork that kept the names of its classes; *core* is its httpcore."""
     return Client(
@@ -68,6 +77,7 @@ def _httpx(name: str, core: str) -> Client:
             ),
             Redirect(None, replies="response.history", status="status_code", method="request.method"),
         ),
+        retries=(_reading_json((f"{name}._models", "json"), "self.status_code", "self.request.method"),),
     )
 
 
@@ -104,6 +114,13 @@ MYSQL_CODES_NOT_DONE: Final = (
 
 If fn does not roll back, the COMMIT of the next item would commit what this one did before it failed.
 """
+
+PYMONGO_COLLECTIONS: Final = (
+    ("pymongo.synchronous.collection", None),
+    ("pymongo.asynchronous.collection", None),
+    ("pymongo.collection", "4.9"),
+)
+"""The modules of pymongo's collections, each with the version that it was moved in."""
 
 
 CLIENTS: Final[tuple[Client, ...]] = (
@@ -226,6 +243,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 where=(("response.status", tuple(sorted(UNKNOWN_STATUSES))),),
                 method="method",
             ),
+            _reading_json(("urllib3.response", "json"), "self.status", "self._original_response._method"),
         ),
     ),
     Client(
@@ -249,6 +267,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
             ),
             Redirect(None, replies="response.history", status="status_code", method="request.method"),
         ),
+        retries=(_reading_json(("requests.models", "json"), "self.status_code", "self.request.method"),),
     ),
     _httpx("httpx", "httpcore"),
     _httpx("httpx2", "httpcore2"),  # a fork, which openai uses
@@ -307,6 +326,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 where=(("retry_persistent_connection", (False,)), ("method", ("PUT", "DELETE", "TRACE"))),
                 method="method",
             ),
+            _reading_json(("aiohttp.client_reqrep", "json"), "self.status", "self.method"),
         ),
     ),
     # --- Mail ---------------------------------------------------------------------------------------------------
@@ -375,6 +395,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "quit")),
             Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "rset")),
             Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.smtp", "noop")),
+            *(
+                Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, raised_in=("aiosmtplib.esmtp", name), until="2")
+                for name in ("quit", "rset", "noop")
+            ),
             Row("aiosmtplib.errors.SMTPResponseException", REFUSED, where="code", values=(421,), unusable=True),
             Row("aiosmtplib.errors.SMTPResponseException", REFUSED, where="code", values=("4*", "5*")),
             Row("aiosmtplib.errors.SMTPResponseException", UNKNOWN, unusable=True),
@@ -578,7 +602,15 @@ CLIENTS: Final[tuple[Client, ...]] = (
                     ("redis.cluster", "_raise_first_error"),
                     ("redis.asyncio.client", "raise_first_error"),
                     ("redis.asyncio.cluster", "_raise_first_error"),
+                    ("redis.asyncio.cluster", "_execute"),  # of a pipeline without a MULTI
                 )
+            ),
+            Row(
+                "redis.exceptions.ResponseError",
+                UNKNOWN,
+                raised_in=("redis.cluster", "raise_first_error"),
+                unusable=False,
+                until="6.2",
             ),
             # A script or function that failed after it had begun: what it wrote before stays.
             Row("redis.exceptions.ResponseError", UNKNOWN, says="on @user_", unusable=False),
@@ -658,6 +690,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
         rows=(
             Row("pymongo.errors.InvalidOperation", NOT_SENT, says="after close", unusable=True),
             Row("pymongo.pool_shared._PoolClosedError", NOT_SENT, unusable=True),
+            Row("pymongo.pool._PoolClosedError", NOT_SENT, unusable=True, until="4.9"),
             # pymongo raises the error of the first attempt if there is no server for a second one. A commit that is
             # repeated by the caller, or by with_transaction, is another matter.
             Row(
@@ -697,6 +730,16 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 raised_in=("pymongo.asynchronous.pool", "_get_conn"),
                 unusable=False,
             ),
+            *(
+                Row(
+                    "pymongo.errors.AutoReconnect",
+                    NOT_SENT,
+                    raised_in=("pymongo.pool", function),
+                    unusable=False,
+                    until=until,
+                )
+                for function, until in (("_get_conn", "4.9"), ("_get_socket", "4.4"))
+            ),
             # A server that steps down says so before it does something (these codes), or in the middle.
             Row(
                 "pymongo.errors.NotPrimaryError",
@@ -724,8 +767,9 @@ CLIENTS: Final[tuple[Client, ...]] = (
                     says="'writeConcernErrors': [], 'nInserted': 0,",
                     raised_in=(home, "insert_many"),
                     unusable=False,
+                    until=until,
                 )
-                for home in ("pymongo.synchronous.collection", "pymongo.asynchronous.collection")
+                for home, until in PYMONGO_COLLECTIONS
             ),
             Row("pymongo.errors.BulkWriteError", UNKNOWN, unusable=False),
             Row("pymongo.errors.ClientBulkWriteException", UNKNOWN, unusable=False),
@@ -733,8 +777,8 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("pymongo.errors.WriteConcernError", UNKNOWN, unusable=False),  # done, and perhaps not kept
             # Documents that were changed before the one that was refused stay changed.
             *(
-                Row("pymongo.errors.WriteError", UNKNOWN, raised_in=(home, function), unusable=False)
-                for home in ("pymongo.synchronous.collection", "pymongo.asynchronous.collection")
+                Row("pymongo.errors.WriteError", UNKNOWN, raised_in=(home, function), unusable=False, until=until)
+                for home, until in PYMONGO_COLLECTIONS
                 for function in ("update_many", "delete_many")
             ),
             Row(
@@ -960,12 +1004,32 @@ CLIENTS: Final[tuple[Client, ...]] = (
         "stripe",
         modules=("stripe", "stripe._error"),
         rows=(
-            Row("stripe._error.APIConnectionError", SEE_CAUSE, unusable=False),
-            # A reply whose body cannot be read may have the status of success. Stripe calls the outcome of any 5xx
-            # indeterminate.
-            Row("stripe._error.StripeError", UNKNOWN, where="http_status", values=("2*", "5*"), unusable=False),
-            # Without a status the error is about the call: no key, an unknown parameter.
-            Row("stripe._error.StripeError", BY_STATUS, where="http_status", values=(ANY,), unusable=False),
+            *(
+                row
+                for home, until in (("stripe._error", None), ("stripe.error", "8"))
+                for row in (
+                    Row(f"{home}.APIConnectionError", SEE_CAUSE, unusable=False, until=until),
+                    # A reply whose body cannot be read may have the status of success. Stripe calls the outcome of any
+                    # 5xx indeterminate.
+                    Row(
+                        f"{home}.StripeError",
+                        UNKNOWN,
+                        where="http_status",
+                        values=("2*", "5*"),
+                        unusable=False,
+                        until=until,
+                    ),
+                    # Without a status the error is about the call: no key, an unknown parameter.
+                    Row(
+                        f"{home}.StripeError",
+                        BY_STATUS,
+                        where="http_status",
+                        values=(ANY,),
+                        unusable=False,
+                        until=until,
+                    ),
+                )
+            ),
         ),
     ),
     Client(
@@ -977,6 +1041,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # kept, and it may be that of a proxy that lost the server.
             Row("twilio.base.exceptions.TwilioRestException", UNKNOWN, where="code", values=(503,), unusable=False),
             Row("twilio.base.exceptions.TwilioRestException", BY_STATUS, unusable=False),
+        ),
+        retries=tuple(
+            _reading_json(("twilio.base.version", function), "response.status_code", "method")
+            for function in ("create", "create_async", "update", "update_async")
         ),
     ),
     Client(

@@ -56,6 +56,9 @@ class Row:
 
     *unusable* says whether the connection that raised the error cannot be used again, or not yet: the next call on it
     would fail too, or would read the reply of this one. None: the row does not say, ask the cause.
+
+    *until* is the version of the client that no longer has the class or the function, for a row about the versions
+    before it. A test does not look for them in the current version.
     """
 
     error: str
@@ -65,6 +68,7 @@ class Row:
     values: tuple[object, ...] = ()
     raised_in: tuple[str, str] | None = None
     unusable: bool | None = None
+    until: str | None = None
 
 
 Place: TypeAlias = tuple[str, str] | tuple[str, str, str]
@@ -89,7 +93,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How an error shows that its client had sent the same request before, by itself.
+    """How an error shows that the same request had been sent before: by its client itself, or to read its reply now.
 
     *passed* as in `Redirect`. It shows so if for each (path, values) of *where* the local variable there is one of
     *values*, as in a `Row`. *method* leads to the method, *error* to the error that the earlier try ended with.

@@ -98,7 +98,8 @@ class Anthropic(Sdk):
 
     def act(self, connection: Any, token: str) -> None:
         messages = [{"role": "user", "content": token}]
-        connection.messages.create(model="claude-3-5-haiku-latest", max_tokens=20, messages=messages)
+        # Old versions have a time-out of ten minutes for each call, which goes before that of the client.
+        connection.messages.create(model="claude-3-5-haiku-latest", max_tokens=20, messages=messages, timeout=TIMEOUT_S)
 
 
 class Stripe(Sdk):
@@ -122,7 +123,8 @@ class Stripe(Sdk):
         )
 
     def act(self, connection: Any, token: str) -> None:
-        connection.v1.payment_intents.create({"amount": 500, "currency": "eur", "description": token})
+        services = getattr(connection, "v1", connection)  # old versions have no `v1`
+        services.payment_intents.create({"amount": 500, "currency": "eur", "description": token})
 
     def close(self, connection: Any) -> None:
         """Leave it to the garbage collector: a StripeClient cannot be closed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from tests.clients.case import TIMEOUT_S, AsyncConnection, Case
+from tests.clients.case import TIMEOUT_S, AsyncConnection, Case, NotTried
 from tests.clients.conditions import Condition
 from tests.clients.servers import redis_
 
@@ -90,13 +90,15 @@ class RedisPyDefault(RedisPy):
 
     def _client(self, host: str, port: int, **options: Any) -> Any:
         import redis
-        from redis.backoff import ExponentialWithJitterBackoff
 
         client = redis.Redis(
             host=host, port=port, socket_timeout=self.timeout_s, socket_connect_timeout=self.timeout_s, **options
         )
         retry = client.get_retry()
-        assert retry is not None
+        if retry is None:
+            raise NotTried("before redis-py 6 there are no retries by default")
+        from redis.backoff import ExponentialWithJitterBackoff
+
         assert retry.get_retries() > 0, "redis-py has no retries by default any more"
         retry._backoff = ExponentialWithJitterBackoff(base=0.001, cap=0.01)
         client.set_retry(retry)

@@ -52,10 +52,11 @@ class _Ssh(Case):
                 timeout=TIMEOUT_S,
                 banner_timeout=3 * TIMEOUT_S,
                 auth_timeout=10 * TIMEOUT_S,
-                channel_timeout=TIMEOUT_S,
                 allow_agent=False,
                 look_for_keys=False,
             )
+            # connect() of old versions does not take it.
+            client.get_transport().channel_timeout = TIMEOUT_S  # type: ignore[union-attr]
         except BaseException:
             client.close()
             raise

@@ -1,4 +1,4 @@
-"""As much of S3 and SQS as one request needs: PutObject, and SendMessage in its JSON protocol."""
+"""As much of S3 and SQS as one request needs: PutObject, and SendMessage in its JSON protocol and the one before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from tests.clients.servers.http import HttpServer
 
@@ -30,6 +31,13 @@ def respond(_method: str, path: str, headers: Mapping[str, str], body: bytes) ->
             "SequenceNumber": "1" * 400,
         }
         return 200, {"Content-Type": "application/x-amz-json-1.0", **REQUEST_ID}, json.dumps(answer).encode()
+    if b"Action=SendMessage" in body:  # the protocol of old versions of boto3, with replies in XML
+        text = parse_qs(body)[b"MessageBody"][0]
+        digest = hashlib.md5(text, usedforsecurity=False).hexdigest()
+        result = f"<MD5OfMessageBody>{digest}</MD5OfMessageBody><MessageId>{'0001' * 9}</MessageId>"
+        result += f"<SequenceNumber>{'1' * 400}</SequenceNumber>"
+        answered = f"<SendMessageResponse><SendMessageResult>{result}</SendMessageResult></SendMessageResponse>"
+        return 200, {"Content-Type": "text/xml", **REQUEST_ID}, answered.encode()
     if path.partition("?")[0].startswith(f"/{BUCKET}/"):
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
         return 200, {"ETag": f'"{etag}"', "Server": "AmazonS3", **REQUEST_ID}, b""

@@ -64,8 +64,8 @@ class Kafka:
                 "group.id": "the test",
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 5,
-                "fetch.queue.backoff.ms": 5,
                 "fetch.error.backoff.ms": 5,
+                **({"fetch.queue.backoff.ms": 5} if confluent_kafka.libversion() >= ("2.2.0",) else {}),
             }
         )
         consumer.assign([confluent_kafka.TopicPartition(TOPIC, 0, 0)])

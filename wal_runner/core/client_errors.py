@@ -13,6 +13,7 @@ from wal_runner.core.error_rows import (
     ANY,
     BY_STATUS,
     NOT_SENT,
+    POSITIVE,
     REFUSED,
     SEE_CAUSE,
     UNKNOWN,
@@ -22,6 +23,9 @@ from wal_runner.core.error_rows import (
     Row,
 )
 from wal_runner.core.http_statuses import UNKNOWN_STATUSES
+
+
+UNKNOWN_NUMBERS: Final = tuple(sorted(UNKNOWN_STATUSES))
 
 
 def _httpx(name: str, core: str) -> Client:
@@ -67,6 +71,18 @@ def _httpx(name: str, core: str) -> Client:
                 method="request.method",
             ),
             Redirect(None, replies="response.history", status="status_code", method="request.method"),
+        ),
+    )
+
+
+def _azure_retries(passed: tuple[str, str]) -> tuple[Retry, ...]:
+    """Return how azure-core's history shows earlier tries, which ended with errors or with replies."""
+    method, history = "request.http_request.method", "retry_settings.history"
+    return (
+        Retry(passed, where=(), method=method, tries=history, error="error"),
+        *(
+            Retry(passed, where=((f"{history}.{number}.http_response.status_code", UNKNOWN_NUMBERS),), method=method)
+            for number in range(10)  # retry_total, unless the caller asks for more
         ),
     )
 
@@ -223,7 +239,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Retry(("urllib3.connectionpool", "urlopen"), where=(("err", (ANY,)),), method="method", error="err"),
             Retry(
                 ("urllib3.connectionpool", "urlopen"),
-                where=(("response.status", tuple(sorted(UNKNOWN_STATUSES))),),
+                where=(("response.status", UNKNOWN_NUMBERS),),
                 method="method",
             ),
         ),
@@ -570,6 +586,19 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("redis.exceptions.BusyLoadingError", REFUSED, unusable=True),  # it starts
             Row("redis.exceptions.ExternalAuthProviderError", REFUSED, unusable=False),
             Row("redis.exceptions.ConnectionError", REFUSED, says="max number of clients reached", unusable=False),
+            # Of the pool, which has no connection left. The others are at work, and not to be replaced.
+            Row(
+                "redis.exceptions.MaxConnectionsError",
+                NOT_SENT,
+                raised_in=("redis.connection", "get_connection"),
+                unusable=False,
+            ),
+            Row(
+                "redis.exceptions.MaxConnectionsError",
+                NOT_SENT,
+                raised_in=("redis.asyncio.connection", "get_connection"),
+                unusable=False,
+            ),
             # One command of a pipeline or a MULTI failed when it was executed: the others had their effect.
             *(
                 Row("redis.exceptions.ResponseError", UNKNOWN, raised_in=place, unusable=False)
@@ -606,6 +635,19 @@ CLIENTS: Final[tuple[Client, ...]] = (
             ),
             Row("redis.exceptions.ConnectionError", UNKNOWN, unusable=False),
             Row("redis.exceptions.TimeoutError", UNKNOWN, unusable=False),
+        ),
+        # A refusal may answer a repetition: READONLY after a failover, LOADING after a restart. What is repeated may
+        # also be an attempt to connect, before anything was sent; the name of the function to repeat tells.
+        retries=tuple(
+            Retry(
+                (home, "call_with_retry"),
+                where=(
+                    ("failures", (POSITIVE,)),
+                    ("self._retries", (-1, POSITIVE)),  # with 0 the one failure counted is the error itself
+                    ("do.__qualname__", ("Redis.*", "Pipeline.*", "TransactionStrategy.*")),
+                ),
+            )
+            for home in ("redis.retry", "redis.asyncio.retry")
         ),
     ),
     Client(
@@ -745,6 +787,14 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # The answer to a repetition: "exists already" may be about what an earlier attempt did.
             Row("botocore.exceptions.ClientError", UNKNOWN, unusable=False),
         ),
+        # "Could not connect" may be about a repetition, too.
+        retries=(
+            Retry(
+                ("botocore.endpoint", "_send_request"),
+                where=(("attempts", (range(2, 1_000),)),),
+                method="request.method",
+            ),
+        ),
     ),
     Client(
         "google-api-core",
@@ -764,6 +814,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 "google.api_core.exceptions.GoogleAPICallError", SEE_CAUSE, where="errors.0.code().name", values=(ANY,)
             ),
             Row("google.api_core.exceptions.GoogleAPICallError", BY_STATUS),
+        ),
+        retries=tuple(
+            Retry((f"google.api_core.retry.{home}", "retry_target"), where=(), error="error_list")
+            for home in ("retry_unary", "retry_unary_async")
         ),
     ),
     Client(
@@ -854,6 +908,11 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("azure.core.exceptions.HttpResponseError", UNKNOWN, where="status_code", values=("2*",)),
             Row("azure.core.exceptions.HttpResponseError", BY_STATUS, unusable=False),
         ),
+        retries=tuple(
+            retry
+            for home in ("_retry", "_retry_async")
+            for retry in _azure_retries((f"azure.core.pipeline.policies.{home}", "send"))
+        ),
     ),
     Client(
         "openai",
@@ -923,6 +982,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # Without a status the error is about the call: no key, an unknown parameter.
             Row("stripe._error.StripeError", BY_STATUS, where="http_status", values=(ANY,), unusable=False),
         ),
+        retries=tuple(
+            Retry(("stripe._http_client", function), where=(("num_retries", (POSITIVE,)),), method="method")
+            for function in ("_request_with_retries_internal", "_request_with_retries_internal_async")
+        ),
     ),
     Client(
         "twilio",
@@ -958,6 +1021,15 @@ CLIENTS: Final[tuple[Client, ...]] = (
             ),
             Row("slack_sdk.errors.SlackApiError", REFUSED, where="response.data.ok", values=(False,), unusable=False),
             Row("slack_sdk.errors.SlackApiError", UNKNOWN, unusable=False),
+        ),
+        retries=tuple(
+            Retry((f"slack_sdk.{home}", function), where=(("retry_state.current_attempt", (POSITIVE,)),))
+            for home, function in (
+                ("web.base_client", "_perform_urllib_http_request"),
+                ("web.async_internal_utils", "_request_with_session"),
+                ("webhook.client", "_perform_http_request"),
+                ("webhook.async_client", "_perform_http_request"),
+            )
         ),
     ),
     # --- Queues -------------------------------------------------------------------------------------------------

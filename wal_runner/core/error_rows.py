@@ -41,6 +41,9 @@ BY_STATUS: Final = Evidence.BY_STATUS
 ANY: Final = "*"
 """In *values* of a row: anything but None."""
 
+POSITIVE: Final = range(1, 1_000_000)
+"""In *values* of a row: a count that is not zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -49,8 +52,9 @@ class Row:
     *error* is the class as it names itself, ``f"{cls.__module__}.{cls.__qualname__}"``; subclasses without a row of
     their own count too. A row applies only if *says*, a text, occurs in ``str(error)`` (upper and lower case are the
     same), and if the attribute at *where* is one of *values*. *where* is a path such as ``"sqlstate"``, ``"args.0"``
-    or ``"code().name"``. A value is compared as it is; a text that ends in ``*`` matches what begins with the rest.
-    None matches an attribute that is None or missing; a set matches if it holds the value. *raised_in*, a (module,
+    or ``"code().name"``. A value is compared as it is; a text that ends in ``*`` matches what begins with the rest; a
+    range matches the numbers in it. None matches an attribute that is None or missing; a set matches if it holds the
+    value. *raised_in*, a (module,
     function name), asks that the error passed through that function. Of several rows for a class the first that
     applies counts.
 
@@ -92,14 +96,16 @@ class Retry:
     """How an error shows that its client had sent the same request before, by itself.
 
     *passed* as in `Redirect`. It shows so if for each (path, values) of *where* the local variable there is one of
-    *values*, as in a `Row`. *method* leads to the method, *error* to the error that the earlier try ended with.
-    Without *error* nobody knows what became of that try.
+    *values*, as in a `Row`. *method* leads to the method; without it the request counts as unsafe. *error* leads to
+    the error that the earlier try ended with, or to a list of such errors. With *tries* there is a list of earlier
+    tries, and *error* leads from each of them. Without *error* nobody knows what became of that try.
     """
 
     passed: tuple[str, str]
     where: tuple[tuple[str, tuple[object, ...]], ...]
-    method: str
+    method: str | None = None
     error: str | None = None
+    tries: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ repeated needlessly costs a second charge.
 
 An error is read from the outside in: itself, then its cause or the error that it was raised
 over, and so on. One lost reply among them is enough, unless the error that wraps it says more. What no error
-can show: a second request of the same fn that fails to connect after the first had its effect; and the retries of a
-client of which `earlier_requests` does not know, of which it raises the last one's error only.
+can show: a second request of the same fn that fails to connect after the first had its effect; and a client's own
+retries, if it raises only the last one's error, in a place from which `earlier_requests` cannot see the others.
 """
 
 from __future__ import annotations

@@ -5,9 +5,8 @@ Anything may import this module. Invariant: a row names classes as text; no clie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 
 class Evidence(Enum):
@@ -45,8 +44,7 @@ POSITIVE: Final = range(1, 1_000_000)
 """In *values* of a row: a count that is not zero."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What an error of one class means.
 
     *error* is the class as it names itself, ``f"{cls.__module__}.{cls.__qualname__}"``; subclasses without a row of
@@ -75,8 +73,7 @@ Place: TypeAlias = tuple[str, str] | tuple[str, str, str]
 """A function of a client: (module, function name), or (module, caller, function name)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(NamedTuple):
     """How an error shows that its request followed a redirect, so that an earlier request had been answered.
 
     *passed* is a (module, function name): the error came out of that function, and the paths lead through the
@@ -91,8 +88,7 @@ class Redirect:
     replies: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """How an error shows that its client had sent the same request before, by itself.
 
     *passed* as in `Redirect`. It shows so if for each (path, values) of *where* the local variable there is one of
@@ -108,8 +104,7 @@ class Retry:
     tries: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """The rows of one client.
 
     *name* is what people call it; *modules* are those that a test imports to compare each row with the real class. An

@@ -92,9 +92,10 @@ def _azure_retries(passed: tuple[str, str]) -> tuple[Retry, ...]:
 SQLSTATES_NOT_DONE: Final = ("08001", "08004", "25P02", "25P03", "25P04", "28*", "3D000", "53300", "57P03", "57P05")
 """PostgreSQL did not do it, and the connection is of no more use: refused, idle for too long, transaction aborted."""
 
-SQLSTATES_UNKNOWN: Final = ("08*", "40003", "57P*")
+SQLSTATES_UNKNOWN: Final = ("08*", "40003", "57P*", "XXA00")
 """What may follow a COMMIT that PostgreSQL did: the connection broke behind a pooler (PgBouncer says 08P01 for that),
-the completion is unknown, the server shuts down (tests/clients/test_restarts.py shows 57P01 after a COMMIT)."""
+the completion is unknown, the server shuts down (tests/clients/test_restarts.py shows 57P01 after a COMMIT).
+CockroachDB says XXA00 of a transaction that was committed, and whose change of the schema then failed."""
 
 SEVERITIES_OF_AN_END: Final = ("FATAL", "PANIC")
 """The server ended the session. Codes that say why before a COMMIT stand above; it may panic while it writes one."""
@@ -103,11 +104,14 @@ MYSQL_CODES_UNKNOWN: Final = (
     "20*",  # the client's own
     "50*",  # the same of MariaDB's
     1053,  # server shutdown in progress
+    1105,  # an unknown error: what Vitess says of a server behind it that it lost
     *range(1156, 1162),  # errors of the connection that the server, or a storage engine that is a client, had
     1180,  # error during COMMIT
     1181,  # error during ROLLBACK
     1196,  # some tables could not be rolled back
     1927,  # connection was killed; MaxScale says so of a server that was lost as well
+    3169,  # session was killed
+    8501,  # TiDB: execution result undetermined
 )
 """What may follow a COMMIT that MySQL or MariaDB did."""
 
@@ -448,6 +452,16 @@ CLIENTS: Final[tuple[Client, ...]] = (
         connecting=(("psycopg.connection", "connect"), ("psycopg.connection_async", "connect")),
     ),
     Client(
+        "psycopg_pool",
+        modules=("psycopg_pool",),
+        rows=(
+            # These are OperationalErrors of psycopg without an SQLSTATE.
+            Row("psycopg_pool.PoolClosed", NOT_SENT, unusable=True),
+            Row("psycopg_pool.PoolTimeout", NOT_SENT, unusable=False),
+            Row("psycopg_pool.TooManyRequests", NOT_SENT, unusable=False),
+        ),
+    ),
+    Client(
         "psycopg2",
         modules=("psycopg2",),
         rows=(
@@ -456,6 +470,23 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # What psycopg2 raises if libpq left it without a result and without a message.
             Row("psycopg2.DatabaseError", UNKNOWN, says="no message from the libpq", unusable=True),
             Row("psycopg2.DatabaseError", UNKNOWN, says="SSL SYSCALL error", unusable=True),
+            Row("psycopg2.DatabaseError", UNKNOWN, says="SSL error", where="pgcode", values=(None,), unusable=True),
+            Row(
+                "psycopg2.DatabaseError",
+                UNKNOWN,
+                says="SSL connection has been",
+                where="pgcode",
+                values=(None,),
+                unusable=True,
+            ),
+            Row(
+                "psycopg2.DatabaseError",
+                UNKNOWN,
+                says="lost synchronization",
+                where="pgcode",
+                values=(None,),
+                unusable=True,
+            ),
             Row("psycopg2.DatabaseError", UNKNOWN, says="server closed the connection", unusable=True),
             Row("psycopg2.Error", REFUSED, where="pgcode", values=SQLSTATES_NOT_DONE, unusable=True),
             Row("psycopg2.Error", UNKNOWN, where="pgcode", values=SQLSTATES_UNKNOWN, unusable=True),

@@ -89,7 +89,13 @@ def _azure_retries(passed: tuple[str, str]) -> tuple[Retry, ...]:
 
 # --- What the codes of databases say --------------------------------------------------------------------------
 
-SQLSTATES_NOT_DONE: Final = ("08001", "08004", "25P02", "25P03", "25P04", "28*", "3D000", "53300", "57P03", "57P05")
+SQLSTATES_OF_LOGIN: Final = ("28*", "3D000")
+"""PostgreSQL does not know the user, the password or the database."""
+
+LIBPQ_SAYS_OF_LOGIN: Final = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
+"""The same, if libpq passes on the text without the code."""
+
+SQLSTATES_NOT_DONE: Final = ("08001", "08004", "25P02", "25P03", "25P04", "53300", "57P03", "57P05")
 """PostgreSQL did not do it, and the connection is of no more use: refused, idle for too long, transaction aborted."""
 
 SQLSTATES_UNKNOWN: Final = ("08*", "40003", "57P*", "XXA00")
@@ -440,8 +446,22 @@ CLIENTS: Final[tuple[Client, ...]] = (
             ),
             # What the server reports has an SQLSTATE. Without one libpq speaks for itself: the connection was not
             # made (*connecting* tells), or it broke under a query.
+            # What the server said while the connection was made; *connecting* tells that nothing was sent.
+            *(
+                Row(
+                    "psycopg.OperationalError",
+                    UNKNOWN,
+                    says=text,
+                    where="sqlstate",
+                    values=(None,),
+                    unusable=True,
+                    is_final=True,
+                )
+                for text in LIBPQ_SAYS_OF_LOGIN
+            ),
             Row("psycopg.OperationalError", UNKNOWN, where="sqlstate", values=(None,), unusable=True),
             Row("psycopg.InternalError", UNKNOWN, where="sqlstate", values=(None,), unusable=True),
+            Row("psycopg.Error", REFUSED, where="sqlstate", values=SQLSTATES_OF_LOGIN, unusable=True, is_final=True),
             Row("psycopg.Error", REFUSED, where="sqlstate", values=SQLSTATES_NOT_DONE, unusable=True),
             Row("psycopg.Error", UNKNOWN, where="sqlstate", values=SQLSTATES_UNKNOWN, unusable=True),
             Row(
@@ -465,6 +485,19 @@ CLIENTS: Final[tuple[Client, ...]] = (
         "psycopg2",
         modules=("psycopg2",),
         rows=(
+            # What the server said while the connection was made; *connecting* tells that nothing was sent.
+            *(
+                Row(
+                    "psycopg2.OperationalError",
+                    UNKNOWN,
+                    says=text,
+                    where="pgcode",
+                    values=(None,),
+                    unusable=True,
+                    is_final=True,
+                )
+                for text in LIBPQ_SAYS_OF_LOGIN
+            ),
             Row("psycopg2.OperationalError", UNKNOWN, where="pgcode", values=(None,), unusable=True),
             Row("psycopg2.InterfaceError", NOT_SENT, says="already closed", unusable=True),
             # What psycopg2 raises if libpq left it without a result and without a message.
@@ -488,6 +521,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 unusable=True,
             ),
             Row("psycopg2.DatabaseError", UNKNOWN, says="server closed the connection", unusable=True),
+            Row("psycopg2.Error", REFUSED, where="pgcode", values=SQLSTATES_OF_LOGIN, unusable=True, is_final=True),
             Row("psycopg2.Error", REFUSED, where="pgcode", values=SQLSTATES_NOT_DONE, unusable=True),
             Row("psycopg2.Error", UNKNOWN, where="pgcode", values=SQLSTATES_UNKNOWN, unusable=True),
             Row(
@@ -513,6 +547,14 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("asyncpg.exceptions._base.InternalClientError", NOT_SENT, says="cannot switch to state", unusable=True),
             # The reply came and could not be read.
             Row("asyncpg.exceptions._base.InternalClientError", UNKNOWN, unusable=True),
+            Row(
+                "asyncpg.exceptions._base.PostgresError",
+                REFUSED,
+                where="sqlstate",
+                values=SQLSTATES_OF_LOGIN,
+                unusable=True,
+                is_final=True,
+            ),
             Row(
                 "asyncpg.exceptions._base.PostgresError",
                 REFUSED,
@@ -644,6 +686,11 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("redis.exceptions.ResponseError", UNKNOWN, says="on @user_", unusable=False),
             Row("redis.exceptions.ResponseError", UNKNOWN, says=": @user_", unusable=False),  # before Redis 7
             Row("redis.exceptions.ResponseError", UNKNOWN, says="wrong number of response items", unusable=False),
+            # What Envoy and twemproxy say of a server behind them that they lost.
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="upstream failure", unusable=False),
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="Connection timed out", unusable=False),
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="Connection reset by peer", unusable=False),
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="Broken pipe", unusable=False),
             Row("redis.exceptions.ResponseError", REFUSED, unusable=False),
             Row("redis.exceptions.WatchError", SEE_CAUSE, says="occurred while watching", unusable=False),
             Row("redis.exceptions.WatchError", REFUSED, unusable=False),
@@ -1072,9 +1119,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("pika.exceptions.ChannelWrongStateError", NOT_SENT, unusable=True),
             Row("pika.exceptions.ConnectionWrongStateError", NOT_SENT, unusable=True),
             Row("pika.exceptions.NoFreeChannels", NOT_SENT, unusable=False),
-            Row("pika.exceptions.AuthenticationError", REFUSED, unusable=True),
+            Row("pika.exceptions.AuthenticationError", REFUSED, unusable=True, is_final=True),
             Row("pika.exceptions.ConnectionOpenAborted", NOT_SENT, unusable=True),
             Row("pika.exceptions.IncompatibleProtocolError", NOT_SENT, unusable=True),
+            # Probable: the connection was lost in the middle of the login, as it is when the server restarts.
             Row("pika.exceptions.ProbableAccessDeniedError", NOT_SENT, unusable=True),
             Row("pika.exceptions.ProbableAuthenticationError", NOT_SENT, unusable=True),
             Row("pika.adapters.utils.connection_workflow.AMQPConnectorException", NOT_SENT, unusable=True),
@@ -1162,8 +1210,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
         "paramiko",
         modules=("paramiko.ssh_exception", "paramiko.sftp"),
         rows=(
-            Row("paramiko.ssh_exception.AuthenticationException", REFUSED, unusable=True),
-            Row("paramiko.ssh_exception.BadHostKeyException", REFUSED, unusable=True),
+            # What paramiko says if the connection is lost in the middle of the login.
+            Row("paramiko.ssh_exception.AuthenticationException", NOT_SENT, says="transport shut down", unusable=True),
+            Row("paramiko.ssh_exception.AuthenticationException", REFUSED, unusable=True, is_final=True),
+            Row("paramiko.ssh_exception.BadHostKeyException", REFUSED, unusable=True, is_final=True),
             Row("paramiko.ssh_exception.ChannelException", REFUSED),  # the server opens no channel
             Row("paramiko.ssh_exception.ConfigParseError", NOT_SENT),
             Row("paramiko.ssh_exception.CouldNotCanonicalize", NOT_SENT),

@@ -58,6 +58,9 @@ class Row(NamedTuple):
 
     *unusable* says whether the connection that raised the error cannot be used again, or not yet: the next call on it
     would fail too, or would read the reply of this one. None: the row does not say, ask the cause.
+
+    *is_final* says that connecting again would end the same: the other side does not know these credentials. A worker
+    that tried on and on could have the account locked.
     """
 
     error: str
@@ -67,6 +70,7 @@ class Row(NamedTuple):
     values: tuple[object, ...] = ()
     raised_in: tuple[str, str] | None = None
     unusable: bool | None = None
+    is_final: bool = False
 
 
 Place: TypeAlias = tuple[str, str] | tuple[str, str, str]

@@ -124,13 +124,15 @@ def connection_unusable(error: BaseException) -> bool:
 def is_connection_error(error: BaseException) -> bool:
     """Return whether *error* is about a connection: refused, lost, timed out, not to be used any more.
 
-    A server's refusal of a request (a wrong password, a constraint) is not. False for an error that cannot be read.
+    A server's refusal (a wrong password, a constraint) is not. False for an error that cannot be read.
     """
     about_connections = (Evidence.NOT_SENT, Evidence.UNKNOWN, Evidence.SEE_CAUSE)
 
     def is_so() -> bool:
         for link in links(error):
             row = row_for(link.error)
+            if row is not None and row.is_final:
+                return False
             if row is not None and (row.unusable or row.verdict in about_connections):
                 return True
         return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wal_runner.core.lost_reply import connection_unusable, lost_reply
+from wal_runner.core.lost_reply import connection_unusable, is_connection_error, lost_reply
 
 
 BASES = {
@@ -110,6 +110,23 @@ def test_server_that_ends_the_session_leaves_doubt(
 def test_error_of_libpq_has_no_code(error: BaseException, expected: tuple[str, str]) -> None:
     """Without a code the message says whether the connection broke under the statement."""
     assert expected == answer(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [
+        (error_like("asyncpg.exceptions._base.PostgresError", "no password", sqlstate="28P01"), False),
+        (error_like("psycopg.Error", "no database", sqlstate="3D000"), False),
+        (error_like("psycopg.OperationalError", 'FATAL:  password authentication failed for user "a"'), False),
+        (error_like("psycopg2.OperationalError", 'FATAL:  no pg_hba.conf entry for host "::1"'), False),
+        (error_like("psycopg.OperationalError", "connection failed: Connection refused"), True),
+        (error_like("asyncpg.exceptions._base.PostgresError", "starting up", sqlstate="57P03"), True),
+        (error_like("psycopg2.Error", "too many connections", pgcode="53300"), True),
+    ],
+)
+def test_login_that_is_refused_is_not_tried_again(error: BaseException, *, is_retried: bool) -> None:
+    """Workers that try a wrong password for a minute could have the account locked."""
+    assert is_retried == is_connection_error(error)
 
 
 @pytest.mark.parametrize(

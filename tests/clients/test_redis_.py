@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.clients.case import new_token
+from tests.clients.case import TIMEOUT_S, new_token
 from tests.clients.cases.redis_ import RedisPy, RedisPyDefault
 from tests.clients.conftest import skip_or_fail
 from tests.clients.proxy import HOST, Break, Proxy
@@ -115,25 +116,48 @@ def test_failed_repetition_does_not_hide_the_first(server: redis_.Redis, proxy: 
     assert (1, True) == (server.count(token), lost_reply(error))
 
 
-def test_refused_repetition_hides_the_first(server: redis_.Redis, proxy: Proxy) -> None:
-    """The server executes the command and becomes a replica: what nobody can see, and the page warns of."""
+def test_refused_repetition_does_not_hide_the_first(server: redis_.Redis, proxy: Proxy) -> None:
+    """The server executes the command and becomes a replica, which refuses the repetition."""
     client, token = RedisPyDefault().connect(HOST, proxy.port), new_token()
     client.ping()
-
-    def has_happened() -> bool:
-        if not server.happened(token):
-            return False
-        server.ask(f"REPLICAOF {HOST} 1")
-        return True
-
-    proxy.arm(Break.NO_REPLY, token.encode(), has_happened)
+    become_a_replica_after(server, proxy, token)
 
     try:
         error = _error_of(lambda: client.rpush(token, "1"))
     finally:
         server.ask("REPLICAOF NO ONE")
 
-    assert ("ReadOnlyError", True, False) == (type(error).__name__, server.happened(token), lost_reply(error))
+    assert ("ReadOnlyError", True, True) == (type(error).__name__, server.happened(token), lost_reply(error))
+
+
+def test_refused_repetition_by_asyncio_does_not_hide_the_first(server: redis_.Redis, proxy: Proxy) -> None:
+    """As without asyncio."""
+    redis, token = pytest.importorskip("redis.asyncio"), new_token()
+    become_a_replica_after(server, proxy, token)
+
+    async def push() -> None:
+        async with redis.Redis(host=HOST, port=proxy.port, socket_timeout=TIMEOUT_S) as client:
+            await client.rpush(token, "1")
+
+    try:
+        error = _error_of(lambda: asyncio.run(push()))
+    finally:
+        server.ask("REPLICAOF NO ONE")
+
+    assert ("ReadOnlyError", True, True) == (type(error).__name__, server.happened(token), lost_reply(error))
+
+
+@pytest.mark.parametrize("client", [RedisPy(), RedisPyDefault()], ids=lambda case: case.name)
+def test_refusal_of_the_first_attempt_is_a_failure(server: redis_.Redis, client: RedisPy) -> None:
+    """Retries that were not needed leave no doubt."""
+    server.ask(f"REPLICAOF {HOST} 1")
+
+    try:
+        error = _error_of(lambda: client.connect(HOST, server.port).rpush(new_token(), "1"))
+    finally:
+        server.ask("REPLICAOF NO ONE")
+
+    assert ("ReadOnlyError", False) == (type(error).__name__, lost_reply(error))
 
 
 def test_transaction_repeats_a_lost_exec(server: redis_.Redis, proxy: Proxy) -> None:
@@ -177,6 +201,16 @@ def test_changed_watched_key_is_a_failure(server: redis_.Redis, client: Any) -> 
     error = _error_of(pipe.execute)
 
     assert (False, False) == (server.happened(token), lost_reply(error))
+
+
+def become_a_replica_after(server: redis_.Redis, proxy: Proxy, token: str) -> None:
+    def has_happened() -> bool:
+        if not server.happened(token):
+            return False
+        server.ask(f"REPLICAOF {HOST} 1")
+        return True
+
+    proxy.arm(Break.NO_REPLY, token.encode(), has_happened)
 
 
 def _error_of(act: Any) -> BaseException:

@@ -326,6 +326,21 @@ def test_flusher_passes_over_a_gate_that_is_busy():
         flusher.check()
 
 
+def test_flusher_looks_at_connections_after_an_error():
+    """The end of the run waits for workers whose connections hang, and only that look replaces them."""
+    looks, has_failed = [], threading.Event()
+
+    def flush_if_old():
+        has_failed.set()
+        raise StorageFailed("broken")
+
+    dispatcher = SimpleNamespace(flush_if_old=flush_if_old, break_off=lambda: None)
+    with Flusher(dispatcher, lambda: looks.append(has_failed.is_set())) as flusher:
+        wait_until(lambda: True in looks)
+    with pytest.raises(StorageFailed):
+        flusher.check()
+
+
 def test_reader_follows_a_running_process(path):
     """`open_read` sees each commit of others, and holds nobody up."""
     with Script(HANGING, path, "a b c") as other:

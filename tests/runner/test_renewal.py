@@ -1,12 +1,13 @@
 """Renewed connections: a worker whose connection is lost connects again before its next item."""
 
 import asyncio
+import contextvars
 import gc
 import logging
 import math
 import threading
 import time
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 import pytest
 
@@ -457,6 +458,61 @@ def test_asynchronous_exit_that_hangs_is_cancelled(runner, server, swallows, mon
     assert 1 <= len(cancelled) == report.in_doubt <= 4
     assert len(IDS) == report.succeeded + report.in_doubt
     assert swallows == ("was cancelled after 0.1 s, and goes on" in caplog.text)
+
+
+def test_replacing_coroutine_sees_no_variables_of_the_other(runner, server, monkeypatch):
+    """Each worker has a copy of the caller's context variables, and not of another worker's."""
+    monkeypatch.setattr(renewal, "LEAVE_S", 0.1)
+    variable = contextvars.ContextVar("variable", default="the caller's")
+    seen = []
+
+    async def main():
+        go_on = asyncio.Event()
+
+        @asynccontextmanager
+        async def connect():
+            seen.append(variable.get())
+            variable.set("the worker's")
+            async with linked_async(server.port) as link:
+                try:
+                    yield link
+                except OSError:
+                    with suppress(asyncio.CancelledError):
+                        await go_on.wait()
+                    await go_on.wait()
+                    raise
+
+        async def fn(item, link):
+            at(BAD, server.restart)(item)
+            await link.send(item)
+
+        await runner.run_async(IDS, fn, concurrency=2, per_worker=connect)
+        go_on.set()
+
+    asyncio.run(main())
+
+    assert len(seen) > 2
+    assert {"the caller's"} == set(seen)
+
+
+def test_exit_that_awaits_a_task_it_cancelled_ends_no_run(runner, server):
+    """The cancellation that it raises is that task's, and not the run's."""
+
+    @asynccontextmanager
+    async def connect(port):
+        async with linked_async(port) as link:
+            reader = asyncio.create_task(asyncio.Event().wait())
+            await asyncio.sleep(0)
+            try:
+                yield link
+            finally:
+                reader.cancel()
+                await reader
+
+    report = coroutines(runner, server, at(BAD, server.restart), connect)
+
+    assert len(IDS) == report.succeeded + report.in_doubt
+    assert 1 <= report.in_doubt <= 4
 
 
 def test_context_of_a_coroutine_is_left_by_its_task(runner, server):

@@ -13,6 +13,7 @@ from wal_runner.core.error_rows import (
     ANY,
     BY_STATUS,
     NOT_SENT,
+    POSITIVE,
     REFUSED,
     SEE_CAUSE,
     UNKNOWN,
@@ -24,13 +25,16 @@ from wal_runner.core.error_rows import (
 from wal_runner.core.http_statuses import UNKNOWN_STATUSES
 
 
+UNKNOWN_NUMBERS: Final = tuple(sorted(UNKNOWN_STATUSES))
+
+
 def _reading_json(place: tuple[str, str], status: str, method: str) -> Retry:
     """Return the entry of a function that reads the reply to a request as JSON: the request was answered before.
 
     A reply that is cut short fails only there if the client does not compare its length with what was said, as
     urllib3 before 2 and all that use it. So does the page of a gateway. *status* and *method* are paths as in `Retry`.
     """
-    return Retry(place, where=((status, ("2*", *sorted(UNKNOWN_STATUSES))),), method=method)
+    return Retry(place, where=((status, ("2*", *UNKNOWN_NUMBERS)),), method=method)
 
 
 def _httpx(name: str, core: str) -> Client:
@@ -81,14 +85,33 @@ def _httpx(name: str, core: str) -> Client:
     )
 
 
+def _azure_retries(passed: tuple[str, str]) -> tuple[Retry, ...]:
+    """Return how azure-core's history shows earlier tries, which ended with errors or with replies."""
+    method, history = "request.http_request.method", "retry_settings.history"
+    return (
+        Retry(passed, where=(), method=method, tries=history, error="error"),
+        *(
+            Retry(passed, where=((f"{history}.{number}.http_response.status_code", UNKNOWN_NUMBERS),), method=method)
+            for number in range(10)  # retry_total, unless the caller asks for more
+        ),
+    )
+
+
 # --- What the codes of databases say --------------------------------------------------------------------------
 
-SQLSTATES_NOT_DONE: Final = ("08001", "08004", "25P02", "25P03", "25P04", "28*", "3D000", "53300", "57P03", "57P05")
+SQLSTATES_OF_LOGIN: Final = ("28*", "3D000")
+"""PostgreSQL does not know the user, the password or the database."""
+
+LIBPQ_SAYS_OF_LOGIN: Final = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
+"""The same, if libpq passes on the text without the code."""
+
+SQLSTATES_NOT_DONE: Final = ("08001", "08004", "25P02", "25P03", "25P04", "53300", "57P03", "57P05")
 """PostgreSQL did not do it, and the connection is of no more use: refused, idle for too long, transaction aborted."""
 
-SQLSTATES_UNKNOWN: Final = ("08*", "40003", "57P*")
+SQLSTATES_UNKNOWN: Final = ("08*", "40003", "57P*", "XXA00")
 """What may follow a COMMIT that PostgreSQL did: the connection broke behind a pooler (PgBouncer says 08P01 for that),
-the completion is unknown, the server shuts down (tests/clients/test_restarts.py shows 57P01 after a COMMIT)."""
+the completion is unknown, the server shuts down (tests/clients/test_restarts.py shows 57P01 after a COMMIT).
+CockroachDB says XXA00 of a transaction that was committed, and whose change of the schema then failed."""
 
 SEVERITIES_OF_AN_END: Final = ("FATAL", "PANIC")
 """The server ended the session. Codes that say why before a COMMIT stand above; it may panic while it writes one."""
@@ -97,11 +120,14 @@ MYSQL_CODES_UNKNOWN: Final = (
     "20*",  # the client's own
     "50*",  # the same of MariaDB's
     1053,  # server shutdown in progress
+    1105,  # an unknown error: what Vitess says of a server behind it that it lost
     *range(1156, 1162),  # errors of the connection that the server, or a storage engine that is a client, had
     1180,  # error during COMMIT
     1181,  # error during ROLLBACK
     1196,  # some tables could not be rolled back
     1927,  # connection was killed; MaxScale says so of a server that was lost as well
+    3169,  # session was killed
+    8501,  # TiDB: execution result undetermined
 )
 """What may follow a COMMIT that MySQL or MariaDB did."""
 
@@ -240,7 +266,7 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Retry(("urllib3.connectionpool", "urlopen"), where=(("err", (ANY,)),), method="method", error="err"),
             Retry(
                 ("urllib3.connectionpool", "urlopen"),
-                where=(("response.status", tuple(sorted(UNKNOWN_STATUSES))),),
+                where=(("response.status", UNKNOWN_NUMBERS),),
                 method="method",
             ),
             _reading_json(("urllib3.response", "json"), "self.status", "self._original_response._method"),
@@ -444,8 +470,22 @@ CLIENTS: Final[tuple[Client, ...]] = (
             ),
             # What the server reports has an SQLSTATE. Without one libpq speaks for itself: the connection was not
             # made (*connecting* tells), or it broke under a query.
+            # What the server said while the connection was made; *connecting* tells that nothing was sent.
+            *(
+                Row(
+                    "psycopg.OperationalError",
+                    UNKNOWN,
+                    says=text,
+                    where="sqlstate",
+                    values=(None,),
+                    unusable=True,
+                    is_final=True,
+                )
+                for text in LIBPQ_SAYS_OF_LOGIN
+            ),
             Row("psycopg.OperationalError", UNKNOWN, where="sqlstate", values=(None,), unusable=True),
             Row("psycopg.InternalError", UNKNOWN, where="sqlstate", values=(None,), unusable=True),
+            Row("psycopg.Error", REFUSED, where="sqlstate", values=SQLSTATES_OF_LOGIN, unusable=True, is_final=True),
             Row("psycopg.Error", REFUSED, where="sqlstate", values=SQLSTATES_NOT_DONE, unusable=True),
             Row("psycopg.Error", UNKNOWN, where="sqlstate", values=SQLSTATES_UNKNOWN, unusable=True),
             Row(
@@ -456,15 +496,56 @@ CLIENTS: Final[tuple[Client, ...]] = (
         connecting=(("psycopg.connection", "connect"), ("psycopg.connection_async", "connect")),
     ),
     Client(
+        "psycopg_pool",
+        modules=("psycopg_pool",),
+        rows=(
+            # These are OperationalErrors of psycopg without an SQLSTATE.
+            Row("psycopg_pool.PoolClosed", NOT_SENT, unusable=True),
+            Row("psycopg_pool.PoolTimeout", NOT_SENT, unusable=False),
+            Row("psycopg_pool.TooManyRequests", NOT_SENT, unusable=False),
+        ),
+    ),
+    Client(
         "psycopg2",
         modules=("psycopg2",),
         rows=(
+            # What the server said while the connection was made; *connecting* tells that nothing was sent.
+            *(
+                Row(
+                    "psycopg2.OperationalError",
+                    UNKNOWN,
+                    says=text,
+                    where="pgcode",
+                    values=(None,),
+                    unusable=True,
+                    is_final=True,
+                )
+                for text in LIBPQ_SAYS_OF_LOGIN
+            ),
             Row("psycopg2.OperationalError", UNKNOWN, where="pgcode", values=(None,), unusable=True),
             Row("psycopg2.InterfaceError", NOT_SENT, says="already closed", unusable=True),
             # What psycopg2 raises if libpq left it without a result and without a message.
             Row("psycopg2.DatabaseError", UNKNOWN, says="no message from the libpq", unusable=True),
             Row("psycopg2.DatabaseError", UNKNOWN, says="SSL SYSCALL error", unusable=True),
+            Row("psycopg2.DatabaseError", UNKNOWN, says="SSL error", where="pgcode", values=(None,), unusable=True),
+            Row(
+                "psycopg2.DatabaseError",
+                UNKNOWN,
+                says="SSL connection has been",
+                where="pgcode",
+                values=(None,),
+                unusable=True,
+            ),
+            Row(
+                "psycopg2.DatabaseError",
+                UNKNOWN,
+                says="lost synchronization",
+                where="pgcode",
+                values=(None,),
+                unusable=True,
+            ),
             Row("psycopg2.DatabaseError", UNKNOWN, says="server closed the connection", unusable=True),
+            Row("psycopg2.Error", REFUSED, where="pgcode", values=SQLSTATES_OF_LOGIN, unusable=True, is_final=True),
             Row("psycopg2.Error", REFUSED, where="pgcode", values=SQLSTATES_NOT_DONE, unusable=True),
             Row("psycopg2.Error", UNKNOWN, where="pgcode", values=SQLSTATES_UNKNOWN, unusable=True),
             Row(
@@ -490,6 +571,14 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("asyncpg.exceptions._base.InternalClientError", NOT_SENT, says="cannot switch to state", unusable=True),
             # The reply came and could not be read.
             Row("asyncpg.exceptions._base.InternalClientError", UNKNOWN, unusable=True),
+            Row(
+                "asyncpg.exceptions._base.PostgresError",
+                REFUSED,
+                where="sqlstate",
+                values=SQLSTATES_OF_LOGIN,
+                unusable=True,
+                is_final=True,
+            ),
             Row(
                 "asyncpg.exceptions._base.PostgresError",
                 REFUSED,
@@ -594,6 +683,19 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("redis.exceptions.BusyLoadingError", REFUSED, unusable=True),  # it starts
             Row("redis.exceptions.ExternalAuthProviderError", REFUSED, unusable=False),
             Row("redis.exceptions.ConnectionError", REFUSED, says="max number of clients reached", unusable=False),
+            # Of the pool, which has no connection left. The others are at work, and not to be replaced.
+            Row(
+                "redis.exceptions.MaxConnectionsError",
+                NOT_SENT,
+                raised_in=("redis.connection", "get_connection"),
+                unusable=False,
+            ),
+            Row(
+                "redis.exceptions.MaxConnectionsError",
+                NOT_SENT,
+                raised_in=("redis.asyncio.connection", "get_connection"),
+                unusable=False,
+            ),
             # One command of a pipeline or a MULTI failed when it was executed: the others had their effect.
             *(
                 Row("redis.exceptions.ResponseError", UNKNOWN, raised_in=place, unusable=False)
@@ -616,6 +718,11 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("redis.exceptions.ResponseError", UNKNOWN, says="on @user_", unusable=False),
             Row("redis.exceptions.ResponseError", UNKNOWN, says=": @user_", unusable=False),  # before Redis 7
             Row("redis.exceptions.ResponseError", UNKNOWN, says="wrong number of response items", unusable=False),
+            # What Envoy and twemproxy say of a server behind them that they lost.
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="upstream failure", unusable=False),
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="Connection timed out", unusable=False),
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="Connection reset by peer", unusable=False),
+            Row("redis.exceptions.ResponseError", UNKNOWN, says="Broken pipe", unusable=False),
             Row("redis.exceptions.ResponseError", REFUSED, unusable=False),
             Row("redis.exceptions.WatchError", SEE_CAUSE, says="occurred while watching", unusable=False),
             Row("redis.exceptions.WatchError", REFUSED, unusable=False),
@@ -638,6 +745,19 @@ CLIENTS: Final[tuple[Client, ...]] = (
             ),
             Row("redis.exceptions.ConnectionError", UNKNOWN, unusable=False),
             Row("redis.exceptions.TimeoutError", UNKNOWN, unusable=False),
+        ),
+        # A refusal may answer a repetition: READONLY after a failover, LOADING after a restart. What is repeated may
+        # also be an attempt to connect, before anything was sent; the name of the function to repeat tells.
+        retries=tuple(
+            Retry(
+                (home, "call_with_retry"),
+                where=(
+                    ("failures", (POSITIVE,)),
+                    ("self._retries", (-1, POSITIVE)),  # with 0 the one failure counted is the error itself
+                    ("do.__qualname__", ("Redis.*", "Pipeline.*", "TransactionStrategy.*")),
+                ),
+            )
+            for home in ("redis.retry", "redis.asyncio.retry")
         ),
     ),
     Client(
@@ -833,6 +953,14 @@ CLIENTS: Final[tuple[Client, ...]] = (
             # The answer to a repetition: "exists already" may be about what an earlier attempt did.
             Row("botocore.exceptions.ClientError", UNKNOWN, unusable=False),
         ),
+        # "Could not connect" may be about a repetition, too.
+        retries=(
+            Retry(
+                ("botocore.endpoint", "_send_request"),
+                where=(("attempts", (range(2, 1_000),)),),
+                method="request.method",
+            ),
+        ),
     ),
     Client(
         "google-api-core",
@@ -852,6 +980,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 "google.api_core.exceptions.GoogleAPICallError", SEE_CAUSE, where="errors.0.code().name", values=(ANY,)
             ),
             Row("google.api_core.exceptions.GoogleAPICallError", BY_STATUS),
+        ),
+        retries=tuple(
+            Retry((f"google.api_core.retry.{home}", "retry_target"), where=(), error="error_list")
+            for home in ("retry_unary", "retry_unary_async")
         ),
     ),
     Client(
@@ -942,6 +1074,11 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("azure.core.exceptions.HttpResponseError", UNKNOWN, where="status_code", values=("2*",)),
             Row("azure.core.exceptions.HttpResponseError", BY_STATUS, unusable=False),
         ),
+        retries=tuple(
+            retry
+            for home in ("_retry", "_retry_async")
+            for retry in _azure_retries((f"azure.core.pipeline.policies.{home}", "send"))
+        ),
     ),
     Client(
         "openai",
@@ -1031,6 +1168,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
                 )
             ),
         ),
+        retries=tuple(
+            Retry(("stripe._http_client", function), where=(("num_retries", (POSITIVE,)),), method="method")
+            for function in ("_request_with_retries_internal", "_request_with_retries_internal_async")
+        ),
     ),
     Client(
         "twilio",
@@ -1071,6 +1212,15 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("slack_sdk.errors.SlackApiError", REFUSED, where="response.data.ok", values=(False,), unusable=False),
             Row("slack_sdk.errors.SlackApiError", UNKNOWN, unusable=False),
         ),
+        retries=tuple(
+            Retry((f"slack_sdk.{home}", function), where=(("retry_state.current_attempt", (POSITIVE,)),))
+            for home, function in (
+                ("web.base_client", "_perform_urllib_http_request"),
+                ("web.async_internal_utils", "_request_with_session"),
+                ("webhook.client", "_perform_http_request"),
+                ("webhook.async_client", "_perform_http_request"),
+            )
+        ),
     ),
     # --- Queues -------------------------------------------------------------------------------------------------
     Client(
@@ -1081,9 +1231,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
             Row("pika.exceptions.ChannelWrongStateError", NOT_SENT, unusable=True),
             Row("pika.exceptions.ConnectionWrongStateError", NOT_SENT, unusable=True),
             Row("pika.exceptions.NoFreeChannels", NOT_SENT, unusable=False),
-            Row("pika.exceptions.AuthenticationError", REFUSED, unusable=True),
+            Row("pika.exceptions.AuthenticationError", REFUSED, unusable=True, is_final=True),
             Row("pika.exceptions.ConnectionOpenAborted", NOT_SENT, unusable=True),
             Row("pika.exceptions.IncompatibleProtocolError", NOT_SENT, unusable=True),
+            # Probable: the connection was lost in the middle of the login, as it is when the server restarts.
             Row("pika.exceptions.ProbableAccessDeniedError", NOT_SENT, unusable=True),
             Row("pika.exceptions.ProbableAuthenticationError", NOT_SENT, unusable=True),
             Row("pika.adapters.utils.connection_workflow.AMQPConnectorException", NOT_SENT, unusable=True),
@@ -1171,8 +1322,10 @@ CLIENTS: Final[tuple[Client, ...]] = (
         "paramiko",
         modules=("paramiko.ssh_exception", "paramiko.sftp"),
         rows=(
-            Row("paramiko.ssh_exception.AuthenticationException", REFUSED, unusable=True),
-            Row("paramiko.ssh_exception.BadHostKeyException", REFUSED, unusable=True),
+            # What paramiko says if the connection is lost in the middle of the login.
+            Row("paramiko.ssh_exception.AuthenticationException", NOT_SENT, says="transport shut down", unusable=True),
+            Row("paramiko.ssh_exception.AuthenticationException", REFUSED, unusable=True, is_final=True),
+            Row("paramiko.ssh_exception.BadHostKeyException", REFUSED, unusable=True, is_final=True),
             Row("paramiko.ssh_exception.ChannelException", REFUSED),  # the server opens no channel
             Row("paramiko.ssh_exception.ConfigParseError", NOT_SENT),
             Row("paramiko.ssh_exception.CouldNotCanonicalize", NOT_SENT),

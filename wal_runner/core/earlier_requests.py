@@ -47,14 +47,23 @@ def an_earlier_request_may_have_acted(error: BaseException) -> bool:
 
 def errors_of_earlier_tries(error: BaseException) -> list[BaseException]:
     """Return the errors that earlier tries of the same request ended with."""
-    found = [
-        value_at(local_variables, retry.error)
+    return [
+        earlier
         for place, frame in _frames(error)
         for local_variables in (dict(frame.f_locals),)
         for retry in _RETRIES
         if retry.passed == place and retry.error is not None and _retried(retry, local_variables)
+        for earlier in _errors_in(local_variables, retry.error, retry.tries)
     ]
-    return [one for one in found if isinstance(one, BaseException)]
+
+
+def _errors_in(local_variables: dict[str, object], path: str, tries: str | None) -> list[BaseException]:
+    if tries is None:
+        found = value_at(local_variables, path)
+    else:
+        kept = value_at(local_variables, tries)
+        found = [value_at(one, path) for one in kept] if isinstance(kept, list | tuple) else None
+    return [one for one in (found if isinstance(found, list | tuple) else [found]) if isinstance(one, BaseException)]
 
 
 def _frames(error: BaseException) -> Iterator[tuple[tuple[str | None, str], FrameType]]:

@@ -173,6 +173,8 @@ def _is_like(found: object, value: object) -> bool:
         return value in found
     if isinstance(value, str) and value.endswith("*"):
         return found is not None and str(found).startswith(value[:-1])
+    if isinstance(value, range):
+        return type(found) is int and found in value
     return type(found) is type(value) and found == value
 
 

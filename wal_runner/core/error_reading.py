@@ -68,7 +68,7 @@ class Reading:
 
     @property
     def is_unclear(self) -> bool:
-        """Say whether nothing was found that decides, and something was that leaves it open."""
+        """Return whether nothing was found that decides, and something was that leaves it open."""
         # A group's members are read after it: what all of them know, the error around the group knows too.
         for number in sorted(self._stories, reverse=True):
             members = [story for other, story in self._stories.items() if story.outer == number != other]

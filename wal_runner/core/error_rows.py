@@ -5,9 +5,8 @@ Anything may import this module. Invariant: a row names classes as text; no clie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 
 class Evidence(Enum):
@@ -41,16 +40,19 @@ BY_STATUS: Final = Evidence.BY_STATUS
 ANY: Final = "*"
 """In *values* of a row: anything but None."""
 
+POSITIVE: Final = range(1, 1_000_000)
+"""In *values* of a row: a count that is not zero."""
 
-@dataclass(frozen=True, slots=True)
-class Row:
+
+class Row(NamedTuple):
     """What an error of one class means.
 
     *error* is the class as it names itself, ``f"{cls.__module__}.{cls.__qualname__}"``; subclasses without a row of
     their own count too. A row applies only if *says*, a text, occurs in ``str(error)`` (upper and lower case are the
     same), and if the attribute at *where* is one of *values*. *where* is a path such as ``"sqlstate"``, ``"args.0"``
-    or ``"code().name"``. A value is compared as it is; a text that ends in ``*`` matches what begins with the rest.
-    None matches an attribute that is None or missing; a set matches if it holds the value. *raised_in*, a (module,
+    or ``"code().name"``. A value is compared as it is; a text that ends in ``*`` matches what begins with the rest; a
+    range matches the numbers in it. None matches an attribute that is None or missing; a set matches if it holds the
+    value. *raised_in*, a (module,
     function name), asks that the error passed through that function. Of several rows for a class the first that
     applies counts.
 
@@ -59,6 +61,9 @@ class Row:
 
     *until* is the version of the client that no longer has the class or the function, for a row about the versions
     before it. A test does not look for them in the current version.
+
+    *is_final* says that connecting again would end the same: the other side does not know these credentials. A worker
+    that tried on and on could have the account locked.
     """
 
     error: str
@@ -69,14 +74,14 @@ class Row:
     raised_in: tuple[str, str] | None = None
     unusable: bool | None = None
     until: str | None = None
+    is_final: bool = False
 
 
 Place: TypeAlias = tuple[str, str] | tuple[str, str, str]
 """A function of a client: (module, function name), or (module, caller, function name)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(NamedTuple):
     """How an error shows that its request followed a redirect, so that an earlier request had been answered.
 
     *passed* is a (module, function name): the error came out of that function, and the paths lead through the
@@ -91,23 +96,23 @@ class Redirect:
     replies: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """How an error shows that the same request had been sent before: by its client itself, or to read its reply now.
 
     *passed* as in `Redirect`. It shows so if for each (path, values) of *where* the local variable there is one of
-    *values*, as in a `Row`. *method* leads to the method, *error* to the error that the earlier try ended with.
-    Without *error* nobody knows what became of that try.
+    *values*, as in a `Row`. *method* leads to the method; without it the request counts as unsafe. *error* leads to
+    the error that the earlier try ended with, or to a list of such errors. With *tries* there is a list of earlier
+    tries, and *error* leads from each of them. Without *error* nobody knows what became of that try.
     """
 
     passed: tuple[str, str]
     where: tuple[tuple[str, tuple[object, ...]], ...]
-    method: str
+    method: str | None = None
     error: str | None = None
+    tries: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """The rows of one client.
 
     *name* is what people call it; *modules* are those that a test imports to compare each row with the real class. An

@@ -7,8 +7,8 @@ repeated needlessly costs a second charge.
 
 An error is read from the outside in: itself, then its cause or the error that it was raised
 over, and so on. One lost reply among them is enough, unless the error that wraps it says more. What no error
-can show: a second request of the same fn that fails to connect after the first had its effect; and the retries of a
-client of which `earlier_requests` does not know, of which it raises the last one's error only.
+can show: a second request of the same fn that fails to connect after the first had its effect; and a client's own
+retries, if it raises only the last one's error, in a place from which `earlier_requests` cannot see the others.
 """
 
 from __future__ import annotations
@@ -124,13 +124,15 @@ def connection_unusable(error: BaseException) -> bool:
 def is_connection_error(error: BaseException) -> bool:
     """Return whether *error* is about a connection: refused, lost, timed out, not to be used any more.
 
-    A server's refusal of a request (a wrong password, a constraint) is not. False for an error that cannot be read.
+    A server's refusal (a wrong password, a constraint) is not. False for an error that cannot be read.
     """
     about_connections = (Evidence.NOT_SENT, Evidence.UNKNOWN, Evidence.SEE_CAUSE)
 
     def is_so() -> bool:
         for link in links(error):
             row = row_for(link.error)
+            if row is not None and row.is_final:
+                return False
             if row is not None and (row.unusable or row.verdict in about_connections):
                 return True
         return False

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Self
 
 from wal_runner.runner import renewal
+from wal_runner.runner.cancelling import is_being_cancelled
 from wal_runner.runner.connection import Standing
-from wal_runner.runner.renewal import State, check_left, is_retried, logger
+from wal_runner.runner.renewal import State, check_left, in_words, is_retried, logger
 
 
 if TYPE_CHECKING:
@@ -88,8 +90,11 @@ class AsyncConnection(Standing):
         try:
             async with bound:
                 await stack.__aexit__(type(lost), lost, lost.__traceback__)
-        except asyncio.CancelledError:
-            raise  # the run's
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise  # the run's
+            # The exit awaited a task that it had cancelled itself. Raised again it would end the whole run.
+            logger.debug("Leaving the context of a lost connection raised a cancellation: %s", in_words(error))
         except BaseException as error:  # noqa: BLE001 - judged by the caller
             return None if bound.expired() else error
         finally:
@@ -140,6 +145,7 @@ class WorkerTasks:
         self._connections = connections
         self._on_end = on_end
         self._count = count
+        self._context = copy_context()
         self._standing: dict[int, AsyncConnection] = {}
         self.all: list[asyncio.Task[None]] = []
 
@@ -170,7 +176,9 @@ class WorkerTasks:
     def _start(self, number: int, state: State) -> asyncio.Task[None]:
         connection = AsyncConnection(self._connections, lambda: self._replace(number), state)
         self._standing[number] = connection
-        task = asyncio.create_task(self._work(number, connection), name=f"wal_runner worker {number}")
+        # A worker that takes another one's place must not see what that one's context set in its context variables.
+        work, name = self._work(number, connection), f"wal_runner worker {number}"
+        task = self._context.run(lambda: asyncio.create_task(work, name=name))
         task.add_done_callback(self._on_end)
         return task
 

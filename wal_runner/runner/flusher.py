@@ -55,9 +55,10 @@ class Flusher:
             try:
                 if self._look is not None:
                     self._look()
-                self._dispatcher.flush_if_old()
+                if self._error is None:
+                    self._dispatcher.flush_if_old()
             except (DiskFull, LogBusy):
                 continue  # passing; the outcomes stay, and the run meets it where it lasts
             except BaseException as error:  # noqa: BLE001 - handed to the run, which is who can act
-                self._error = error
-                return
+                # Go on looking: the end of the run waits for workers whose connections hang until they are replaced.
+                self._error = self._error or error

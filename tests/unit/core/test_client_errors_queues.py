@@ -38,7 +38,6 @@ def raised_by(module: str, *functions: str, error: BaseException, over: BaseExce
 @pytest.mark.parametrize(
     "error",
     [
-        made("redis.exceptions.BusyLoadingError", "Redis is loading the dataset in memory"),
         made("redis.exceptions.ConnectionError", "max number of clients reached"),
         made("redis.exceptions.ReadOnlyError", "...", type(made("redis.exceptions.ResponseError"))),
         raised_by(
@@ -53,6 +52,19 @@ def raised_by(module: str, *functions: str, error: BaseException, over: BaseExce
 def test_redis_refusal_is_a_failure(error: Exception) -> None:
     """The server, or the client before it sent anything, says no; the connection stays usable."""
     assert (False, False) == (lost_reply(error), connection_unusable(error))
+
+
+@pytest.mark.parametrize("text", ["upstream failure", "ERR Connection timed out", "ERR Connection reset by peer"])
+def test_redis_proxy_that_lost_the_server_leaves_doubt(text: str) -> None:
+    """Envoy and twemproxy answer in the server's place."""
+    assert lost_reply(made("redis.exceptions.ResponseError", text))
+
+
+def test_redis_that_loads_its_data_is_waited_for() -> None:
+    """It refuses every command until then, so the worker fails no further item."""
+    error = made("redis.exceptions.BusyLoadingError", "Redis is loading the dataset in memory")
+
+    assert (False, True) == (lost_reply(error), connection_unusable(error))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wal_runner.core.lost_reply import connection_unusable, lost_reply
+from wal_runner.core.lost_reply import connection_unusable, is_connection_error, lost_reply
 
 
 BASES = {
@@ -48,6 +48,7 @@ def answer(error: BaseException) -> tuple[str, str]:
         ("25P02", ("failed", "renewed")),  # in a transaction that failed: refused until someone rolls back
         ("25P03", ("failed", "renewed")),  # idle in a transaction for too long
         ("53300", ("failed", "renewed")),  # too many connections
+        ("XXA00", ("in doubt", "renewed")),  # CockroachDB: committed, and a change of the schema failed
         ("57P03", ("failed", "renewed")),  # starting up
         ("57P05", ("failed", "renewed")),  # idle for too long
         ("08006", ("in doubt", "renewed")),
@@ -95,10 +96,54 @@ def test_server_that_ends_the_session_leaves_doubt(
             ("in doubt", "renewed"),
         ),
         (error_like("psycopg2.ProgrammingError", "no results to fetch", pgcode=None), ("failed", "kept")),
+        (error_like("psycopg2.DatabaseError", "SSL error: bad record mac", pgcode=None), ("in doubt", "renewed")),
+        (
+            error_like("psycopg2.DatabaseError", "SSL connection has been closed unexpectedly", pgcode=None),
+            ("in doubt", "renewed"),
+        ),
+        (
+            error_like("psycopg2.DatabaseError", "lost synchronization with server", pgcode=None),
+            ("in doubt", "renewed"),
+        ),
     ],
 )
 def test_error_of_libpq_has_no_code(error: BaseException, expected: tuple[str, str]) -> None:
     """Without a code the message says whether the connection broke under the statement."""
+    assert expected == answer(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [
+        (error_like("asyncpg.exceptions._base.PostgresError", "no password", sqlstate="28P01"), False),
+        (error_like("psycopg.Error", "no database", sqlstate="3D000"), False),
+        (error_like("psycopg.OperationalError", 'FATAL:  password authentication failed for user "a"'), False),
+        (error_like("psycopg2.OperationalError", 'FATAL:  no pg_hba.conf entry for host "::1"'), False),
+        (error_like("psycopg.OperationalError", "connection failed: Connection refused"), True),
+        (error_like("asyncpg.exceptions._base.PostgresError", "starting up", sqlstate="57P03"), True),
+        (error_like("psycopg2.Error", "too many connections", pgcode="53300"), True),
+    ],
+)
+def test_login_that_is_refused_is_not_tried_again(error: BaseException, *, is_retried: bool) -> None:
+    """Workers that try a wrong password for a minute could have the account locked."""
+    assert is_retried == is_connection_error(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("PoolClosed", ("failed", "renewed")),
+        ("PoolTimeout", ("failed", "kept")),
+        ("TooManyRequests", ("failed", "kept")),
+    ],
+)
+def test_pool_of_psycopg_gave_no_connection(kind: str, expected: tuple[str, str]) -> None:
+    """The pool's errors are errors of libpq without a code, but nothing was sent."""
+    base = type(error_like("psycopg.OperationalError", sqlstate=None))
+    error = type(kind, (base,), {"__module__": "psycopg_pool", "sqlstate": None})(
+        "couldn't get a connection after 30 sec"
+    )
+
     assert expected == answer(error)
 
 
@@ -135,7 +180,10 @@ def test_asyncpg_says_whether_it_sent_anything(kind: str, text: str, expected: t
         (1053, ("in doubt", "renewed")),
         (1159, ("in doubt", "renewed")),
         (1180, ("in doubt", "renewed")),
+        (1105, ("in doubt", "renewed")),
         (1927, ("in doubt", "renewed")),
+        (3169, ("in doubt", "renewed")),
+        (8501, ("in doubt", "renewed")),
         (2013, ("in doubt", "renewed")),
         (2014, ("in doubt", "renewed")),
         (2055, ("in doubt", "renewed")),

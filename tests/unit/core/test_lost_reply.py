@@ -273,6 +273,7 @@ def test_each_place_is_that_of_a_function(place: tuple[str, ...]) -> None:
     assert [] == [name for name in functions if not any(callable(getattr(one, name, None)) for one in holders)]
 
 
+@pytest.mark.filterwarnings("ignore::ImportWarning")  # google-api-core, where grpcio-status is missing
 @pytest.mark.parametrize(
     ("home", "function"),
     sorted({entry.passed for client in CLIENTS for entry in (*client.redirects, *client.retries) if entry.passed}),

@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,16 @@ REQUIRED = os.environ.get("WAL_RUNNER_CLIENTS") == "required"
 def has_the_extra() -> bool:
     """Return whether this environment is the one for the clients; in another the matrix would be a part of itself."""
     return importlib.util.find_spec("psycopg") is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is here where the clients are not: what could run would run again where they are."""
+    if REQUIRED or has_the_extra():
+        return
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.skip("needs the extra `clients`; see docs/contributing.md"))
 
 
 def skip_or_fail(what: str) -> None:

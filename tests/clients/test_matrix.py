@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients import matrix, page
 from tests.clients.conditions import Condition
-from tests.clients.conftest import has_the_extra, skip_or_fail
+from tests.clients.conftest import skip_or_fail
 
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ CELLS = [
 @pytest.mark.parametrize(("case", "condition", "variant"), CELLS)
 def test_verdict_is_true(case: Case, condition: Condition, variant: str) -> None:
     """The server's state and the verdict agree, and the page says the same."""
-    if not has_the_extra():
-        skip_or_fail("the extra `clients`")
     if (missing := case.missing()) is not None:
         skip_or_fail(missing)
     try:

@@ -187,7 +187,8 @@ def test_context_is_left_with_the_error_and_in_order(runner, server, driver):
 
     driver(runner, server, at(BAD, server.restart), connect)
 
-    assert WORKERS[driver] == events.count("commit")
+    # A worker that loses its connection with its last item does not make another one.
+    assert 1 <= events.count("commit") <= WORKERS[driver]
     assert events.count("enter") == events.count("commit") + events.count("rollback")
     assert events.count("rollback") >= 1
 

@@ -60,5 +60,7 @@ class Flusher:
             except (DiskFull, LogBusy):
                 continue  # passing; the outcomes stay, and the run meets it where it lasts
             except BaseException as error:  # noqa: BLE001 - handed to the run, which is who can act
-                # Go on looking: the end of the run waits for workers whose connections hang until they are replaced.
                 self._error = self._error or error
+                if self._look is None:
+                    return
+                # Go on looking: the end of the run waits for workers whose connections hang until they are replaced.

@@ -254,10 +254,7 @@ def _break(case: Case, server: Server, proxy: Proxy, connection: Any, condition:
         if condition is Condition.DOWN_WHILE_IDLE:
             proxy.refuse_new_connections()
         proxy.drop_all()
-        # Until the client's system knows of it, and its event loop if it has one.
-        time.sleep(QUIET_S)
-        if isinstance(connection, AsyncConnection):
-            connection.run(asyncio.sleep(QUIET_S))
+        _let_see(connection, QUIET_S)
         plan = None
     else:
         how = Break.ANSWER if condition is Condition.GATEWAY else BREAKS.get(condition, Break.NO_REPLY)
@@ -278,6 +275,9 @@ def _break(case: Case, server: Server, proxy: Proxy, connection: Any, condition:
         time.sleep(SETTLE_S)
     happened = _has_happened(server, token)
 
+    if condition is Condition.USED_AGAIN:
+        # What is written before the client has seen that the connection is gone may be in doubt with good reason.
+        _let_see(connection, SETTLE_S)
     again = new_token()
     error_again = _error_of(case, connection, again)
     happened_again = _has_happened(server, again)
@@ -290,6 +290,13 @@ def _break(case: Case, server: Server, proxy: Proxy, connection: Any, condition:
         last = new_token()
         is_usable = _error_of(case, connection, last) is None and _has_happened(server, last)
     return _cell(case, condition, variant, happened=happened, error=error, is_usable=is_usable)
+
+
+def _let_see(connection: Any, seconds: float) -> None:
+    """Wait until the client's system knows that a connection was closed, and its event loop if it has one."""
+    time.sleep(seconds)
+    if isinstance(connection, AsyncConnection):
+        connection.run(asyncio.sleep(QUIET_S))
 
 
 def _has_happened(server: Server, token: str) -> bool:

@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
     asked = _parser().parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
-    print(f"seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="io-faults-", dir=asked.dir))
     try:
+        # Not before: whoever reads this may end the tool, and an exception before the try would leave the folder.
+        print(f"seed {seed}", flush=True)
         return _show(asked, seed, folder)
     except Unavailable as error:
         print(f"This cannot run here: {error}", file=sys.stderr)

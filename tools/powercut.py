@@ -57,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = secrets.randbelow(1_000_000) if asked.seed is None else asked.seed
     if asked.recording:
         seed = kept(asked.recording).seed
-    print(f"seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="powercut-", dir=asked.dir))
     try:
+        # Not before: whoever reads this may end the tool, and an exception before the try would leave the folder.
+        print(f"seed {seed}", flush=True)
         if asked.controls or asked.control:
             wanted = [asked.control] if asked.control else list(PLANTS)
             return _show_controls(asked, seed, wanted, folder)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tests.clients.case import Case
 
 
+TRIES_MAX = 3
+"""On a busy machine a client may see a closed connection later than usual, and say something else."""
+
 CELLS = [
     pytest.param(
         case,
@@ -36,12 +39,19 @@ def test_verdict_is_true(case: Case, condition: Condition, variant: str) -> None
     """The server's state and the verdict agree, and the page says the same."""
     if (missing := case.missing()) is not None:
         skip_or_fail(missing)
-    try:
-        with case.serving() as server:
-            cell = matrix.run(case, server, condition, variant)
-    except FileNotFoundError as error:
-        skip_or_fail(str(error))
-        return
+    expected = page.rows_of(page.PATH.read_text(), case)
+    for _ in range(TRIES_MAX):
+        try:
+            with case.serving() as server:
+                cell = matrix.run(case, server, condition, variant)
+        except FileNotFoundError as error:
+            skip_or_fail(str(error))
+            return
+        # What would repeat an effect is never tried again: it is wrong if it comes once.
+        assert not matrix.is_repeated(case, cell), matrix.describe(cell.error)
+        wrong = matrix.complaints(case, cell)
+        if not wrong and cell.parts in expected:
+            break
 
-    assert [] == matrix.complaints(case, cell)
-    assert cell.parts in page.rows_of(page.PATH.read_text(), case)
+    assert [] == wrong
+    assert cell.parts in expected

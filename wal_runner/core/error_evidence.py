@@ -6,6 +6,7 @@ name, and no client is imported.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -65,11 +66,14 @@ _NAME_OF_A_WRONG_SETTING: Final = re.compile(
 
 def row_for(error: BaseException) -> Row | None:
     """Return the row that applies to *error*: of its class, or of the nearest class that it inherits from."""
-    for ancestor in type(error).__mro__:
-        for row in _ROWS.get(name_of_class(ancestor), ()):
-            if _applies(row, error):
-                return row
-    return None
+    rows = _rows_of(type(error))  # type: ignore[arg-type]  # mypy takes the hash of its instances for that of the class
+    return next((row for row in rows if _applies(row, error)), None)
+
+
+@functools.lru_cache(maxsize=256)
+def _rows_of(kind: type) -> tuple[Row, ...]:
+    """Return the rows of *kind* and of the classes that it inherits from, the nearest first."""
+    return tuple(row for ancestor in kind.__mro__ for row in _ROWS.get(name_of_class(ancestor), ()))
 
 
 def evidence_of(error: BaseException, statuses: Mapping[int, Evidence], connecting: set[FrameType]) -> Evidence:
@@ -134,22 +138,33 @@ def name_of_class(kind: type) -> str:
 def value_at(root: object, path: str) -> Any:  # noqa: ANN401 - whatever is there
     """Return what is at *path* in *root*, or None: attributes, keys or indexes, ``()`` at the end of one calls it."""
     value: Any = root
-    for step in path.split("."):
-        name = step.removesuffix("()")
+    for name, is_called in _steps(path):
+        if value is None:
+            return None
         try:
-            if isinstance(value, Mapping):
+            # Most errors have none of the attributes that are asked for, and a batch may have a million errors:
+            # a raised AttributeError and a look at the abstract classes would be most of the cost of a verdict.
+            if not hasattr(type(value), "__getitem__"):
+                value = getattr(value, name, None)
+            elif isinstance(value, Mapping):
                 value = value[name]
             elif isinstance(value, Sequence) and name.isdigit():
                 value = value[int(name)]
             else:
                 value = getattr(value, name)
-            if name != step:
+            if is_called:
                 value = value()
         except KeyboardInterrupt:  # Ctrl-C, and not the error's doing
             raise
         except BaseException:  # noqa: BLE001 - it is not there; a property may say so by any error
             return None
     return value
+
+
+@functools.cache
+def _steps(path: str) -> tuple[tuple[str, bool], ...]:
+    """Return the names in *path*, one of a row, and whether each is called."""
+    return tuple((step.removesuffix("()"), step.endswith("()")) for step in path.split("."))
 
 
 def _applies(row: Row, error: BaseException) -> bool:

@@ -15,7 +15,8 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.conftest import skip_or_fail
-from tests.clients.servers.http import HOST, HttpServer
+from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import HOST
 from tests.effects.lossy_server import refusing_port
 from wal_runner.core.lost_reply import lost_reply
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.clients.case import new_token
-from tests.clients.servers.http import HOST, HttpServer
+from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import HOST
 from tests.support.made_errors import chained, foreign, raised_over
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
 

@@ -9,9 +9,10 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.cases.http_clients import CASES
-from tests.clients.conftest import skip_or_fail
-from tests.clients.servers.http import HOST, HttpServer, created
+from tests.clients.conftest import skip_or_fail, started
+from tests.clients.servers.http import HttpServer, created
 from tests.clients.servers.nginx import Nginx
+from tests.clients.servers.sharing import HOST
 from tests.effects.lossy_server import refusing_port
 from wal_runner.core.lost_reply import lost_reply
 
@@ -62,15 +63,13 @@ def site() -> Iterator[Site]:
                 return 429, {}, b""
         return created(method, path, headers, body)
 
-    with refusing_port() as dead, HttpServer(respond) as server:
-        try:
-            gateway = Nginx(server.port, dead)
-        except FileNotFoundError as error:
-            skip_or_fail(str(error))
-            return
-        with gateway:
-            yield Site(server, gateway.port)
-            waking.set()
+    with (
+        refusing_port() as dead,
+        HttpServer(respond) as server,
+        started(lambda: Nginx(server.port, dead)) as gateway,
+    ):
+        yield Site(server, gateway.port)
+        waking.set()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

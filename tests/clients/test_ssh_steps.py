@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.cases.ssh import ParamikoCommand, ParamikoSftp
-from tests.clients.conftest import skip_or_fail
+from tests.clients.conftest import started
 from tests.clients.proxy import HOST, Break, Proxy
 from tests.clients.servers import sshd
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
@@ -23,11 +23,7 @@ paramiko = pytest.importorskip("paramiko")
 @pytest.fixture
 def server() -> sshd.Sshd:
     """Return the server that the cases share."""
-    try:
-        return sshd.shared()
-    except FileNotFoundError as error:
-        skip_or_fail(str(error))
-        raise
+    return started(sshd.shared)
 
 
 REQUESTS = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REQUIRED = os.environ.get("WAL_RUNNER_CLIENTS") == "required"
-"""Set where every client and server must be there: then a missing one is a failure, not a skip."""
+"""Set where every client and server must be installed: a missing one is then a failure, not a skip."""
 
 
 def has_the_extra() -> bool:

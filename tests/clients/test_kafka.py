@@ -50,7 +50,7 @@ def test_default_retries_write_it_several_times(server: kafka.Kafka) -> None:
 
 
 def test_message_too_large_is_a_failure(producer: Any) -> None:
-    """It is not even queued."""
+    """The client refuses the message before it is queued."""
     error = error_of(lambda: producer.produce(kafka.TOPIC, b"x" * 2_000_000))
 
     assert not lost_reply(error)

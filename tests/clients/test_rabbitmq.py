@@ -36,7 +36,7 @@ def channel(server: rabbitmq.RabbitMQ) -> Iterator[Any]:
 
 
 def test_message_without_a_queue_is_a_failure(channel: Any) -> None:
-    """The server gives it back; the channel stays usable."""
+    """The server returns the message; the channel stays usable."""
     error = error_of(lambda: channel.basic_publish("", "no such queue", b"", mandatory=True))
 
     assert (False, False) == (lost_reply(error), connection_unusable(error))
@@ -50,7 +50,7 @@ def test_message_without_an_exchange_is_a_failure(channel: Any) -> None:
 
 
 def test_message_that_one_of_two_queues_rejects_is_in_doubt(server: rabbitmq.RabbitMQ, channel: Any) -> None:
-    """The other queue has it, and the server reports a Nack all the same."""
+    """The other queue has the message, although the server reports a Nack."""
     full, token = new_token(), new_token()
     channel.queue_declare(full, exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     channel.basic_publish("", full, b"the one that fits")
@@ -65,7 +65,7 @@ def test_message_that_one_of_two_queues_rejects_is_in_doubt(server: rabbitmq.Rab
 
 @pytest.mark.slow
 def test_missing_heartbeat_leaves_doubt(server: rabbitmq.RabbitMQ) -> None:
-    """The connection hangs after the message: pika gives up when heartbeats fail to come."""
+    """The connection hangs after the message: pika closes it when heartbeats are missing."""
     import pika
 
     token = new_token()

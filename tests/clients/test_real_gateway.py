@@ -75,7 +75,7 @@ def site() -> Iterator[Site]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize(("path", "happens", "is_unknown"), ANSWERS.values(), ids=ANSWERS.keys())
 def test_what_nginx_answers(site: Site, case: HttpCase, path: str, *, happens: bool, is_unknown: bool) -> None:
-    """The server's tokens say whether it happened; a refusal by the server reached it, and is one all the same."""
+    """The server's tokens show whether the effect happened; a refusal by the server itself is a failure."""
     if (missing := case.missing()) is not None:
         skip_or_fail(missing)
     token = new_token()
@@ -88,7 +88,7 @@ def test_what_nginx_answers(site: Site, case: HttpCase, path: str, *, happens: b
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_nginx_passes_what_goes_well(site: Site, case: HttpCase) -> None:
-    """The way through nginx works."""
+    """A request that succeeds is passed through nginx."""
     if (missing := case.missing()) is not None:
         skip_or_fail(missing)
     token = new_token()

@@ -69,7 +69,7 @@ def test_script_that_fails_midway_is_in_doubt(server: redis_.Redis, client: Any)
 
 
 def test_script_that_does_not_compile_is_a_failure(client: Any) -> None:
-    """Nothing of it was executed."""
+    """Redis executed nothing of the script."""
     error = error_of(lambda: client.eval("this is not Lua", 0))
 
     assert not lost_reply(error)
@@ -119,7 +119,7 @@ def test_refused_repetition_does_not_hide_the_first(server: redis_.Redis, proxy:
 
 
 def test_refused_repetition_by_asyncio_does_not_hide_the_first(server: redis_.Redis, proxy: Proxy) -> None:
-    """As without asyncio."""
+    """The same holds for the client of asyncio."""
     redis, token = pytest.importorskip("redis.asyncio"), new_token()
     become_a_replica_after(server, proxy, token)
 
@@ -149,7 +149,7 @@ def test_refusal_of_the_first_attempt_is_a_failure(server: redis_.Redis, client:
 
 
 def test_transaction_repeats_a_lost_exec(server: redis_.Redis, proxy: Proxy) -> None:
-    """Redis.transaction() takes a lost reply for a change of the watched key, and repeats, whatever `retry` says."""
+    """Redis.transaction() handles a lost reply as a change of the watched key, and repeats, whatever `retry` is."""
     client, token = RedisPy().connect(HOST, proxy.port), new_token()
     client.ping()
     proxy.arm(Break.NO_REPLY, b"RPUSH", lambda: server.happened(token))

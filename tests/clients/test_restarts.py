@@ -145,7 +145,7 @@ def cases(server: Postgres | MariaDb) -> tuple[Case, ...]:
 @pytest.mark.filterwarnings("ignore")  # clients forget sockets when a connection breaks
 @pytest.mark.parametrize("fault", FAULTS)
 def test_failed_effects_are_not_in_the_table(server: Any, cases: tuple[Case, ...], fault: str) -> None:
-    """What was called failed did not happen, and a fault leaves no more in doubt than one effect of each writer."""
+    """Effects called failed did not happen, and a fault leaves at most one effect of each writer in doubt."""
     inject, times = FAULTS[fault]
     for case in cases:
         with Writers(case, server.port) as writers:

@@ -54,14 +54,14 @@ def test_write_to_an_open_file_leaves_doubt(server: sshd.Sshd) -> None:
 
 
 def test_stat_after_a_put_leaves_doubt(server: sshd.Sshd) -> None:
-    """`put` asks for the size of what it has stored; that this fails does not undo it."""
+    """`put` asks for the size of what it has stored; the file stays stored if that fails."""
     error = error_after_the_loss(server, lambda sftp: sftp.stat(str(server.files)), lambda _: None)
 
     assert lost_reply(error), repr(error)
 
 
 def test_wrong_key_is_a_failure(server: sshd.Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server lets nobody in, and the connection is of no use."""
+    """The server refuses the login, so the connection is unusable."""
     monkeypatch.setattr(server, "user_key", server.home / "host_key")
     with pytest.raises(paramiko.AuthenticationException) as caught:
         ParamikoCommand().connect(HOST, server.port)
@@ -80,7 +80,7 @@ def test_unknown_host_key_is_a_failure(server: sshd.Sshd) -> None:
 
 
 def test_command_is_sent_once(server: sshd.Sshd) -> None:
-    """Its reply is lost, and paramiko sends it no second time."""
+    """The reply is lost, and paramiko does not send the command again."""
     case = ParamikoCommand()
     token = new_token()
     with Proxy(server.port) as proxy:

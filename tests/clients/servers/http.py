@@ -75,7 +75,7 @@ class HttpServer:
             self._tokens.update(found)
 
     def stop_listening(self) -> None:
-        """Refuse further connections; those that are open live on."""
+        """Refuse further connections; open ones are kept."""
         # Closing alone does not wake the thread that waits for connections, and the port would still take some.
         with contextlib.suppress(OSError):
             self._server.socket.shutdown(socket.SHUT_RDWR)

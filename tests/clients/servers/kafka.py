@@ -82,7 +82,7 @@ shared = shared_server(Kafka)
 
 
 def main() -> None:
-    """Be the broker."""
+    """Run the broker."""
     import confluent_kafka
 
     owner = confluent_kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": ""})

@@ -30,7 +30,7 @@ def program(name: str) -> str:
 
 
 class MariaDb:
-    """A server that runs until `close`; `stop` and `kill` are what a night brings."""
+    """A server that runs until `close`; `stop`, `kill` and `start` simulate an outage."""
 
     def __init__(self) -> None:
         self._server, self._client = program("mariadbd"), program("mariadb")

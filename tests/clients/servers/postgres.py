@@ -28,7 +28,7 @@ def programs() -> Path | None:
 
 
 class Postgres:
-    """A server that runs until `close`; `restart` and `stop` are what a night brings."""
+    """A server that runs until `close`; `stop` and `start` simulate an outage."""
 
     def __init__(self) -> None:
         folder = programs()

@@ -1,4 +1,4 @@
-"""A certificate for localhost that nobody trusts, made once a process by the openssl program."""
+"""An untrusted certificate for localhost, made once a process by the openssl program."""
 
 from __future__ import annotations
 

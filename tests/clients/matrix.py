@@ -113,7 +113,7 @@ def run(case: Case, server: Server, condition: Condition, variant: str = "") -> 
 
 
 def complaints(case: Case, cell: Cell) -> list[str]:
-    """Return what is wrong with *cell*: an effect that would be repeated, or a doubt that nobody explained."""
+    """Return what is wrong with *cell*: an effect that would be repeated, or a doubt that no note explains."""
     wrong = []
     shown = f"{case.name}, {cell.condition.value} {cell.variant}: {describe(cell.error)}"
     if is_repeated(case, cell):
@@ -136,7 +136,7 @@ def is_repeated(case: Case, cell: Cell) -> bool:
 
 
 def describe(error: BaseException | None) -> str:
-    """Return the error and what lies behind it, for whoever extends the table."""
+    """Return the error and its causes, for a person who extends the table."""
     if error is None:
         return "no error"
     kind = type(error)
@@ -188,7 +188,7 @@ def _address(server: Server, condition: Condition) -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def _untrusted_tls(_port: int) -> Iterator[int]:
-    """Yield a port on which the TLS handshake is made with a certificate that nobody trusts."""
+    """Yield a port on which the TLS handshake is made with an untrusted certificate."""
     import socket
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -303,7 +303,7 @@ def _has_happened(server: Server, token: str) -> bool:
     """Return whether the effect happened: at once if it did, else when the server has had time to do what it got."""
     deadline = time.monotonic() + SETTLE_S
     while not (happened := server.happened(token)) and time.monotonic() < deadline:
-        time.sleep(SETTLE_S / 10)
+        time.sleep(SETTLE_S / 10)  # poll: that an effect does not come has no event
     return happened
 
 

@@ -87,7 +87,7 @@ class Proxy:
             self._listen()
 
     def refuse_new_connections(self) -> None:
-        """Let the system refuse whoever connects from now on."""
+        """Refuse new connections: the port is closed."""
         if self._thread is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -96,11 +96,11 @@ class Proxy:
             self._thread = None
 
     def close_new_connections(self) -> None:
-        """Accept and close at once whoever connects from now on."""
+        """Accept new connections, and close each at once."""
         self._is_closing_at_once = True
 
     def say_nothing(self) -> None:
-        """Accept whoever connects from now on, read what they say, and answer nothing."""
+        """Accept new connections, read from them, and answer nothing."""
         self._is_silent = True
 
     def drop_all(self) -> None:
@@ -191,20 +191,20 @@ class Proxy:
                 plan.has_struck.set()
                 pair.close()
                 return
-            time.sleep(0.002)
+            time.sleep(0.002)  # poll: a server has no event for an effect
         if plan.how is Break.HALF_REPLY:
             while not pair.held or time.monotonic() - pair.came_at < QUIET_S:
                 if time.monotonic() > deadline:
                     plan.failure = "the server sent no reply"
                     break
-                time.sleep(0.002)
+                time.sleep(0.002)  # poll: a reply is whole if nothing more comes for QUIET_S
             with contextlib.suppress(OSError):
                 pair.client.sendall(pair.held[: max(1, len(pair.held) // 2)] if len(pair.held) > 1 else b"")
-                time.sleep(QUIET_S)
+                time.sleep(QUIET_S)  # let the client read it: a close at once might reset the connection
         if plan.how is Break.ANSWER:
             with contextlib.suppress(OSError):
                 pair.client.sendall(plan.answer)
-                time.sleep(QUIET_S)
+                time.sleep(QUIET_S)  # let the client read it: a close at once might reset the connection
         plan.has_struck.set()
         if plan.how is Break.RESET:
             pair.reset()

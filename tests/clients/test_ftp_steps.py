@@ -62,7 +62,7 @@ def test_error_before_the_effect_failed(server: FtpServer, command: str, answer:
 @pytest.mark.parametrize("answer", [b"421 closing", b"452 full", b"550 no"], ids=repr)
 @pytest.mark.parametrize(("case", "reply"), [(CASES[0], "226"), (CASES[1], "RNTO")], ids=["STOR", "rename"])
 def test_refusal_failed(server: FtpServer, case: FtplibStore, reply: str, answer: bytes) -> None:
-    """The server says that it did not do it."""
+    """The server's refusal means that it stored nothing."""
     server.answers[reply] = answer
     token = new_token()
     error = error_of(server, case, token)
@@ -74,7 +74,7 @@ def test_refusal_failed(server: FtpServer, case: FtplibStore, reply: str, answer
 @pytest.mark.parametrize("answer", [CLOSED, GARBLED, b"350 go on"], ids=repr)
 @pytest.mark.parametrize(("case", "reply"), [(CASES[0], "226"), (CASES[1], "RNTO")], ids=["STOR", "rename"])
 def test_reply_that_says_nothing_leaves_doubt(server: FtpServer, case: FtplibStore, reply: str, answer: bytes) -> None:
-    """The file is there, once, and no error may call that a failure."""
+    """The file is stored, once, so the error must not be called a failure."""
     server.answers[reply] = answer
     token = new_token()
     error = error_of(server, case, token)
@@ -85,7 +85,7 @@ def test_reply_that_says_nothing_leaves_doubt(server: FtpServer, case: FtplibSto
 
 @pytest.mark.parametrize("answer", [b"421 closing", b"500 what?", GARBLED], ids=repr)
 def test_strange_farewell_leaves_doubt(server: FtpServer, answer: bytes) -> None:
-    """Leaving the `with` block of ftplib raises what QUIT met, after the file was stored."""
+    """Leaving the `with` block of ftplib raises the error of QUIT, after the file was stored."""
     server.answers["QUIT"] = answer
     token = new_token()
 
@@ -123,7 +123,7 @@ def test_command_after_a_time_out_leaves_doubt() -> None:
 
 
 def test_closed_connection_is_unusable(server: FtpServer) -> None:
-    """A file was never sent where there is no socket."""
+    """Without a socket no file was sent."""
     connection = connected(server)
     connection.close()
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.clients.conftest import skip_or_fail
-from tests.clients.servers.http import HOST, HttpServer
+from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import HOST
 from wal_runner.core.lost_reply import lost_reply
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.conftest import skip_or_fail
-from tests.clients.servers.http import HOST, HttpServer
+from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import HOST
 from tests.effects.lossy_server import refusing_port
 from wal_runner.core.lost_reply import lost_reply
 
@@ -104,7 +105,7 @@ def name_of(client: Any) -> str:
 
 @pytest.mark.parametrize("client", CLIENTS, ids=name_of)
 def test_post_that_redirects_to_a_dead_host_is_unknown(client: Callable[[str, str], None]) -> None:
-    """The GET was surely never sent; the POST before it was."""
+    """The GET was never sent; the POST before it was."""
     assert lost_reply(error_after_a_redirect(client, "POST", 303, second="refuses"))
 
 
@@ -143,7 +144,7 @@ def test_get_that_is_redirected_is_a_failure(client: Callable[[str, str], None],
 
 
 def test_put_that_urllib3_repeats_in_vain_is_unknown() -> None:
-    """By default urllib3 sends a PUT again after a lost reply; that it cannot connect then is not the whole story."""
+    """By default urllib3 sends a PUT again after a lost reply; its error of connecting does not undo the first one."""
     with server_that_dies_after_the_first_reply_is_lost() as base:
         error = error_of(by_urllib3, "PUT", base)
 
@@ -160,7 +161,7 @@ def test_get_that_requests_repeats_in_vain_is_a_failure() -> None:
 
 
 def test_post_that_urllib3_never_sent_is_a_failure() -> None:
-    """Tries that could not connect are no earlier request."""
+    """Attempts that could not connect do not count as earlier requests."""
     with refusing_port() as port:
         error = error_of(by_urllib3, "POST", f"http://{HOST}:{port}")
 
@@ -175,7 +176,7 @@ def test_status_that_urllib3_repeats_in_vain_is_unknown() -> None:
 
 @pytest.mark.parametrize(("status", "is_unknown"), [(429, False), (502, True), (409, True)])
 def test_statuses_that_urllib3_gave_up_on_are_read(status: int, *, is_unknown: bool) -> None:
-    """Its last error says only how the tries were answered."""
+    """Its last error says only how the attempts were answered."""
     with HttpServer(lambda *_: (status, {}, b"")) as server:
         error = error_of(by_urllib3_with_statuses, "POST", f"http://{HOST}:{server.port}")
 

@@ -8,14 +8,14 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.cases.kafka import ConfluentKafka, ConfluentKafkaDefault
-from tests.clients.conftest import skip_or_fail
+from tests.clients.conftest import error_of, started
 from tests.clients.proxy import HOST, Break, Proxy
 from tests.clients.servers import kafka
 from wal_runner.core.lost_reply import lost_reply
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.usefixtures("sockets_may_leak"),
@@ -25,9 +25,7 @@ pytestmark = [
 
 @pytest.fixture
 def server() -> kafka.Kafka:
-    if (missing := ConfluentKafka().missing()) is not None:
-        skip_or_fail(missing)
-    return kafka.shared()
+    return started(kafka.shared, ConfluentKafka())
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def test_default_retries_write_it_several_times(server: kafka.Kafka) -> None:
     with Proxy(server.port, case.through_proxy) as proxy:
         producer = case.connect(HOST, proxy.port)
         proxy.arm(Break.NO_REPLY, token.encode(), lambda: server.happened(token), every=True)
-        error = _error_of(lambda: case.act(producer, token))
+        error = error_of(lambda: case.act(producer, token))
         case.close(producer)
 
     assert server.count(token) > 1
@@ -52,8 +50,8 @@ def test_default_retries_write_it_several_times(server: kafka.Kafka) -> None:
 
 
 def test_message_too_large_is_a_failure(producer: Any) -> None:
-    """It is not even queued."""
-    error = _error_of(lambda: producer.produce(kafka.TOPIC, b"x" * 2_000_000))
+    """The client refuses the message before it is queued."""
+    error = error_of(lambda: producer.produce(kafka.TOPIC, b"x" * 2_000_000))
 
     assert not lost_reply(error)
 
@@ -65,7 +63,7 @@ def test_full_queue_is_a_failure(server: kafka.Kafka) -> None:
     producer = case.connect(HOST, server.port)
     producer.produce(kafka.TOPIC, b"the first", partition=0)
 
-    error = _error_of(lambda: producer.produce(kafka.TOPIC, b"the second", partition=0))
+    error = error_of(lambda: producer.produce(kafka.TOPIC, b"the second", partition=0))
     case.close(producer)
 
     assert not lost_reply(error)
@@ -73,12 +71,6 @@ def test_full_queue_is_a_failure(server: kafka.Kafka) -> None:
 
 def test_unknown_partition_is_a_failure(producer: Any) -> None:
     """Calling produce() says so, since the connection was made before."""
-    error = _error_of(lambda: producer.produce(kafka.TOPIC, b"x", partition=99))
+    error = error_of(lambda: producer.produce(kafka.TOPIC, b"x", partition=99))
 
     assert not lost_reply(error)
-
-
-def _error_of(act: Callable[[], object]) -> BaseException:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - which one it is, is not the point
-        act()
-    return raised.value

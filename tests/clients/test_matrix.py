@@ -46,7 +46,6 @@ def test_verdict_is_true(case: Case, condition: Condition, variant: str) -> None
                 cell = matrix.run(case, server, condition, variant)
         except FileNotFoundError as error:
             skip_or_fail(str(error))
-            return
         # What would repeat an effect is never tried again: it is wrong if it comes once.
         assert not matrix.is_repeated(case, cell), matrix.describe(cell.error)
         wrong = matrix.complaints(case, cell)

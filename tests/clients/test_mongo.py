@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.clients.case import new_token
 from tests.clients.cases.mongo import Pymongo, PymongoDefault
-from tests.clients.conftest import skip_or_fail
+from tests.clients.conftest import error_of, started
 from tests.clients.proxy import HOST, Break, Proxy
 from tests.clients.servers import mongo
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
 
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 pytestmark = [
     pytest.mark.usefixtures("sockets_may_leak"),
@@ -25,15 +20,7 @@ pytestmark = [
 
 @pytest.fixture
 def server() -> mongo.Mongo:
-    if (missing := Pymongo().missing()) is not None:
-        skip_or_fail(missing)
-    return mongo.shared()
-
-
-@pytest.fixture
-def proxy(server: mongo.Mongo) -> Iterator[Proxy]:
-    with Proxy(server.port) as proxy:
-        yield proxy
+    return started(mongo.shared, Pymongo())
 
 
 def test_retryable_write_is_executed_once(server: mongo.Mongo, proxy: Proxy) -> None:
@@ -41,7 +28,7 @@ def test_retryable_write_is_executed_once(server: mongo.Mongo, proxy: Proxy) -> 
     client, token = PymongoDefault().connect(HOST, proxy.port), new_token()
     plan = proxy.arm(Break.NO_REPLY, token.encode(), lambda: server.happened(token), every=True)
 
-    error = _error_of(lambda: client.effects.effects.insert_one({"token": token}))
+    error = error_of(lambda: client.effects.effects.insert_one({"token": token}))
     client.close()
 
     assert (2, 1, True) == (len(plan.pairs), server.counts[token], lost_reply(error))
@@ -60,7 +47,7 @@ def test_missing_server_does_not_hide_the_first_attempt(server: mongo.Mongo, pro
 
     proxy.arm(Break.NO_REPLY, token.encode(), has_happened)
 
-    error = _error_of(lambda: client.effects.effects.insert_one({"token": token}))
+    error = error_of(lambda: client.effects.effects.insert_one({"token": token}))
     client.close()
 
     assert (1, True) == (server.counts[token], lost_reply(error))
@@ -72,7 +59,7 @@ def test_closed_client_is_unusable(server: mongo.Mongo) -> None:
     client.admin.command("ping")
     client.close()
 
-    error = _error_of(lambda: client.effects.effects.insert_one({"token": new_token()}))
+    error = error_of(lambda: client.effects.effects.insert_one({"token": new_token()}))
 
     assert (False, True) == (lost_reply(error), connection_unusable(error))
 
@@ -81,13 +68,7 @@ def test_command_that_the_server_refuses_is_a_failure(server: mongo.Mongo) -> No
     """The connection stays usable."""
     client = Pymongo().connect(HOST, server.port)
 
-    error = _error_of(lambda: client.admin.command("nonsense"))
+    error = error_of(lambda: client.admin.command("nonsense"))
     client.close()
 
     assert (False, False) == (lost_reply(error), connection_unusable(error))
-
-
-def _error_of(act: Callable[[], object]) -> BaseException:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - which one it is, is not the point
-        act()
-    return raised.value

@@ -14,7 +14,8 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.conftest import skip_or_fail
-from tests.clients.servers.http import HOST, HttpServer
+from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import HOST
 from tests.effects.lossy_server import refusing_port
 from wal_runner.core.lost_reply import lost_reply
 
@@ -115,7 +116,7 @@ def name_of(client: Callable[..., None]) -> str:
 @pytest.mark.parametrize("reply", [None, (502, {"Connection": "close"}, b"")], ids=["lost", "502"])
 @pytest.mark.parametrize("client", [*HIDING, *KEEPING], ids=name_of)
 def test_repetition_in_vain_does_not_hide_the_first(client: Callable[[str, str], None], reply: Reply) -> None:
-    """The last try was refused; the first one had its effect."""
+    """The last attempt was refused; the first one had its effect."""
     token = new_token()
 
     with server_that_dies_after_one_request(reply) as (server, base):
@@ -126,7 +127,7 @@ def test_repetition_in_vain_does_not_hide_the_first(client: Callable[[str, str],
 
 @pytest.mark.parametrize("client", KEEPING, ids=name_of)
 def test_tries_that_were_all_refused_are_a_failure(client: Callable[[str, str], None]) -> None:
-    """Where the errors of earlier tries are kept, they say that nothing was sent."""
+    """If the errors of earlier attempts are kept, they say that nothing was sent."""
     with refusing_port() as port:
         assert not lost_reply(error_of(client, f"http://{HOST}:{port}", new_token()))
 

@@ -41,7 +41,7 @@ def test_table_that_repeats_effects_is_caught(name: str, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("condition", [Condition.REFUSED, Condition.USED_AGAIN])
 def test_table_that_doubts_everything_is_caught(condition: Condition, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An item held needlessly costs a person's time."""
+    """Each item held without need costs time to settle."""
     case = case_called("smtplib")
     monkeypatch.setattr(matrix, "lost_reply", lambda _error: True)
     with case.serving() as server:
@@ -51,7 +51,7 @@ def test_table_that_doubts_everything_is_caught(condition: Condition, monkeypatc
 
 
 def test_table_that_keeps_dead_connections_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker would go on with it, and each further item would fail."""
+    """A worker would keep the dead connection, and each further item would fail."""
     case = case_called("smtplib")
     monkeypatch.setattr(matrix, "connection_unusable", lambda _error: False)
     with case.serving() as server:
@@ -63,7 +63,7 @@ def test_table_that_keeps_dead_connections_is_caught(monkeypatch: pytest.MonkeyP
 
 
 def test_workers_that_keep_dead_connections_are_caught(tmp_path: Path) -> None:
-    """Without renewal everything after the server went away fails: the scenario is not passed by luck."""
+    """Without renewal every item after the outage fails, so the scenario tests renewal."""
 
     @contextlib.contextmanager
     def connect() -> Iterator[smtplib.SMTP]:

@@ -8,14 +8,14 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.cases.rabbitmq import Pika
-from tests.clients.conftest import skip_or_fail
+from tests.clients.conftest import error_of, started
 from tests.clients.proxy import HOST, Break, Proxy
 from tests.clients.servers import rabbitmq
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.usefixtures("sockets_may_leak"),
@@ -25,13 +25,7 @@ pytestmark = [
 
 @pytest.fixture
 def server() -> rabbitmq.RabbitMQ:
-    if (missing := Pika().missing()) is not None:
-        skip_or_fail(missing)
-    try:
-        return rabbitmq.shared()
-    except FileNotFoundError as error:
-        skip_or_fail(str(error))
-        raise
+    return started(rabbitmq.shared, Pika())
 
 
 @pytest.fixture
@@ -42,28 +36,28 @@ def channel(server: rabbitmq.RabbitMQ) -> Iterator[Any]:
 
 
 def test_message_without_a_queue_is_a_failure(channel: Any) -> None:
-    """The server gives it back; the channel stays usable."""
-    error = _error_of(lambda: channel.basic_publish("", "no such queue", b"", mandatory=True))
+    """The server returns the message; the channel stays usable."""
+    error = error_of(lambda: channel.basic_publish("", "no such queue", b"", mandatory=True))
 
     assert (False, False) == (lost_reply(error), connection_unusable(error))
 
 
 def test_message_without_an_exchange_is_a_failure(channel: Any) -> None:
     """The server closes the channel."""
-    error = _error_of(lambda: channel.basic_publish("no such exchange", "", b""))
+    error = error_of(lambda: channel.basic_publish("no such exchange", "", b""))
 
     assert (False, True) == (lost_reply(error), connection_unusable(error))
 
 
 def test_message_that_one_of_two_queues_rejects_is_in_doubt(server: rabbitmq.RabbitMQ, channel: Any) -> None:
-    """The other queue has it, and the server reports a Nack all the same."""
+    """The other queue has the message, although the server reports a Nack."""
     full, token = new_token(), new_token()
     channel.queue_declare(full, exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     channel.basic_publish("", full, b"the one that fits")
     for queue in (full, rabbitmq.QUEUE):
         channel.queue_bind(queue, "amq.fanout")
 
-    error = _error_of(lambda: channel.basic_publish("amq.fanout", "", token.encode()))
+    error = error_of(lambda: channel.basic_publish("amq.fanout", "", token.encode()))
     channel.queue_unbind(rabbitmq.QUEUE, "amq.fanout")
 
     assert ("NackError", True, True) == (type(error).__name__, server.happened(token), lost_reply(error))
@@ -71,7 +65,7 @@ def test_message_that_one_of_two_queues_rejects_is_in_doubt(server: rabbitmq.Rab
 
 @pytest.mark.slow
 def test_missing_heartbeat_leaves_doubt(server: rabbitmq.RabbitMQ) -> None:
-    """The connection hangs after the message: pika gives up when heartbeats fail to come."""
+    """The connection hangs after the message: pika closes it when heartbeats are missing."""
     import pika
 
     token = new_token()
@@ -79,7 +73,7 @@ def test_missing_heartbeat_leaves_doubt(server: rabbitmq.RabbitMQ) -> None:
         channel = pika.BlockingConnection(pika.ConnectionParameters(HOST, proxy.port, heartbeat=1)).channel()
         channel.confirm_delivery()
         proxy.arm(Break.HANG, token.encode(), lambda: server.happened(token))
-        error = _error_of(lambda: channel.basic_publish("", rabbitmq.QUEUE, token.encode()))
+        error = error_of(lambda: channel.basic_publish("", rabbitmq.QUEUE, token.encode()))
 
     assert (True, True) == (lost_reply(error), connection_unusable(error))
 
@@ -95,9 +89,3 @@ def test_message_without_confirmation_is_lost_unseen(server: rabbitmq.RabbitMQ) 
         channel.basic_publish("", rabbitmq.QUEUE, token.encode())
 
     assert not server.happened(token)
-
-
-def _error_of(act: Callable[[], object]) -> BaseException:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - which one it is, is not the point
-        act()
-    return raised.value

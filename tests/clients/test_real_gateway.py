@@ -9,9 +9,10 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.cases.http_clients import CASES
-from tests.clients.conftest import skip_or_fail
-from tests.clients.servers.http import HOST, HttpServer, created
+from tests.clients.conftest import skip_or_fail, started
+from tests.clients.servers.http import HttpServer, created
 from tests.clients.servers.nginx import Nginx
+from tests.clients.servers.sharing import HOST
 from tests.effects.lossy_server import refusing_port
 from wal_runner.core.lost_reply import lost_reply
 
@@ -62,21 +63,19 @@ def site() -> Iterator[Site]:
                 return 429, {}, b""
         return created(method, path, headers, body)
 
-    with refusing_port() as dead, HttpServer(respond) as server:
-        try:
-            gateway = Nginx(server.port, dead)
-        except FileNotFoundError as error:
-            skip_or_fail(str(error))
-            return
-        with gateway:
-            yield Site(server, gateway.port)
-            waking.set()
+    with (
+        refusing_port() as dead,
+        HttpServer(respond) as server,
+        started(lambda: Nginx(server.port, dead)) as gateway,
+    ):
+        yield Site(server, gateway.port)
+        waking.set()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize(("path", "happens", "is_unknown"), ANSWERS.values(), ids=ANSWERS.keys())
 def test_what_nginx_answers(site: Site, case: HttpCase, path: str, *, happens: bool, is_unknown: bool) -> None:
-    """The server's tokens say whether it happened; a refusal by the server reached it, and is one all the same."""
+    """The server's tokens show whether the effect happened; a refusal by the server itself is a failure."""
     if (missing := case.missing()) is not None:
         skip_or_fail(missing)
     token = new_token()
@@ -89,7 +88,7 @@ def test_what_nginx_answers(site: Site, case: HttpCase, path: str, *, happens: b
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_nginx_passes_what_goes_well(site: Site, case: HttpCase) -> None:
-    """The way through nginx works."""
+    """A request that succeeds is passed through nginx."""
     if (missing := case.missing()) is not None:
         skip_or_fail(missing)
     token = new_token()

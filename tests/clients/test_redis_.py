@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.case import TIMEOUT_S, new_token
 from tests.clients.cases.redis_ import RedisPy, RedisPyDefault
-from tests.clients.conftest import skip_or_fail
+from tests.clients.conftest import error_of, started
 from tests.clients.proxy import HOST, Break, Proxy
 from tests.clients.servers import redis_
 from wal_runner.core.lost_reply import lost_reply
@@ -26,19 +26,7 @@ pytestmark = [
 
 @pytest.fixture
 def server() -> redis_.Redis:
-    if (missing := RedisPy().missing()) is not None:
-        skip_or_fail(missing)
-    try:
-        return redis_.shared()
-    except FileNotFoundError as error:
-        skip_or_fail(str(error))
-        raise
-
-
-@pytest.fixture
-def proxy(server: redis_.Redis) -> Iterator[Proxy]:
-    with Proxy(server.port) as proxy:
-        yield proxy
+    return started(redis_.shared, RedisPy())
 
 
 @pytest.fixture
@@ -55,7 +43,7 @@ def test_pipeline_with_one_failure_is_in_doubt(server: redis_.Redis, client: Any
     token = new_token()
     pipe = client.pipeline(**options).rpush(token, "1").rpush("text", "1")
 
-    error = _error_of(pipe.execute)
+    error = error_of(pipe.execute)
 
     assert (True, True) == (server.happened(token), lost_reply(error))
 
@@ -65,7 +53,7 @@ def test_aborted_multi_is_a_failure(server: redis_.Redis, client: Any) -> None:
     token = new_token()
     pipe = client.pipeline().rpush(token, "1").execute_command("NONSENSE")
 
-    error = _error_of(pipe.execute)
+    error = error_of(pipe.execute)
 
     assert (False, False) == (server.happened(token), lost_reply(error))
 
@@ -75,14 +63,14 @@ def test_script_that_fails_midway_is_in_doubt(server: redis_.Redis, client: Any)
     token = new_token()
     script = "redis.call('RPUSH', KEYS[1], '1'); redis.call('RPUSH', 'text', '1')"
 
-    error = _error_of(lambda: client.eval(script, 1, token))
+    error = error_of(lambda: client.eval(script, 1, token))
 
     assert (True, True) == (server.happened(token), lost_reply(error))
 
 
 def test_script_that_does_not_compile_is_a_failure(client: Any) -> None:
-    """Nothing of it was executed."""
-    error = _error_of(lambda: client.eval("this is not Lua", 0))
+    """Redis executed nothing of the script."""
+    error = error_of(lambda: client.eval("this is not Lua", 0))
 
     assert not lost_reply(error)
 
@@ -93,7 +81,7 @@ def test_default_retries_send_eleven_times(server: redis_.Redis, proxy: Proxy) -
     client.ping()
     proxy.arm(Break.NO_REPLY, token.encode(), lambda: server.happened(token), every=True)
 
-    error = _error_of(lambda: client.rpush(token, "1"))
+    error = error_of(lambda: client.rpush(token, "1"))
 
     assert (11, True) == (server.count(token), lost_reply(error))
 
@@ -111,7 +99,7 @@ def test_failed_repetition_does_not_hide_the_first(server: redis_.Redis, proxy: 
 
     proxy.arm(Break.NO_REPLY, token.encode(), has_happened)
 
-    error = _error_of(lambda: client.rpush(token, "1"))
+    error = error_of(lambda: client.rpush(token, "1"))
 
     assert (1, True) == (server.count(token), lost_reply(error))
 
@@ -123,7 +111,7 @@ def test_refused_repetition_does_not_hide_the_first(server: redis_.Redis, proxy:
     become_a_replica_after(server, proxy, token)
 
     try:
-        error = _error_of(lambda: client.rpush(token, "1"))
+        error = error_of(lambda: client.rpush(token, "1"))
     finally:
         server.ask("REPLICAOF NO ONE")
 
@@ -131,7 +119,7 @@ def test_refused_repetition_does_not_hide_the_first(server: redis_.Redis, proxy:
 
 
 def test_refused_repetition_by_asyncio_does_not_hide_the_first(server: redis_.Redis, proxy: Proxy) -> None:
-    """As without asyncio."""
+    """The same holds for the client of asyncio."""
     redis, token = pytest.importorskip("redis.asyncio"), new_token()
     become_a_replica_after(server, proxy, token)
 
@@ -140,7 +128,7 @@ def test_refused_repetition_by_asyncio_does_not_hide_the_first(server: redis_.Re
             await client.rpush(token, "1")
 
     try:
-        error = _error_of(lambda: asyncio.run(push()))
+        error = error_of(lambda: asyncio.run(push()))
     finally:
         server.ask("REPLICAOF NO ONE")
 
@@ -153,7 +141,7 @@ def test_refusal_of_the_first_attempt_is_a_failure(server: redis_.Redis, client:
     server.ask(f"REPLICAOF {HOST} 1")
 
     try:
-        error = _error_of(lambda: client.connect(HOST, server.port).rpush(new_token(), "1"))
+        error = error_of(lambda: client.connect(HOST, server.port).rpush(new_token(), "1"))
     finally:
         server.ask("REPLICAOF NO ONE")
 
@@ -161,7 +149,7 @@ def test_refusal_of_the_first_attempt_is_a_failure(server: redis_.Redis, client:
 
 
 def test_transaction_repeats_a_lost_exec(server: redis_.Redis, proxy: Proxy) -> None:
-    """Redis.transaction() takes a lost reply for a change of the watched key, and repeats, whatever `retry` says."""
+    """Redis.transaction() handles a lost reply as a change of the watched key, and repeats, whatever `retry` is."""
     client, token = RedisPy().connect(HOST, proxy.port), new_token()
     client.ping()
     proxy.arm(Break.NO_REPLY, b"RPUSH", lambda: server.happened(token))
@@ -184,7 +172,7 @@ def test_lost_exec_of_a_watching_pipeline_is_in_doubt(server: redis_.Redis, prox
     pipe.rpush(token, "1")
     proxy.arm(Break.NO_REPLY, token.encode(), lambda: server.happened(token))
 
-    error = _error_of(pipe.execute)
+    error = error_of(pipe.execute)
 
     assert ("WatchError", True, True) == (type(error).__name__, server.happened(token), lost_reply(error))
 
@@ -198,7 +186,7 @@ def test_changed_watched_key_is_a_failure(server: redis_.Redis, client: Any) -> 
     pipe.multi()
     pipe.rpush(token, "1")
 
-    error = _error_of(pipe.execute)
+    error = error_of(pipe.execute)
 
     assert (False, False) == (server.happened(token), lost_reply(error))
 
@@ -211,9 +199,3 @@ def become_a_replica_after(server: redis_.Redis, proxy: Proxy, token: str) -> No
         return True
 
     proxy.arm(Break.NO_REPLY, token.encode(), has_happened)
-
-
-def _error_of(act: Any) -> BaseException:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - which one it is, is not the point
-        act()
-    return raised.value

@@ -10,7 +10,6 @@ import contextlib
 import socket
 import subprocess
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,12 +19,13 @@ import pytest
 from tests.clients.cases import mariadb as mariadb_cases
 from tests.clients.cases import postgres as postgres_cases
 from tests.clients.cases import sqlalchemy_ as sqlalchemy_cases
-from tests.clients.conftest import skip_or_fail
+from tests.clients.conftest import skip_or_fail, started
 from tests.clients.matrix import describe
 from tests.clients.proxy import HOST
 from tests.clients.servers.mariadb import MariaDb
 from tests.clients.servers.postgres import Postgres
 from tests.clients.writers import PATIENCE_S, WORKERS, Writers
+from tests.runner.driving import wait_until
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
 
 
@@ -127,12 +127,7 @@ ON_MARIADB: Final[tuple[Case, ...]] = (
 @pytest.fixture(scope="module", params=[Postgres, MariaDb], ids=["postgres", "mariadb"])
 def server(request: pytest.FixtureRequest) -> Iterator[Postgres | MariaDb]:
     """Return a server of this module's own: the shared one must not be restarted."""
-    try:
-        running = request.param()
-    except FileNotFoundError as error:
-        skip_or_fail(str(error))
-        return
-    with running:
+    with started(request.param) as running:
         running.execute(SLOW_TRIGGER[request.param])
         yield running
 
@@ -150,7 +145,7 @@ def cases(server: Postgres | MariaDb) -> tuple[Case, ...]:
 @pytest.mark.filterwarnings("ignore")  # clients forget sockets when a connection breaks
 @pytest.mark.parametrize("fault", FAULTS)
 def test_failed_effects_are_not_in_the_table(server: Any, cases: tuple[Case, ...], fault: str) -> None:
-    """What was called failed did not happen, and a fault leaves no more in doubt than one effect of each writer."""
+    """Effects called failed did not happen, and a fault leaves at most one effect of each writer in doubt."""
     inject, times = FAULTS[fault]
     for case in cases:
         with Writers(case, server.port) as writers:
@@ -203,7 +198,7 @@ def test_restart_costs_one_effect(server: Any, cases: tuple[Case, ...], moment: 
         if moment == "running":
             with ThreadPoolExecutor(1) as pool:
                 effect = pool.submit(error_of, case, connection, token)
-                wait_until(lambda: server.execute(RUNNING[type(server)]).strip() == "1")
+                wait_until(lambda: server.execute(RUNNING[type(server)]).strip() == "1", PATIENCE_S)
                 RESTARTS[restart](server)
                 error = effect.result(PATIENCE_S)
         else:
@@ -233,14 +228,6 @@ def error_of(case: Case, connection: Any, token: str) -> BaseException | None:
     return None
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Return when the server says so; it has no event to wait for."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, "the server never said so"
-        time.sleep(0.01)
-
-
 # --- Why 57P01 leaves doubt -------------------------------------------------------------------------------------
 
 
@@ -257,7 +244,7 @@ def test_admin_shutdown_may_follow_a_commit(server: Postgres) -> None:
         relay.hold()
         with ThreadPoolExecutor(1) as pool:
             effect = pool.submit(error_of, case, connection, token)
-            wait_until(lambda: server.happened(token))
+            wait_until(lambda: server.happened(token), PATIENCE_S)
             end_connections(server)
             error = effect.result(PATIENCE_S)
         connection.close()

@@ -13,21 +13,20 @@ import smtplib
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.clients import proxy
-from tests.clients.conftest import skip_or_fail
+from tests.clients.conftest import skip_or_fail, started
 from tests.clients.servers import mariadb, postgres, redis_, smtp
+from tests.clients.servers.sharing import HOST
 from wal_runner import Runner, Status
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-T = TypeVar("T")
 
 WORKERS: Final = 4
 IN_DOUBT_MAX: Final = 2 * WORKERS
@@ -45,21 +44,12 @@ pytestmark = [
 @pytest.mark.xdist_group("PostgreSQL 15 (real server)")
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_postgres_restarts_under_four_workers(mode: str, tmp_path: Path) -> None:
-    """Each worker loses the row that it was at, and connects again; the rest is done."""
-    psycopg = imported("psycopg")
-    server = or_skip(postgres.Postgres)
+    """Each worker loses at most the row in flight, and connects again; all other rows are stored."""
+    psycopg, server = imported("psycopg"), started(postgres.Postgres)
 
-    @contextlib.contextmanager
-    def connect() -> Iterator[Any]:
-        with psycopg.connect(address_of(server), autocommit=True, connect_timeout=2) as connection:
-            yield connection
-
-    def store(row: str, connection: Any) -> None:
-        connection.execute("INSERT INTO effects VALUES (%s)", [row])
-
-    with contextlib.closing(server):
+    with server:
         restart = Restart(lambda: server.stop(mode), server.start, down_s=0.5)
-        look = run_through(tmp_path, store, restart, server.tokens, workers=WORKERS, per_worker=connect)
+        look = run_over_psycopg(psycopg, server, restart, tmp_path)
 
     look.check(doubts_max=IN_DOUBT_MAX, failures_max=IN_DOUBT_MAX)
 
@@ -67,37 +57,26 @@ def test_postgres_restarts_under_four_workers(mode: str, tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.xdist_group("PostgreSQL 15 (real server)")
 def test_server_that_is_down_for_ten_seconds_costs_what_was_in_flight(tmp_path: Path) -> None:
-    """The workers wait for it without an item; nobody's item fails meanwhile."""
-    psycopg = imported("psycopg")
-    server = or_skip(postgres.Postgres)
+    """The workers wait for the server without an item, so no further item fails."""
+    psycopg, server = imported("psycopg"), started(postgres.Postgres)
 
-    @contextlib.contextmanager
-    def connect() -> Iterator[Any]:
-        with psycopg.connect(address_of(server), autocommit=True, connect_timeout=2) as connection:
-            yield connection
-
-    def store(row: str, connection: Any) -> None:
-        connection.execute("INSERT INTO effects VALUES (%s)", [row])
-
-    with contextlib.closing(server):
+    with server:
         restart = Restart(server.stop, server.start, down_s=10)
-        look = run_through(tmp_path, store, restart, server.tokens, workers=WORKERS, per_worker=connect)
+        look = run_over_psycopg(psycopg, server, restart, tmp_path)
 
     look.check(doubts_max=WORKERS, failures_max=WORKERS)
 
 
 @pytest.mark.xdist_group("PostgreSQL 15 (real server)")
 def test_postgres_restarts_twice_under_a_hundred_coroutines(tmp_path: Path) -> None:
-    """asyncpg: at most what was in flight, for each restart."""
+    """With asyncpg: each restart costs at most the rows in flight."""
     asyncpg = imported("asyncpg")
-    server = or_skip(postgres.Postgres)
+    server = started(postgres.Postgres)
     coroutines = 100
 
     @contextlib.asynccontextmanager
     async def connect() -> Any:
-        connection = await asyncpg.connect(
-            host=postgres.HOST, port=server.port, user=postgres.USER, database="postgres"
-        )
+        connection = await asyncpg.connect(host=HOST, port=server.port, user=postgres.USER, database="postgres")
         try:
             yield connection
         finally:
@@ -117,11 +96,11 @@ def test_postgres_restarts_twice_under_a_hundred_coroutines(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("down_s", [0.3, pytest.param(10, marks=pytest.mark.slow)])
 def test_mail_server_goes_away_under_four_workers(down_s: float, tmp_path: Path) -> None:
-    """400 mails: each worker loses one, and connects again."""
+    """Each worker loses at most one of 400 mails, and connects again."""
 
     @contextlib.contextmanager
     def connect() -> Iterator[smtplib.SMTP]:
-        with smtplib.SMTP(proxy.HOST, between.port, local_hostname="localhost", timeout=5) as session:
+        with smtplib.SMTP(HOST, between.port, local_hostname="localhost", timeout=5) as session:
             yield session
 
     def send(token: str, session: smtplib.SMTP) -> None:
@@ -146,15 +125,15 @@ def test_mail_server_goes_away_under_four_workers(down_s: float, tmp_path: Path)
 @pytest.mark.xdist_group("Redis 7 (real server)")
 @pytest.mark.parametrize("down_s", [0.3, pytest.param(10, marks=pytest.mark.slow)])
 def test_redis_goes_away_under_four_workers(down_s: float, tmp_path: Path) -> None:
-    """A pool that connects by itself is asked whether it can, and the worker waits until it can."""
+    """A worker pings a client that connects by itself, and waits until the ping succeeds."""
     redis = imported("redis")
     backoff, retry = imported("redis.backoff"), imported("redis.retry")
-    server = or_skip(redis_.Redis)
+    server = started(redis_.Redis)
 
     @contextlib.contextmanager
     def connect() -> Iterator[Any]:
         never = retry.Retry(backoff.NoBackoff(), 0)
-        with redis.Redis(host=proxy.HOST, port=between.port, socket_timeout=2, retry=never) as client:
+        with redis.Redis(host=HOST, port=between.port, socket_timeout=2, retry=never) as client:
             client.ping()
             yield client
 
@@ -178,14 +157,14 @@ def test_redis_goes_away_under_four_workers(down_s: float, tmp_path: Path) -> No
 
 @pytest.mark.xdist_group("MariaDB 10.11 (real server)")
 def test_mariadb_restarts_under_four_workers(tmp_path: Path) -> None:
-    """As PostgreSQL."""
+    """Each worker loses at most the row in flight, and connects again, as with PostgreSQL."""
     pymysql = imported("pymysql")
-    server = or_skip(mariadb.MariaDb)
+    server = started(mariadb.MariaDb)
 
     @contextlib.contextmanager
     def connect() -> Iterator[Any]:
         options = {"user": mariadb.USER, "database": mariadb.DATABASE, "autocommit": True}
-        with pymysql.connect(host=mariadb.HOST, port=server.port, connect_timeout=2, **options) as connection:
+        with pymysql.connect(host=HOST, port=server.port, connect_timeout=2, **options) as connection:
             yield connection
 
     def store(token: str, connection: Any) -> None:
@@ -215,7 +194,7 @@ class Restart:
         self.error: BaseException | None = None
 
     def watch(self, done: Callable[[], int], rows: int) -> threading.Thread:
-        """Do it on a thread, each time when another part of *rows* is *done*."""
+        """Stop and start the server on a thread, each time when another part of *rows* is *done*."""
         thread = threading.Thread(target=self._work, args=(done, rows), daemon=True)
         thread.start()
         return thread
@@ -224,9 +203,11 @@ class Restart:
         try:
             for n in range(1, self.times + 1):
                 while done() < rows * n // (self.times + 2):
-                    time.sleep(0.02)
+                    time.sleep(
+                        0.02
+                    )  # poll slowly: `done` may start a process such as psql, which takes CPU from the run
                 self._stop()
-                time.sleep(self._down_s)
+                time.sleep(self._down_s)  # the outage: workers fail to connect for this long
                 self._start()
         except BaseException as error:  # noqa: BLE001 - raised in the test's thread
             self.error = error
@@ -291,8 +272,23 @@ def run_through(
     return Look(first, last, tokens(), rows)
 
 
+def run_over_psycopg(psycopg: Any, server: postgres.Postgres, restart: Restart, folder: Path) -> Look:
+    """Return what `run_through` returns for workers that each insert rows over a connection of psycopg."""
+    address = f"host={HOST} port={server.port} user={postgres.USER} dbname=postgres"
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[Any]:
+        with psycopg.connect(address, autocommit=True, connect_timeout=2) as connection:
+            yield connection
+
+    def store(row: str, connection: Any) -> None:
+        connection.execute("INSERT INTO effects VALUES (%s)", [row])
+
+    return run_through(folder, store, restart, server.tokens, workers=WORKERS, per_worker=connect)
+
+
 def imported(name: str) -> Any:
-    """Return the module *name*; skip the test, or fail it where it must be there."""
+    """Return the module *name*; skip or fail the test if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -305,20 +301,6 @@ def tokens_of(rows: int) -> list[str]:
 
 
 def cut_off(between: proxy.Proxy) -> None:
-    """Let the server be gone, as far as its clients can see."""
+    """Close all connections and refuse new ones, as if the server were down."""
     between.refuse_new_connections()
     between.drop_all()
-
-
-def or_skip(start: Callable[[], T]) -> T:
-    """Return the server that *start* starts; skip the test, or fail it, if its program is missing."""
-    try:
-        return start()
-    except FileNotFoundError as error:
-        skip_or_fail(str(error))
-        raise
-
-
-def address_of(server: postgres.Postgres) -> str:
-    """Return the address of *server* for libpq."""
-    return f"host={postgres.HOST} port={server.port} user={postgres.USER} dbname=postgres"

@@ -57,7 +57,7 @@ def error_of(case: Case, server: SmtpServer, token: str) -> Exception:
 def test_mail_refused_before_its_text_was_sent_failed(
     case: Case, server: SmtpServer, command: str, answer: bytes
 ) -> None:
-    """Whatever goes wrong before DATA, nothing was taken over."""
+    """Before DATA the server accepts no mail, whatever goes wrong."""
     server.answers[command] = answer
     if command == "EHLO":
         server.answers["HELO"] = answer
@@ -72,7 +72,7 @@ def test_mail_refused_before_its_text_was_sent_failed(
 def test_mail_refused_after_its_text_was_sent_failed(
     case: Case, server: SmtpServer, command: str, answer: bytes
 ) -> None:
-    """A reply of 4xx or 5xx leaves the mail with the sender."""
+    """A reply of 4xx or 5xx means that the server did not accept the mail."""
     server.answers[command] = answer
     token = new_token()
     error = error_of(case, server, token)
@@ -83,7 +83,7 @@ def test_mail_refused_after_its_text_was_sent_failed(
 
 @pytest.mark.parametrize("answer", [CLOSED, GARBLED, ENDLESS, b"252 perhaps"], ids=["closed", "?", "endless", "252"])
 def test_reply_to_the_dot_that_says_nothing_leaves_doubt(case: Case, server: SmtpServer, answer: bytes) -> None:
-    """The mail was taken over, and no error may call that a failure."""
+    """The server accepted the mail, so the error must not be called a failure."""
     server.answers["."] = answer
     token = new_token()
     error = error_of(case, server, token)
@@ -95,7 +95,7 @@ def test_reply_to_the_dot_that_says_nothing_leaves_doubt(case: Case, server: Smt
 
 @pytest.mark.parametrize("answer", [b"421 closing", b"500 what?", GARBLED], ids=repr)
 def test_strange_farewell_after_a_mail_leaves_doubt(server: SmtpServer, answer: bytes) -> None:
-    """Leaving the `with` block of smtplib raises what QUIT met, after the mail was sent."""
+    """Leaving the `with` block of smtplib raises the error of QUIT, after the mail was sent."""
     server.answers["QUIT"] = answer
     token = new_token()
 
@@ -107,7 +107,7 @@ def test_strange_farewell_after_a_mail_leaves_doubt(server: SmtpServer, answer: 
 @pytest.mark.parametrize("answer", [b"421 closing", b"500 what?", GARBLED, CLOSED], ids=repr)
 @pytest.mark.parametrize("command", ["quit", "rset", "noop"])
 def test_command_after_a_mail_leaves_doubt(server: SmtpServer, command: str, answer: bytes) -> None:
-    """The idiom connect, send, quit: an error of the last is no failure of the mail."""
+    """An error of quit, after connect and send, is not a failure of the mail."""
     pytest.importorskip("aiosmtplib")
     case = Aiosmtplib()
     server.answers[command.upper()] = answer
@@ -127,7 +127,7 @@ def test_command_after_a_mail_leaves_doubt(server: SmtpServer, command: str, ans
 
 
 def test_handshake_of_starttls_that_fails_is_a_failure(server: SmtpServer) -> None:
-    """A certificate that nobody trusts ends the connection before any mail."""
+    """An untrusted certificate ends the connection before any mail."""
     import ssl
 
     with smtplib.SMTP("127.0.0.1", server.port) as connection, pytest.raises(ssl.SSLError) as caught:
@@ -137,7 +137,7 @@ def test_handshake_of_starttls_that_fails_is_a_failure(server: SmtpServer) -> No
 
 
 def test_connection_lost_again_in_a_retry_does_not_hide_the_first_loss(server: SmtpServer) -> None:
-    """The first try may have sent the mail; that the second could not begin says nothing of it."""
+    """The first attempt may have sent the mail, although the second one could not start."""
     connection: Any = Smtplib().connect("127.0.0.1", server.port)
     server.answers["."] = CLOSED
     token = new_token()

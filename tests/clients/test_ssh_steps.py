@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients.case import new_token
 from tests.clients.cases.ssh import ParamikoCommand, ParamikoSftp
-from tests.clients.conftest import skip_or_fail
+from tests.clients.conftest import started
 from tests.clients.proxy import HOST, Break, Proxy
 from tests.clients.servers import sshd
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
@@ -23,11 +23,7 @@ paramiko = pytest.importorskip("paramiko")
 @pytest.fixture
 def server() -> sshd.Sshd:
     """Return the server that the cases share."""
-    try:
-        return sshd.shared()
-    except FileNotFoundError as error:
-        skip_or_fail(str(error))
-        raise
+    return started(sshd.shared)
 
 
 REQUESTS = {
@@ -58,14 +54,14 @@ def test_write_to_an_open_file_leaves_doubt(server: sshd.Sshd) -> None:
 
 
 def test_stat_after_a_put_leaves_doubt(server: sshd.Sshd) -> None:
-    """`put` asks for the size of what it has stored; that this fails does not undo it."""
+    """`put` asks for the size of what it has stored; the file stays stored if that fails."""
     error = error_after_the_loss(server, lambda sftp: sftp.stat(str(server.files)), lambda _: None)
 
     assert lost_reply(error), repr(error)
 
 
 def test_wrong_key_is_a_failure(server: sshd.Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server lets nobody in, and the connection is of no use."""
+    """The server refuses the login, so the connection is unusable."""
     monkeypatch.setattr(server, "user_key", server.home / "host_key")
     with pytest.raises(paramiko.AuthenticationException) as caught:
         ParamikoCommand().connect(HOST, server.port)
@@ -84,7 +80,7 @@ def test_unknown_host_key_is_a_failure(server: sshd.Sshd) -> None:
 
 
 def test_command_is_sent_once(server: sshd.Sshd) -> None:
-    """Its reply is lost, and paramiko sends it no second time."""
+    """The reply is lost, and paramiko does not send the command again."""
     case = ParamikoCommand()
     token = new_token()
     with Proxy(server.port) as proxy:

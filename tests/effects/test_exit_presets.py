@@ -54,7 +54,7 @@ def test_presets_and_numbers_are_combined() -> None:
 
 @pytest.mark.parametrize("text", ["wget", "curl,", "curl;psql", "0", "256", "-1", "CURL", "٣", ""])
 def test_unknown_preset_lists_the_known_ones(text: str) -> None:
-    """Whoever mistypes a name sees what there is."""
+    """The error for a mistyped name lists the known ones."""
     with pytest.raises(ValueError, match=r"from 1 to 255.*presets are aws, curl, psql, rsync, sendmail, ssh\."):
         exit_codes_of(text)
 
@@ -165,7 +165,7 @@ def test_curl_with_an_untrusted_certificate_failed() -> None:
 
 
 def test_curl_has_one_code_for_both_time_outs() -> None:
-    """Connecting timed out, so nothing was sent, and the code is that of a lost reply: a needless doubt."""
+    """Connecting timed out, so nothing was sent, but the code is that of a lost reply: a needless doubt."""
     with silent_port() as port:
         code = curl(f"http://{HOST}:{port}/", "--connect-timeout", "0.3")
 
@@ -240,7 +240,7 @@ def sendmail(port: int, token: str) -> int:
 
 @pytest.mark.parametrize("reply", [b"", b"what?"], ids=repr)
 def test_sendmail_whose_connection_was_lost(reply: bytes) -> None:
-    """The mail was taken over, and the code is in the preset."""
+    """The server accepted the mail, and the code is in the preset."""
     token = new_token()
     with SmtpServer() as server:
         server.answers["."] = reply
@@ -251,7 +251,7 @@ def test_sendmail_whose_connection_was_lost(reply: bytes) -> None:
 
 
 def test_sendmail_that_timed_out() -> None:
-    """The mail was taken over, and no reply came."""
+    """The server accepted the mail, and no reply came."""
     with LossyServer(receive_smtp, hang) as server:
         code = sendmail(server.port, new_token())
 
@@ -261,7 +261,7 @@ def test_sendmail_that_timed_out() -> None:
 
 @pytest.mark.parametrize(("command", "expected"), [("MAIL", 65), ("RCPT", 65), ("DATA", 65), (".", 69)])
 def test_sendmail_that_was_refused_failed(command: str, expected: int) -> None:
-    """The server says no, and the code is not in the preset."""
+    """The server refuses the mail, and the code is not in the preset."""
     token = new_token()
     with SmtpServer() as server:
         server.answers[command] = b"550 no"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from tests.clients.proxy import HOST, Break, Proxy
 from tests.clients.servers import postgres, sshd
 from tests.effects.lossy_server import LossyServer, hang, receive_nothing, refusing_port, silent_port
 from tests.effects.programs import PATIENCE_S, exit_code
+from tests.runner.driving import wait_until
 from wal_runner.cli.exit_presets import PRESETS
 
 
@@ -91,7 +91,7 @@ def shell_server() -> sshd.Sshd:
 
 
 def ssh_options(server: sshd.Sshd, port: int) -> list[str]:
-    """Return what makes ssh talk to that server, whoever runs it."""
+    """Return the options of ssh for that server, independent of the user's own configuration."""
     settings = {
         "StrictHostKeyChecking": "no",
         "UserKnownHostsFile": os.devnull,
@@ -108,10 +108,7 @@ def lose_when(proxy: Proxy, is_time: Callable[[], bool], program: Sequence[str])
     if shutil.which(program[0]) is None:
         pytest.skip(f"{program[0]} is not installed")
     running = subprocess.Popen(program, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_time():
-        assert time.monotonic() < deadline, "the effect never came"
-        time.sleep(0.005)
+    wait_until(is_time, PATIENCE_S)
     proxy.drop_all()
     return running.wait(PATIENCE_S)
 
@@ -137,7 +134,7 @@ def test_ssh_passes_the_code_of_the_command_on(shell_server: sshd.Sshd, command:
 
 
 def test_ssh_that_never_connected_has_the_same_code(shell_server: sshd.Sshd) -> None:
-    """A needless doubt: ssh has one code for all that goes wrong with it."""
+    """A needless doubt: ssh has one code for all its own errors."""
     with refusing_port() as port:
         assert 255 == exit_code("ssh", *ssh_options(shell_server, port), f"{shell_server.user}@{HOST}", "true")
 
@@ -174,7 +171,7 @@ def test_rsync_daemon_that_is_silent_times_out() -> None:
 
 
 def test_rsync_that_says_what_it_did_not_copy_failed(shell_server: sshd.Sshd, tmp_path: Path) -> None:
-    """A source that is not there is rsync's own complete report."""
+    """A missing source is reported by rsync itself, so its code is not in the preset."""
     code = exit_code(*rsync(shell_server, shell_server.port, tmp_path / "missing"))
 
     assert 23 == code

@@ -1,16 +1,17 @@
-"""What runner tests share: a log that is verified when the test has ended."""
+"""Fixtures of the runner tests: a log that is verified when the test has ended, and a server."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.runner.line_server import LineServer
 from wal_runner import Runner, failpoints
 from wal_runner.recovery.verifying import verify
 
 
 @pytest.fixture
 def path(tmp_path):
-    """Give the path of a log; if the test made one, it is sound in the end."""
+    """Yield the path of a log; if the test made one, it is sound in the end."""
     folder = tmp_path / "batch.wal"
     yield folder
     failpoints.disarm()
@@ -20,6 +21,13 @@ def path(tmp_path):
 
 @pytest.fixture
 def runner(path):
-    """Give a Runner on a new log."""
+    """Yield a Runner on a new log."""
     with Runner(path) as opened:
         yield opened
+
+
+@pytest.fixture
+def server():
+    """Yield a `LineServer` that runs."""
+    with LineServer() as started:
+        yield started

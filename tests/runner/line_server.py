@@ -18,7 +18,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class LineServer:
-    """What reaches it has happened: `lines`. `stop` resets every connection."""
+    """A server that answers each line; `lines` are those that it received. `stop` resets every connection."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -37,7 +37,7 @@ class LineServer:
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse connections from now on, and reset those that there are."""
+        """Refuse new connections, and reset the open ones."""
         with self._lock:
             listener, self._listener = self._listener, None
             if listener is None:
@@ -122,7 +122,7 @@ class AsyncLink:
         self._reader, self._writer = reader, writer
 
     async def send(self, line: str) -> None:
-        """As `Link.send`."""
+        """Do as `Link.send` does."""
         self._writer.write(f"{line}\n".encode())
         await self._writer.drain()
         if await self._reader.readline() != b"ok\n":

@@ -1,4 +1,4 @@
-"""A process that reconnects: told to stop, or killed, in the middle of it. The server stays in the test."""
+"""A process that gets a signal, or is killed, while it reconnects. The server runs in the test's process."""
 
 import os
 import signal
@@ -6,7 +6,6 @@ import signal
 import pytest
 
 from tests.runner.driving import Script
-from tests.runner.line_server import LineServer
 from wal_runner import Runner, Status
 
 
@@ -16,7 +15,7 @@ from wal_runner.runner import renewal
 
 def say_when_it_waits():
     while not any(is_pausing(frame) for frame in sys._current_frames().values()):
-        time.sleep(0.001)
+        time.sleep(0.001)  # poll the stacks: the wait has no event for its start
     say("reconnecting")
 
 def is_pausing(frame):
@@ -74,15 +73,8 @@ with Runner(path) as runner:
 """
 
 
-@pytest.fixture
-def server():
-    """Give a server that runs."""
-    with LineServer() as started:
-        yield started
-
-
 def begin(script, server):
-    """Let the program run until it reconnects."""
+    """Stop *server* when the program asks for it, and wait until the program reconnects."""
     assert "stop the server" == script.hear()
     server.stop()
     script.tell()
@@ -92,7 +84,7 @@ def begin(script, server):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
 @pytest.mark.parametrize("driver", ["serial", "threads", "coroutines", "iterated"])
 def test_signal_ends_the_wait_for_a_connection(path, server, driver, number):
-    """In order: what was in flight when the server died is in doubt, what waited is pending."""
+    """The run ends in order: items in flight when the server went down are in doubt, the others pending."""
     with Script(RECONNECTING, path, server.port, driver) as script:
         begin(script, server)
         script.process.send_signal(number)
@@ -109,7 +101,7 @@ def test_signal_ends_the_wait_for_a_connection(path, server, driver, number):
 
 @pytest.mark.parametrize("driver", ["serial", "threads"])
 def test_signal_is_not_noticed_at_the_next_attempt_only(path, server, driver):
-    """However long the pause between two attempts is."""
+    """The signal is noticed at once, however long the pause between two attempts is."""
     with Script(RECONNECTING, path, server.port, driver, "patient") as script:
         begin(script, server)
         script.process.send_signal(signal.SIGINT)
@@ -146,8 +138,7 @@ def connect():
     attempts.append(None)
     if len(attempts) > 1:
         say("connecting")
-        while True:
-            time.sleep(0.01)
+        threading.Event().wait()
     yield
 
 attempts = []
@@ -165,7 +156,7 @@ with Runner(path) as runner:
 
 
 def test_second_signal_breaks_into_a_connect_that_hangs(path):
-    """A serial run is in the hands of that connect(); the first signal waits for it, as for fn."""
+    """The first signal of a serial run waits for connect(), as for fn; the second one interrupts it."""
     with Script(HANGING, path) as script:
         assert "connecting" == script.hear()
         script.process.send_signal(signal.SIGINT)

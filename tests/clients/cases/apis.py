@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from tests.clients.case import TIMEOUT_S, AsyncConnection, Case
-from tests.clients.conditions import Condition
+from tests.clients.case import TIMEOUT_S, AsyncConnection
+from tests.clients.http_case import ServiceCase
 from tests.clients.servers import apis, gateways
 
 
@@ -22,30 +22,15 @@ KEY_IN_USE = (
 )
 
 
-class Sdk(Case):
+class Sdk(ServiceCase):
     """One request that is not safe, with the SDK's own retries switched off."""
 
     server_name = "the service's API (protocol server)"
     gateway_answers = {name: gateways.AFTER_IT_WAS_DONE[name] for name in GATEWAYS}
-    needless = {
-        Condition.CLOSED_AT_ONCE: "the same error as after the whole request",
-        Condition.SILENT: "the same error as after the whole request",
-        Condition.HALF_REQUEST: "the same error as after the whole request",
-    }
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[HttpServer]:
         yield apis.shared()
-
-    def connect(self, host: str, port: int) -> Any:
-        return self.client(f"http://{host}:{port}")
-
-    def connect_tls(self, host: str, port: int) -> Any:
-        return self.client(f"https://{host}:{port}")
-
-    def client(self, address: str) -> Any:
-        """Return a client of the service at *address*."""
-        raise NotImplementedError
 
 
 class OpenAI(Sdk):

@@ -6,8 +6,8 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
-from tests.clients.case import TIMEOUT_S, Case
-from tests.clients.conditions import Condition
+from tests.clients.case import TIMEOUT_S
+from tests.clients.http_case import ServiceCase
 from tests.clients.servers import aws, gateways
 
 
@@ -36,29 +36,18 @@ def _error(status: int, phrase: str, code: str, *, protocol: str) -> bytes:
     return gateways.answer(status, phrase, text, "Content-Type: application/x-amz-json-1.0")
 
 
-class Aws(Case):
+class Aws(ServiceCase):
     """A client of one service, with the client's retries switched off."""
 
     packages = ("boto3", "botocore")
     service: str
     protocol: str
-    needless = {
-        Condition.CLOSED_AT_ONCE: "the same error as after the whole request",
-        Condition.SILENT: "the same error as after the whole request",
-        Condition.HALF_REQUEST: "the same error as after the whole request",
-    }
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[HttpServer]:
         yield aws.shared()
 
-    def connect(self, host: str, port: int) -> Any:
-        return self._client(f"http://{host}:{port}")
-
-    def connect_tls(self, host: str, port: int) -> Any:
-        return self._client(f"https://{host}:{port}")
-
-    def _client(self, address: str) -> Any:
+    def client(self, address: str) -> Any:
         from botocore.config import Config
 
         return _session().client(

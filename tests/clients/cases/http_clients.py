@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import http.client
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from tests.clients.case import TIMEOUT_S, AsyncConnection, Case
 from tests.clients.conditions import Condition
+from tests.clients.http_case import DOUBT_WITHOUT_A_REPLY, NOT_TOLD
 from tests.clients.servers import gateways
 from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import shared_server
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LOOP_TURN_S = 0.01
-NOT_TOLD = "the same error as after the whole request"
 
 
-@functools.cache
-def shared() -> HttpServer:
-    """Return the one server of this process."""
-    return HttpServer()
+shared = shared_server(HttpServer)
 
 
 class StatusError(Exception):
@@ -46,11 +43,7 @@ class HttpCase(Case):
     gateway_answers = gateways.ALL
     method = "POST"
     path = "/effects"
-    needless: Mapping[Condition, str] = {
-        Condition.CLOSED_AT_ONCE: NOT_TOLD,
-        Condition.SILENT: NOT_TOLD,
-        Condition.HALF_REQUEST: NOT_TOLD,
-    }
+    needless: Mapping[Condition, str] = DOUBT_WITHOUT_A_REPLY
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[HttpServer]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.clients.case import TIMEOUT_S, Case
 from tests.clients.conditions import Condition
 from tests.clients.servers import kafka
+from tests.clients.servers.sharing import HOST
 
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ConfluentKafka(Case):
 
     def through_proxy(self, reply: bytes, server_port: int, proxy_port: int) -> bytes:
         """Replace the address that the broker says it has: a client goes on with that one."""
-        host = kafka.HOST.encode()
+        host = HOST.encode()
         return reply.replace(host + struct.pack(">i", server_port), host + struct.pack(">i", proxy_port))
 
     def _producer(self, host: str, port: int, options: dict[str, Any] | None = None) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import shared_server
 
 
 if TYPE_CHECKING:
@@ -63,7 +63,4 @@ def respond(_method: str, path: str, _headers: Mapping[str, str], _body: bytes) 
     return 200, {"Content-Type": "application/json", "request-id": "req_1"}, json.dumps(reply).encode()
 
 
-@functools.cache
-def shared() -> HttpServer:
-    """Return the one server of this process."""
-    return HttpServer(respond)
+shared = shared_server(lambda: HttpServer(respond))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import shared_server
 
 
 if TYPE_CHECKING:
@@ -44,7 +44,4 @@ def respond(_method: str, path: str, headers: Mapping[str, str], body: bytes) ->
     return 404, {"Content-Type": "application/xml"}, b"<Error><Code>NoSuchBucket</Code></Error>"
 
 
-@functools.cache
-def shared() -> HttpServer:
-    """Return the one server of this process."""
-    return HttpServer(respond)
+shared = shared_server(lambda: HttpServer(respond))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket
 import threading
 from typing import TYPE_CHECKING
 
-from tests.clients.servers.lines import HOST, LineServer
+from tests.clients.servers.lines import LineServer
+from tests.clients.servers.sharing import HOST, shared_server
 
 
 if TYPE_CHECKING:
@@ -94,7 +94,4 @@ class FtpServer(LineServer):
         self.note(name)
 
 
-@functools.cache
-def shared() -> FtpServer:
-    """Return the one server of this process."""
-    return FtpServer()
+shared = shared_server(FtpServer)

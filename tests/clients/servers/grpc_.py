@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from concurrent import futures
 from typing import Any
 
+from tests.clients.servers.sharing import HOST, shared_server
 
-HOST = "127.0.0.1"
+
 METHOD = "/effects.Effects/Have"
 WORKERS = 8
 
@@ -52,11 +52,4 @@ def _handlers(have: Any) -> Any:
     return grpc.method_handlers_generic_handler(service, {method: grpc.unary_unary_rpc_method_handler(have)})
 
 
-@functools.cache
-def shared() -> GrpcServer:
-    """Return the one server of this process; it is stopped when the process ends."""
-    import atexit
-
-    server = GrpcServer()
-    atexit.register(server.close)
-    return server
+shared = shared_server(GrpcServer)

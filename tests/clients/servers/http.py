@@ -24,6 +24,8 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+from tests.clients.servers.sharing import HOST
+
 
 if TYPE_CHECKING:
     import ssl
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes] | None
 Responder: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], Reply]
 
-HOST: Final = "127.0.0.1"
 TOKEN: Final = re.compile(rb"effect[0-9a-f]{16}")
 """What `tests.clients.case.new_token` makes."""
 
@@ -74,7 +75,7 @@ class HttpServer:
             self._tokens.update(found)
 
     def stop_listening(self) -> None:
-        """Refuse further connections; those that are open live on."""
+        """Refuse further connections; open ones are kept."""
         # Closing alone does not wake the thread that waits for connections, and the port would still take some.
         with contextlib.suppress(OSError):
             self._server.socket.shutdown(socket.SHUT_RDWR)

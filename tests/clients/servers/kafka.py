@@ -5,14 +5,16 @@ Run as a program, this is that process: it prints the port of its broker, and en
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, Final
 
+from tests.clients.servers.sharing import HOST, shared_server
 
-HOST: Final = "127.0.0.1"
+
+ROOT: Final = Path(__file__).parents[3]
 TOPIC: Final = "effects"
 ANSWER_S: Final = 10.0
 
@@ -22,7 +24,11 @@ class Kafka:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", __name__],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -72,18 +78,11 @@ class Kafka:
         return consumer
 
 
-@functools.cache
-def shared() -> Kafka:
-    """Return the one broker of this process; it is stopped when the process ends."""
-    import atexit
-
-    server = Kafka()
-    atexit.register(server.close)
-    return server
+shared = shared_server(Kafka)
 
 
 def main() -> None:
-    """Be the broker."""
+    """Run the broker."""
     import confluent_kafka
 
     owner = confluent_kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": ""})

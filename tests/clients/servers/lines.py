@@ -8,11 +8,11 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
+from tests.clients.servers.sharing import HOST
+
 
 if TYPE_CHECKING:
     from io import BufferedRWPair
-
-HOST = "127.0.0.1"
 
 
 class LineServer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from tests.clients.servers.postgres import HOST, as_another_user, free_port
+from tests.clients.servers.sharing import HOST, as_another_user, free_port, shared_server
 
 
 USER = "wal"
@@ -31,7 +30,7 @@ def program(name: str) -> str:
 
 
 class MariaDb:
-    """A server that runs until `close`; `stop` and `kill` are what a night brings."""
+    """A server that runs until `close`; `stop`, `kill` and `start` simulate an outage."""
 
     def __init__(self) -> None:
         self._server, self._client = program("mariadbd"), program("mariadb")
@@ -93,7 +92,7 @@ class MariaDb:
             except subprocess.CalledProcessError:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     raise
-                time.sleep(0.05)  # it says nowhere that it is ready, so it is asked
+                time.sleep(0.05)  # poll: nothing else says that it takes connections
             else:
                 return
 
@@ -147,11 +146,4 @@ class MariaDb:
         assert done.returncode == 0, f"{command[0]}: {done.stdout[-2000:].decode(errors='replace')}"
 
 
-@functools.cache
-def shared() -> MariaDb:
-    """Return the one server of this process; it is stopped when the process ends."""
-    import atexit
-
-    server = MariaDb()
-    atexit.register(server.close)
-    return server
+shared = shared_server(MariaDb)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-from tests.clients.servers.postgres import HOST, as_another_user, free_port
+from tests.clients.servers.sharing import HOST, as_another_user, free_port, is_answered, shared_server
+from tests.runner.driving import wait_until
 
 
 START_S = 10.0
@@ -32,16 +31,7 @@ class Memcached:
             stderr=subprocess.DEVNULL,
             **as_another_user(self._home),
         )
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                assert self.ask("version").startswith("VERSION")
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
+        wait_until(lambda: is_answered(lambda: self.ask("version"), "VERSION"), START_S)
 
     def ask(self, command: str) -> str:
         """Send a command, and return the first line of the answer."""
@@ -61,11 +51,4 @@ class Memcached:
         shutil.rmtree(self._home, ignore_errors=True)
 
 
-@functools.cache
-def shared() -> Memcached:
-    """Return the one server of this process; it is stopped when the process ends."""
-    import atexit
-
-    server = Memcached()
-    atexit.register(server.close)
-    return server
+shared = shared_server(Memcached)

@@ -7,13 +7,12 @@ with the session and the transaction number of an earlier one is answered as tha
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket
 import struct
 import threading
 from typing import Any, Final
 
-from tests.clients.servers.postgres import HOST
+from tests.clients.servers.sharing import HOST, shared_server
 
 
 HEADER: Final = struct.Struct("<iiii")
@@ -38,6 +37,12 @@ class Mongo:
     def happened(self, token: str) -> bool:
         """Return whether a document with *token* was inserted."""
         return self.counts.get(token, 0) > 0
+
+    def close(self) -> None:
+        """Accept no more connections."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:
@@ -138,7 +143,4 @@ def _sections(body: bytes) -> dict[str, Any]:
     return command | sequences
 
 
-@functools.cache
-def shared() -> Mongo:
-    """Return the one server of this process; its threads end with the process."""
-    return Mongo()
+shared = shared_server(Mongo)

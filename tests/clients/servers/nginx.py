@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from tests.clients.servers.postgres import HOST, as_another_user, free_port
+from tests.clients.servers.sharing import HOST, as_another_user, free_port
 
 
 STARTING_S = 10.0
@@ -78,7 +78,7 @@ class Nginx:
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
                 return
-            time.sleep(0.02)
+            time.sleep(0.02)  # poll: nothing else says that it takes connections
         log = (self._home / "error.log").read_text()
         self.close()
         raise RuntimeError(f"nginx did not start: {log}")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.clients.servers.sharing import HOST, as_another_user, free_port, shared_server
+
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HOST = "127.0.0.1"
 USER = "wal"
 
 
@@ -30,7 +28,7 @@ def programs() -> Path | None:
 
 
 class Postgres:
-    """A server that runs until `close`; `restart` and `stop` are what a night brings."""
+    """A server that runs until `close`; `stop` and `start` simulate an outage."""
 
     def __init__(self) -> None:
         folder = programs()
@@ -109,28 +107,4 @@ class Postgres:
         )
 
 
-def as_another_user(home: Path) -> dict[str, Any]:
-    """Return arguments for subprocess that drop root, which servers refuse; *home* is given to that user."""
-    if os.geteuid() != 0:
-        return {}
-    user = pwd.getpwnam("nobody")
-    os.chown(home, user.pw_uid, user.pw_gid)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-@functools.cache
-def shared() -> Postgres:
-    """Return the one server of this process; it is stopped when the process ends."""
-    import atexit
-
-    server = Postgres()
-    atexit.register(server.close)
-    return server
+shared = shared_server(Postgres)

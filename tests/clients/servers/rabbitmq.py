@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from tests.clients.servers.postgres import HOST, as_another_user, free_port
+from tests.clients.servers.sharing import HOST, as_another_user, free_port, shared_server
 
 
 PROGRAMS: Final = Path("/usr/lib/rabbitmq/lib")
@@ -97,14 +96,7 @@ class RabbitMQ:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     self.close()
                     raise
-                time.sleep(0.1)
+                time.sleep(0.1)  # poll: nothing else says that it takes connections
 
 
-@functools.cache
-def shared() -> RabbitMQ:
-    """Return the one server of this process; it is stopped when the process ends."""
-    import atexit
-
-    server = RabbitMQ()
-    atexit.register(server.close)
-    return server
+shared = shared_server(RabbitMQ)

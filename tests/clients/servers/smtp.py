@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import ssl
 from typing import TYPE_CHECKING
 
 from tests.clients.certificate import untrusted_certificate
 from tests.clients.servers.lines import LineServer
+from tests.clients.servers.sharing import shared_server
 
 
 if TYPE_CHECKING:
@@ -64,7 +64,4 @@ def _start_tls(conversation: Conversation) -> None:
     conversation.take_over(context.wrap_socket(conversation.connection, server_side=True))
 
 
-@functools.cache
-def shared() -> SmtpServer:
-    """Return the one server of this process."""
-    return SmtpServer()
+shared = shared_server(SmtpServer)

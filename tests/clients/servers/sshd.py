@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import getpass
 import os
 import shutil
@@ -15,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from tests.clients.servers.postgres import HOST, free_port
+from tests.clients.servers.sharing import HOST, free_port, shared_server
 
 
 PATIENCE_S = 10.0
@@ -97,12 +95,7 @@ class Sshd:
                     return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"sshd does not answer: {(self.home / 'messages').read_text()}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # poll: nothing else says that it takes connections
 
 
-@functools.cache
-def shared() -> Sshd:
-    """Return the one server of this process; it is stopped when the process ends."""
-    server = Sshd()
-    atexit.register(server.close)
-    return server
+shared = shared_server(Sshd)

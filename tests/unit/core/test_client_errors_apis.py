@@ -61,7 +61,7 @@ def test_answer_of_aws_that_leaves_it_open_is_unknown(status: int, code: str) ->
 
 
 def test_answer_of_aws_to_a_repetition_is_unknown() -> None:
-    """ConditionalCheckFailed is what the second attempt hears after the first one's reply was lost."""
+    """A second attempt gets ConditionalCheckFailed if the first one's reply was lost."""
     assert not lost_reply(client_error(400, "ConditionalCheckFailedException", retries=0))
     assert not lost_reply(client_error(400, "ConditionalCheckFailedException", retries=None))
     assert lost_reply(client_error(400, "ConditionalCheckFailedException", retries=1))

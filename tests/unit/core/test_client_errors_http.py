@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.clients.case import new_token
-from tests.clients.servers.http import HOST, HttpServer
+from tests.clients.servers.http import HttpServer
+from tests.clients.servers.sharing import HOST
 from tests.support.made_errors import chained, foreign, raised_over
 from wal_runner.core.lost_reply import connection_unusable, lost_reply
 
@@ -82,7 +83,7 @@ def test_error_of_a_request_that_was_not_sent_is_a_failure(error: BaseException)
 
 @pytest.mark.parametrize("error", UNKNOWN.values(), ids=UNKNOWN.keys())
 def test_error_of_a_request_that_was_sent_is_unknown(error: BaseException) -> None:
-    """Or of one of which nobody can tell."""
+    """The same holds for a request whose method is unknown."""
     assert lost_reply(error)
 
 

@@ -50,7 +50,7 @@ def raised_by(module: str, *functions: str, error: BaseException, over: BaseExce
     ids=lambda error: type(error).__name__,
 )
 def test_redis_refusal_is_a_failure(error: Exception) -> None:
-    """The server, or the client before it sent anything, says no; the connection stays usable."""
+    """The server, or the client before it sent anything, refuses the command; the connection stays usable."""
     assert (False, False) == (lost_reply(error), connection_unusable(error))
 
 
@@ -61,7 +61,7 @@ def test_redis_proxy_that_lost_the_server_leaves_doubt(text: str) -> None:
 
 
 def test_redis_that_loads_its_data_is_waited_for() -> None:
-    """It refuses every command until then, so the worker fails no further item."""
+    """Redis refuses every command until its data is loaded, so the worker connects again and fails no further item."""
     error = made("redis.exceptions.BusyLoadingError", "Redis is loading the dataset in memory")
 
     assert (False, True) == (lost_reply(error), connection_unusable(error))
@@ -117,7 +117,7 @@ def test_redis_cluster_that_cannot_connect_is_in_doubt() -> None:
 
 
 def test_error_over_an_earlier_lost_reply_is_in_doubt() -> None:
-    """A retry of fn's own that cannot connect does not hide the try before, in whose handler it was made."""
+    """A retry in fn that cannot connect does not hide the attempt before it, in whose handler it runs."""
     refused = made("redis.exceptions.ConnectionError", "Error 111 connecting to localhost:6379.")
     namespace: dict[str, Any] = {"__name__": "redis.connection", "error": refused}
     exec("def get_connection():\n    raise error", namespace)  # noqa: S102
@@ -208,7 +208,7 @@ def test_mongo_update_of_many_that_fails_is_in_doubt() -> None:
 
 
 def test_mongo_connection_that_cannot_be_made_is_a_failure() -> None:
-    """Unless pymongo had sent the write before."""
+    """It is a failure unless pymongo had sent the write before."""
     home, over = "pymongo.synchronous.pool", ConnectionResetError()
     first = made("pymongo.errors.AutoReconnect", base=FAILURE)
     second = made("pymongo.errors.AutoReconnect", base=FAILURE, _error_labels={"RetryableWriteError"})
@@ -316,11 +316,11 @@ def test_kafka_error_after_sending_is_in_doubt(name: str) -> None:
 
 
 def test_kafka_without_metadata_has_sent_nothing() -> None:
-    """list_topics fails with the code of a lost connection, and says what it wanted."""
+    """list_topics fails with the code of a lost connection; its message names the metadata."""
     assert not lost_reply(kafka_exception("_TRANSPORT", "Failed to get metadata: Local: Broker transport failure"))
 
 
 def test_kafka_producer_that_was_fenced_is_unusable() -> None:
-    """It has to be made again; others connect again by themselves."""
+    """A fenced producer must be made again; others connect again by themselves."""
     assert connection_unusable(kafka_exception("_FENCED"))
     assert not connection_unusable(kafka_exception("_TRANSPORT"))

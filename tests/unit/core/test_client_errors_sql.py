@@ -214,7 +214,7 @@ def test_mysql_client_says_whether_it_sent_anything(error: BaseException, expect
 
 
 def test_local_file_that_was_half_sent_leaves_doubt() -> None:
-    """LOAD DATA LOCAL sends its statement first, so a file that could not be sent is another matter."""
+    """LOAD DATA LOCAL sends its statement first, so a file that could not be sent may have been stored in part."""
     namespace: dict[str, Any] = {"__name__": "pymysql.connections"}
     namespace["error"] = error_like("pymysql.err.OperationalError", 2006, "gone away")
     exec("def _read_load_local_packet():\n    raise error", namespace)  # noqa: S102  # a frame of that name

@@ -18,7 +18,7 @@ PYTHON = sys.executable
 
 
 def test_child_that_exits_with_an_error_failed() -> None:
-    """An exit code is the child's own word."""
+    """An exit code is the child's own report."""
     with pytest.raises(subprocess.CalledProcessError) as caught:
         subprocess.run([PYTHON, "-c", "raise SystemExit(3)"], check=True)
 
@@ -27,7 +27,7 @@ def test_child_that_exits_with_an_error_failed() -> None:
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGTERM"])
 def test_child_that_a_signal_ended_leaves_doubt(tmp_path: Path, name: str) -> None:
-    """It had begun, and nobody knows how far it came."""
+    """The child had started, and its progress is unknown."""
     effect = tmp_path / "effect"
     dies = f"import os, signal, pathlib; pathlib.Path({str(effect)!r}).touch(); os.kill(os.getpid(), signal.{name})"
     with pytest.raises(subprocess.CalledProcessError) as caught:
@@ -37,7 +37,7 @@ def test_child_that_a_signal_ended_leaves_doubt(tmp_path: Path, name: str) -> No
 
 
 def test_child_that_timed_out_leaves_doubt(tmp_path: Path) -> None:
-    """It had its effect, and then took too long."""
+    """The child may have had its effect before the timeout."""
     effect = tmp_path / "effect"
     hangs = f"import pathlib, sys; pathlib.Path({str(effect)!r}).touch(); sys.stdin.read()"
     child = subprocess.Popen([PYTHON, "-c", hangs], stdin=subprocess.PIPE)
@@ -52,7 +52,7 @@ def test_child_that_timed_out_leaves_doubt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", ["/no/such/program", "/"])
 def test_child_that_was_never_started_failed(program: str) -> None:
-    """There was no process."""
+    """No process was started."""
     with pytest.raises(OSError, match=r"No such file|Permission denied") as caught:
         subprocess.run([program], check=True)
 

@@ -87,7 +87,7 @@ def test_status_of_a_refusal_is_refused(status: int) -> None:
 
 @pytest.mark.parametrize("status", sorted({*range(500, 600)} - {*UNKNOWN, *REFUSED}))
 def test_server_error_without_a_meaning_is_unknown(status: int) -> None:
-    """A number that nobody has defined does not say that nothing was done."""
+    """An undefined number does not mean that nothing was done."""
     assert evidence(status) is Evidence.UNKNOWN
 
 

@@ -121,7 +121,7 @@ def test_stripe_status_decides_in_old_versions(home: str, status: int | None, *,
 
 @pytest.mark.parametrize("home", ["stripe.error", "stripe._error"])
 def test_stripe_connection_error_answers_as_its_cause_in_old_versions(home: str) -> None:
-    """Refused is a failure; lost, or without a cause, nobody knows."""
+    """A refused connection is a failure; a lost one, or one without a cause, is unknown."""
     name = f"{home}.APIConnectionError"
 
     assert lost_reply(foreign(name))

@@ -92,7 +92,7 @@ def test_status_for_a_safe_method_is_a_failure(status: int) -> None:
     ids=["request", "response.request", "request_info", "method"],
 )
 def test_method_is_found_where_clients_keep_it(attributes: dict[str, object]) -> None:
-    """Httpx, requests' HTTPError, aiohttp, twilio and people's own classes."""
+    """The method is read from httpx, requests' HTTPError, aiohttp, twilio and users' own classes."""
     assert not lost_reply(foreign("acme.ChargeTimeout", **attributes))
 
 
@@ -123,7 +123,7 @@ def test_post_lost_while_a_lost_get_is_handled_is_unknown() -> None:
 
 
 def test_own_error_about_a_lost_get_is_a_failure() -> None:
-    """What people raise `from` it is about the same request; what they raise over it may be about another."""
+    """An error raised `from` it is about the same request; one raised over it may be about another."""
     assert not lost_reply(chained(RuntimeError("cannot read the price"), lost_by_requests("GET")))
     assert not lost_reply(chained(ConnectionError("cannot read the price"), lost_by_requests("GET")))
     assert lost_reply(raised_over(lost_by_requests("GET"), ConnectionError("the connection is closed")))

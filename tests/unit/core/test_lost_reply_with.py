@@ -35,7 +35,7 @@ def replied(status: int, method: str = "POST") -> BaseException:
 
 
 def test_status_of_the_caller_goes_before_its_usual_meaning() -> None:
-    """Both ways, and for these statuses only."""
+    """A status may be called unknown or failed; other statuses keep their meaning."""
     mine = lost_reply_with(statuses={503: "unknown", 502: "failed", 422: "unknown"})
 
     assert [True, False, True] == [mine(replied(status)) for status in (503, 502, 422)]
@@ -106,14 +106,14 @@ def test_class_called_failed_hides_no_earlier_error() -> None:
 
 
 def test_class_of_the_caller_counts_for_safe_requests() -> None:
-    """Who names a class means it."""
+    """A class that the caller names counts for safe requests too."""
     mine = lost_reply_with(clients={"requests.exceptions.HTTPError": "unknown"})
 
     assert mine(replied(404, "GET"))
 
 
 def test_outcome_unknown_goes_before_a_class_called_failed() -> None:
-    """The word of fn counts most."""
+    """What fn raises as OutcomeUnknown has the highest priority."""
     mine = lost_reply_with(clients={Exception: "failed"})
 
     assert mine(OutcomeUnknown("charge sent"))
@@ -125,13 +125,13 @@ def test_outcome_unknown_goes_before_a_class_called_failed() -> None:
 
 
 def test_without_arguments_it_answers_as_lost_reply() -> None:
-    """Nothing is adjusted then."""
+    """Without arguments the answers are those of `lost_reply`."""
     for error in (TimeoutError(), ConnectionRefusedError(), replied(502), replied(404), ValueError()):
         assert lost_reply(error) == lost_reply_with()(error)
 
 
 def test_it_can_be_pickled_and_hashed() -> None:
-    """Worker processes get it pickled."""
+    """It reaches worker processes pickled."""
     mine = lost_reply_with(statuses={503: "unknown"}, clients={GoneError: "unknown"})
     copy = pickle.loads(pickle.dumps(mine))  # noqa: S301
 
@@ -185,7 +185,7 @@ def test_a_run_asks_it(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_answers_are_refused_with_advice(arguments: dict[str, Any], kind: type[Exception], says: str) -> None:
-    """They are refused when they are given, before any item runs."""
+    """The error comes at the call, before any item runs."""
     with pytest.raises(kind) as raised:
         lost_reply_with(**arguments)
 

@@ -28,7 +28,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("name", LOST)
 def test_name_that_tells_of_a_lost_reply_is_unknown(name: str) -> None:
-    """Nobody knows, unless something behind it does."""
+    """The outcome is unknown, unless a cause of the error says more."""
     assert lost_reply(foreign(f"acme.{name}"))
     assert not lost_reply(chained(foreign(f"acme.{name}"), ConnectionRefusedError()))
 
@@ -40,5 +40,5 @@ def test_name_that_tells_of_something_else_is_a_failure(name: str) -> None:
 
 
 def test_cause_of_an_error_counts_by_its_name_too() -> None:
-    """People wrap the errors of clients that no row knows."""
+    """Users wrap the errors of clients that have no row."""
     assert lost_reply(chained(RuntimeError("charge failed"), foreign("acme.ChargeTimeout")))

@@ -1,4 +1,4 @@
-"""The thread beside a run ends when it is of no use any more, even if nobody ends the run."""
+"""The thread beside a run ends when it is no longer needed, even if the run is never ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAIT_S = 10.0
 
 
 class ClosedDispatcher:
-    """Stands for one whose log was closed under a run that nobody ended, such as a loop over claim that was left."""
+    """A run that was not ended before its log was closed, such as a loop over claim that was left."""
 
     def __init__(self):
         self.was_asked = threading.Event()
@@ -37,7 +37,7 @@ def closed_dispatcher() -> Dispatcher:
 
 
 def test_error_of_the_log_ends_the_flusher():
-    """Else the thread would look on for as long as the process lives."""
+    """Otherwise the thread would run until the process ends."""
     flusher = Flusher(closed_dispatcher())
     flusher.__enter__()
     flusher._thread.join(WAIT_S)

@@ -1,4 +1,4 @@
-"""The clock of renewed connections: how long to wait before the next attempt, and when the run gives up."""
+"""The clock of renewed connections: the pause before the next attempt, and when the run ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 @pytest.mark.usefixtures("clock")
 def test_pauses_double_up_to_a_bound():
-    """The first attempt comes at once."""
+    """The first attempt is made at once; each pause is twice the one before, up to the bound."""
     backoff = Backoff()
     pauses = [backoff.next() for _ in range(8)]
 
@@ -51,7 +51,7 @@ def test_connection_that_is_lost_at_once_does_not_reset_the_pauses(clock, held_s
 
 
 def test_run_gives_up_as_long_after_the_last_connection_as_was_said(clock):
-    """Not after what became of a single worker meanwhile."""
+    """The time counts from the loss of the last connection, whatever the workers do later."""
     given_up = []
     connections = Connections(None, workers=2, timeout_s=60, is_ending=lambda: False, give_up=given_up.append)
     connections.begin_round()
@@ -73,7 +73,7 @@ def test_run_gives_up_as_long_after_the_last_connection_as_was_said(clock):
 
 
 def test_connection_of_one_worker_is_enough(clock):
-    """As long as somebody is connected the run goes on."""
+    """The run goes on while at least one worker is connected."""
     given_up = []
     connections = Connections(None, workers=2, timeout_s=60, is_ending=lambda: False, give_up=given_up.append)
     connections.begin_round()
